@@ -1,0 +1,351 @@
+"""The `Cell`: the one protocol that every model in jaxrnn speaks.
+
+Sizes, here and everywhere: `B` batch, `T` time, `D` input, `H` hidden, `V`
+vocabulary, `K` classes. A singular name is one step (`x`, `h`, `y`), a plural one has
+a leading time axis (`xs`, `hs`, `ys`). Functions see one sequence, `[T, D]`;
+`jax.vmap` adds the batch.
+"""
+
+import numbers
+from functools import cache
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+class Init(Protocol):
+    """Draws the params of a cell."""
+
+    def __call__(self, key: jax.Array, /) -> Any: ...
+
+
+class InitialCarry(Protocol):
+    """The carry before the first step. All randomness of a run enters here."""
+
+    def __call__(self, params: Any, key: jax.Array | None = None, /) -> Any: ...
+
+
+class Step(Protocol):
+    """One tick: `(params, carry, x) -> (carry, y)`."""
+
+    def __call__(self, params: Any, carry: Any, x: Any, /) -> tuple[Any, Any]: ...
+
+
+class Unroll(Protocol):
+    """A sequence: `(params, carry, xs) -> (carry, ys)`, as `lax.scan` of the step."""
+
+    def __call__(
+        self,
+        params: Any,
+        carry: Any,
+        xs: Any,
+        /,
+        *,
+        mask: jax.Array | None = None,
+        reverse: bool = False,
+    ) -> tuple[Any, Any]: ...
+
+
+class Cell(NamedTuple):
+    """A recurrent network, a layer or a whole model, as four pure functions.
+
+    The law: `unroll(params, carry, xs)` equals
+    `lax.scan(partial(step, params), carry, xs)`. With `mask` `[T]` the carry is frozen
+    and the output zero where the mask is False, and what `xs` holds there is never
+    read. With `reverse` the scan runs from the last step to the first.
+
+    Attributes:
+      init: `(key) -> params`.
+      initial_carry: `(params, key=None) -> carry`. Without a key the model is
+        evaluated: dropout and its kin do nothing.
+      step: `(params, carry, x) -> (carry, y)`, or None for a cell that reads the
+        future and so has no single step.
+      unroll: `(params, carry, xs, *, mask=None, reverse=False) -> (carry, ys)`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> cell = rnn.lstm(3, 5)
+      >>> params = cell.init(jax.random.key(0))
+      >>> carry, ys = cell.unroll(params, cell.initial_carry(params), jnp.ones((7, 3)))
+      >>> ys.shape
+      (7, 5)
+    """
+
+    init: Init
+    initial_carry: InitialCarry
+    step: Step | None
+    unroll: Unroll
+
+
+class Input(NamedTuple):
+    """What one step of a cell reads."""
+
+    shape: tuple[int, ...] | None  # None: any
+    kind: Any = jnp.floating  # jnp.floating, jnp.integer, or None for any
+
+    def __str__(self):
+        kind = {jnp.floating: "floating", jnp.integer: "integer"}.get(self.kind, "any")
+        return kind if self.shape is None else f"{kind} {list(self.shape)}"
+
+
+class _Init:
+    """An `init` that knows its cell's name and input, so that errors can name them."""
+
+    def __init__(self, init: Init, name: str, reads: Input | None):
+        self._init = init
+        self.name = name
+        self.reads = reads
+
+    def __call__(self, key: jax.Array, /) -> Any:
+        return self._init(key)
+
+    def __repr__(self):
+        return self.name
+
+
+def name_of(cell: Cell) -> str:
+    """The cell as its factory was called, `lstm(28, 128)`, or "cell"."""
+    return getattr(cell.init, "name", "cell")
+
+
+def reads_of(cell: Cell) -> Input | None:
+    """What one step of the cell reads, or None where that is not known."""
+    return getattr(cell.init, "reads", None)
+
+
+def named(cell: Cell, name: str, reads: Input | None) -> Cell:
+    """Returns the cell with a name and an input that `name_of` and `reads_of` know."""
+    return cell._replace(init=_Init(cell.init, name, reads))
+
+
+def leaf(
+    name: str,
+    reads: Input,
+    init: Init,
+    initial_carry: InitialCarry,
+    step: Step,
+    unroll: Unroll | None = None,
+    *,
+    stateless: bool = False,
+) -> Cell:
+    """Builds a cell whose arguments are checked before they are used.
+
+    Args:
+      name: as the factory was called, for messages.
+      reads: what one step reads.
+      init, initial_carry, step: see `Cell`.
+      unroll: a faster equal of `scan_unroll(step)`, which is the default.
+      stateless: the step neither reads nor changes its carry, so all steps of a
+        sequence are taken at once.
+
+    Returns:
+      The cell.
+
+    Raises:
+      ValueError: from `step` and `unroll`, when an argument has the wrong structure,
+        shape or kind of number.
+    """
+    if unroll is None:
+        unroll = _map_unroll(step) if stateless else scan_unroll(step)
+
+    @cache
+    def params_shape():
+        with jax.ensure_compile_time_eval():
+            return jax.eval_shape(init, jax.random.key(0))
+
+    def check(params, carry):
+        check_tree(f"{name}: params", params, params_shape())
+        expected = jax.eval_shape(initial_carry, params)
+        if jax.tree.leaves(expected):  # dropout's may be () or not
+            check_tree(f"{name}: carry", carry, expected, True)
+
+    def checked_step(params, carry, x):
+        check(params, carry)
+        return step(params, carry, _check_input(f"{name}: x", x, reads, ()))
+
+    def checked_unroll(params, carry, xs, *, mask=None, reverse=False):
+        check(params, carry)
+        xs = _check_input(f"{name}: xs", xs, reads, ("T",))
+        return unroll(
+            params, carry, xs, mask=check_mask(name, mask, len(xs)), reverse=reverse
+        )
+
+    return named(Cell(init, initial_carry, checked_step, checked_unroll), name, reads)
+
+
+def scan_unroll(step: Step, *, unroll: int = 1) -> Unroll:
+    """The law itself: the unroll that scans the step.
+
+    Use it to make a cell of your own from a step alone.
+
+    Args:
+      step: `(params, carry, x) -> (carry, y)`.
+      unroll: how many steps `lax.scan` puts into one turn of its loop.
+
+    Returns:
+      `(params, carry, xs, *, mask=None, reverse=False) -> (carry, ys)`.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxrnn as rnn
+      >>> running_sum = rnn.scan_unroll(lambda params, carry, x: (carry + x,) * 2)
+      >>> running_sum((), jnp.float32(0), jnp.arange(4.0), mask=jnp.arange(4) != 2)[1]
+      Array([0., 1., 0., 4.], dtype=float32)
+    """
+
+    def unroll_by_scan(params, carry, xs, *, mask=None, reverse=False):
+        lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(xs)}
+        if len(lengths) != 1 or lengths & {(), (0,)}:
+            raise ValueError(
+                "xs: expected arrays with one common, non-empty leading time axis, "
+                f"got shapes {[jnp.shape(x) for x in jax.tree.leaves(xs)]}"
+            )
+        mask = check_mask("unroll", mask, *lengths.pop())
+
+        def body(carry, inputs):
+            x, keep = inputs
+            new, y = step(params, carry, x)
+            return select(keep, new, carry), zero_where_not(keep, y)
+
+        return lax.scan(
+            body, carry, (blank(mask, xs), mask), reverse=reverse, unroll=unroll
+        )
+
+    return unroll_by_scan
+
+
+def _map_unroll(step: Step) -> Unroll:
+    def unroll_by_map(params, carry, xs, *, mask=None, reverse=False):
+        del reverse
+        ys = jax.vmap(lambda x: step(params, carry, x)[1])(blank(mask, xs))
+        return carry, blank(mask, ys)
+
+    return unroll_by_map
+
+
+def select(keep: jax.Array | None, new: Any, old: Any) -> Any:
+    """`new` where `keep`, a bool or None for always, else `old`; for pytrees."""
+    if keep is None:
+        return new
+    return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
+
+
+def zero_where_not(keep: jax.Array | None, ys: Any) -> Any:
+    """`ys` where `keep`, a bool or None for always, else zero; for pytrees."""
+    return select(keep, ys, jax.tree.map(jnp.zeros_like, ys))
+
+
+def blank(mask: jax.Array | None, xs: Any) -> Any:
+    """Zeros what stands in the padding, so that no NaN there reaches a gradient."""
+    if mask is None:
+        return xs
+    return jax.vmap(zero_where_not)(mask, xs)
+
+
+def last(ys: Any, mask: jax.Array | None = None) -> Any:
+    """The output of the last valid step; zeros if no step is valid.
+
+    Args:
+      ys: pytree of `[T, ...]`.
+      mask: `[T]` bool, or None if all steps are valid.
+
+    Returns:
+      Pytree of `[...]`.
+
+    Raises:
+      ValueError: if the mask is not bool or its length is not T.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxrnn as rnn
+      >>> rnn.last(jnp.arange(4.0), jnp.array([True, True, False, False])).item()
+      1.0
+    """
+    length = len(jax.tree.leaves(ys)[0])
+    mask = check_mask("last", mask, length)
+    if mask is None:
+        return jax.tree.map(lambda y: y[-1], ys)
+    index = length - 1 - jnp.argmax(mask[::-1])
+    return zero_where_not(mask.any(), jax.tree.map(lambda y: y[index], ys))
+
+
+def check_size(name: str, value: Any) -> int:
+    """Returns the value as an int, or raises a ValueError that names it."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+    return int(value)
+
+
+def check_floating(name: str, dtype: Any) -> None:
+    """Raises a ValueError unless the dtype is a floating one."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{name}: expected a floating dtype, got {dtype!r}")
+
+
+def check_mask(name: str, mask: Any, length: int) -> jax.Array | None:
+    """Returns the mask as an array `[length]` of bool, or raises a ValueError."""
+    if mask is None:
+        return None
+    mask = jnp.asarray(mask)
+    if mask.dtype != jnp.bool_:
+        raise ValueError(f"{name}: mask: expected dtype bool, got {mask.dtype}")
+    if mask.shape != (length,):
+        hint = "; for a batch use jax.vmap" if mask.ndim > 1 else ""
+        raise ValueError(
+            f"{name}: mask: expected shape [T] = ({length},), got {mask.shape}{hint}"
+        )
+    return mask
+
+
+def check_tree(name: str, got: Any, expected: Any, with_dtype: bool = False) -> None:
+    """Raises a ValueError where `got` differs from `expected` in structure or shape."""
+    if type(got) is not type(expected):
+        raise ValueError(
+            f"{name}: expected {type(expected).__name__}, got {type(got).__name__}"
+        )
+    if jax.tree.structure(got) != jax.tree.structure(expected):
+        raise ValueError(
+            f"{name}: expected the structure {jax.tree.structure(expected)}, "
+            f"got {jax.tree.structure(got)}"
+        )
+    expected_leaves = jax.tree.leaves(expected)
+    paths_and_leaves = jax.tree_util.tree_leaves_with_path(got)
+    for (path, leaf), want in zip(paths_and_leaves, expected_leaves, strict=True):
+        where = f"{name}{jax.tree_util.keystr(path)}"
+        if jnp.shape(leaf) != want.shape:
+            batched = jnp.ndim(leaf) > len(want.shape)
+            hint = "; for a batch use jax.vmap" if batched else ""
+            raise ValueError(
+                f"{where}: expected shape {want.shape}, got {jnp.shape(leaf)}{hint}"
+            )
+        if with_dtype and jnp.result_type(leaf) != want.dtype:
+            raise ValueError(
+                f"{where}: expected dtype {want.dtype}, got {jnp.result_type(leaf)}"
+            )
+
+
+def _check_input(name: str, x: Any, reads: Input, leading: tuple[str, ...]):
+    x = jnp.asarray(x)
+    if reads.kind is not None and not jnp.issubdtype(x.dtype, reads.kind):
+        hint = "; convert it with x.astype(float)" if reads.kind is jnp.floating else ""
+        kind = {jnp.floating: "floating", jnp.integer: "integer"}[reads.kind]
+        raise ValueError(f"{name}: expected {kind} numbers, got dtype {x.dtype}{hint}")
+    rank = len(leading) + len(reads.shape or ())
+    wrong_rank = x.ndim < rank if reads.shape is None else x.ndim != rank
+    if wrong_rank:
+        sizes = ", ".join([*leading, *map(str, reads.shape or ())])
+        what = "one sequence" if leading else "one step"
+        hint = "; for a batch use jax.vmap" if x.ndim > rank else ""
+        raise ValueError(
+            f"{name}: expected {what} of shape [{sizes}], got shape {x.shape}{hint}"
+        )
+    if reads.shape is not None and x.shape[len(leading) :] != reads.shape:
+        raise ValueError(
+            f"{name}: expected size {reads.shape[-1]} on the last axis, "
+            f"got shape {x.shape}"
+        )
+    if leading and len(x) == 0:
+        raise ValueError(
+            f"{name}: expected at least one time step, got shape {x.shape}"
+        )
+    return x

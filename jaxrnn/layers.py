@@ -1,0 +1,293 @@
+"""Layers without memory: cells whose carry is `()`, so that they chain alike."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+
+from jaxrnn.core import Cell, Input, blank, check_floating, check_size, leaf
+
+Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
+
+LECUN_NORMAL = initializers.lecun_normal()
+UNIT_VECTOR = initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+
+
+class LinearParams(NamedTuple):
+    """Weights of `linear`."""
+
+    w: jax.Array  # [D, K]
+    b: jax.Array | None = None  # [K]
+
+
+class EmbeddingParams(NamedTuple):
+    """Weights of `embedding`."""
+
+    w: jax.Array  # [V, D]
+
+
+class LayerNormParams(NamedTuple):
+    """Weights of `layer_norm`."""
+
+    scale: jax.Array  # [D]
+    offset: jax.Array  # [D]
+
+
+class DropoutCarry(NamedTuple):
+    """What `dropout` needs to draw its masks."""
+
+    key: jax.Array
+    step: jax.Array  # [], how many steps have been taken
+
+
+def _no_carry(params, key=None):
+    del params, key
+    return ()
+
+
+def linear(
+    input_size: int,
+    output_size: int,
+    *,
+    bias: bool = True,
+    w_init: Initializer = LECUN_NORMAL,
+    b_init: Initializer = initializers.zeros,
+    dtype: Any = jnp.float32,
+) -> Cell:
+    """The affine map y = x w + b.
+
+    Args:
+      input_size: D.
+      output_size: K.
+      bias: whether there is a b.
+      w_init, b_init: a `jax.nn.initializers` function for each weight.
+      dtype: of the params; the layer computes in the params' dtype.
+
+    Returns:
+      A cell from `x` `[D]` to `y` `[K]`, with `LinearParams` and carry `()`.
+
+    Raises:
+      ValueError: if a size is below 1; later, if an argument does not fit the cell.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> layer = rnn.linear(3, 5)
+      >>> layer.step(layer.init(jax.random.key(0)), (), jnp.ones(3))[1].shape
+      (5,)
+    """
+    input_size = check_size("linear: input_size", input_size)
+    output_size = check_size("linear: output_size", output_size)
+    check_floating("linear: dtype", dtype)
+
+    def init(key):
+        w_key, b_key = jax.random.split(key)
+        w = w_init(w_key, (input_size, output_size), dtype)
+        return LinearParams(w, b_init(b_key, (output_size,), dtype) if bias else None)
+
+    def step(params, carry, x):
+        y = x.astype(params.w.dtype) @ params.w
+        return carry, y if params.b is None else y + params.b
+
+    name = f"linear({input_size}, {output_size})"
+    return leaf(name, Input((input_size,)), init, _no_carry, step, stateless=True)
+
+
+def embedding(
+    vocab_size: int,
+    size: int,
+    *,
+    w_init: Initializer = UNIT_VECTOR,
+    dtype: Any = jnp.float32,
+) -> Cell:
+    """One vector for each token: y = w[x].
+
+    A token outside 0..V-1 gives NaN, so that the mistake shows, and never the vector
+    of another token.
+
+    Args:
+      vocab_size: V.
+      size: D, of a vector.
+      w_init: a `jax.nn.initializers` function.
+      dtype: of the params.
+
+    Returns:
+      A cell from an integer `x` `[]` to `y` `[D]`, with `EmbeddingParams` and
+      carry `()`.
+
+    Raises:
+      ValueError: if a size is below 1; later, if an argument does not fit the cell.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> layer = rnn.embedding(11, 5)
+      >>> params = layer.init(jax.random.key(0))
+      >>> layer.unroll(params, (), jnp.array([3, 1, 4]))[1].shape
+      (3, 5)
+    """
+    vocab_size = check_size("embedding: vocab_size", vocab_size)
+    size = check_size("embedding: size", size)
+    check_floating("embedding: dtype", dtype)
+
+    def init(key):
+        return EmbeddingParams(w_init(key, (vocab_size, size), dtype))
+
+    def step(params, carry, x):
+        rows = params.w.at[x]
+        y = rows.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+        return carry, y
+
+    name = f"embedding({vocab_size}, {size})"
+    return leaf(name, Input((), jnp.integer), init, _no_carry, step, stateless=True)
+
+
+def layer_norm(size: int, *, epsilon: float = 1e-6, dtype: Any = jnp.float32) -> Cell:
+    """Layer normalization.
+
+        y = scale (x - mean(x)) / sqrt(var(x) + epsilon) + offset
+
+    Args:
+      size: D.
+      epsilon: keeps the root away from zero.
+      dtype: of the params; the layer computes in the params' dtype.
+
+    Returns:
+      A cell from `x` `[D]` to `y` `[D]`, with `LayerNormParams` and carry `()`.
+
+    Raises:
+      ValueError: if the size is below 1 or epsilon is not positive; later, if an
+        argument does not fit the cell.
+
+    References:
+      Ba, Kiros and Hinton, "Layer normalization", 2016.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> layer = rnn.layer_norm(2)
+      >>> layer.step(layer.init(jax.random.key(0)), (), jnp.array([3.0, 5.0]))[1]
+      Array([-0.9999995,  0.9999995], dtype=float32)
+    """
+    size = check_size("layer_norm: size", size)
+    check_floating("layer_norm: dtype", dtype)
+    if not epsilon > 0:
+        raise ValueError(
+            f"layer_norm: epsilon: expected a positive number, got {epsilon}"
+        )
+
+    def init(key):
+        del key
+        return LayerNormParams(jnp.ones(size, dtype), jnp.zeros(size, dtype))
+
+    def step(params, carry, x):
+        y = jax.nn.standardize(x.astype(params.scale.dtype), epsilon=epsilon)
+        return carry, params.scale * y + params.offset
+
+    return leaf(
+        f"layer_norm({size})", Input((size,)), init, _no_carry, step, stateless=True
+    )
+
+
+def activation(fun: Callable[[jax.Array], jax.Array]) -> Cell:
+    """Any function of one step as a cell: y = fun(x).
+
+    Args:
+      fun: from one step to one step, such as `jax.nn.relu`.
+
+    Returns:
+      A cell with params `()` and carry `()`.
+
+    Raises:
+      ValueError: if `fun` is not a function.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> rnn.activation(jax.nn.relu).step((), (), jnp.array([-1.0, 2.0]))[1]
+      Array([0., 2.], dtype=float32)
+    """
+    if not callable(fun):
+        raise ValueError(f"activation: fun: expected a function, got {fun!r}")
+
+    def step(params, carry, x):
+        del params
+        return carry, fun(x)
+
+    name = f"activation({getattr(fun, '__name__', 'fun')})"
+    return leaf(
+        name, Input(None, None), lambda key: (), _no_carry, step, stateless=True
+    )
+
+
+def dropout(rate: float, *, per_step: bool = False) -> Cell:
+    """Zeros each entry with probability `rate` and scales up the others.
+
+        y = x mask / (1 - rate),    mask ~ Bernoulli(1 - rate)
+
+    The key comes with `initial_carry(params, key)`; without one the layer is the
+    identity. By default one mask serves the whole sequence, as it should between
+    recurrent layers; `per_step` draws a fresh one each step.
+
+    Args:
+      rate: in [0, 1).
+      per_step: whether each step has a mask of its own.
+
+    Returns:
+      A cell with params `()` and `DropoutCarry`, or carry `()` without a key.
+
+    Raises:
+      ValueError: if the rate is outside [0, 1).
+
+    References:
+      Gal and Ghahramani, "A theoretically grounded application of dropout in
+      recurrent neural networks", NIPS 2016.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> layer = rnn.dropout(0.5)
+      >>> carry = layer.initial_carry((), jax.random.key(0))
+      >>> ys = layer.unroll((), carry, jnp.ones((7, 3)))[1]
+      >>> bool((ys == ys[0]).all())
+      True
+    """
+    if isinstance(rate, bool) or not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate: expected a number in [0, 1), got {rate!r}")
+    reads = Input(None)
+
+    def initial_carry(params, key=None):
+        del params
+        return () if key is None else DropoutCarry(key, jnp.zeros((), jnp.int32))
+
+    def drop(carry, x, step):
+        if not isinstance(carry, DropoutCarry):
+            if carry != ():
+                raise ValueError(
+                    "dropout: carry: expected what initial_carry returns, "
+                    f"got {jax.tree.structure(carry)}"
+                )
+            return x
+        key = jax.random.fold_in(carry.key, step) if per_step else carry.key
+        keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+        return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
+
+    def step(params, carry, x):
+        del params
+        y = drop(carry, x, carry.step if carry else 0)
+        return _advance(carry, 1), y
+
+    def unroll(params, carry, xs, *, mask=None, reverse=False):
+        del params
+        xs = blank(mask, xs)
+        steps = jnp.ones(len(xs), jnp.int32) if mask is None else mask.astype(jnp.int32)
+        if reverse:
+            before = jnp.cumsum(steps[::-1])[::-1] - steps
+        else:
+            before = jnp.cumsum(steps) - steps
+        before = before + (carry.step if carry else 0)
+        ys = jax.vmap(lambda x, i: drop(carry, x, i))(xs, before)
+        return _advance(carry, steps.sum()), blank(mask, ys)
+
+    return leaf(f"dropout({rate})", reads, lambda key: (), initial_carry, step, unroll)
+
+
+def _advance(carry, steps):
+    return carry._replace(step=carry.step + steps) if carry else carry

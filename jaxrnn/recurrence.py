@@ -1,0 +1,222 @@
+"""The fast recurrence: h_t from an affine map of h_{t-1} and a pointwise part.
+
+One step is, with z_t [G] the pre-activations of the gates,
+
+    z_t = x_t w_x + h_{t-1} w_h + b
+    carry_t = pointwise(z_t, carry_{t-1})        and h_t is part of carry_t
+
+Differentiating a plain `lax.scan` of that adds up the gradient of w_h inside the
+backward loop, a product `[H, G]` at every step. Here the backward loop only collects
+the gradients of the z_t, and each weight gradient is one product after it. The tangent
+of z_t is
+
+    dz_t = (dx_t w_x + x_t dw_x + h_{t-1} dw_h + db) + dh_{t-1} w_h
+
+and the bracket needs no loop once h is known. So the derivative of the recurrence is
+the bracket, in plain `jnp`, and a linear recurrence driven by it, which is a
+`linear_map` with its transpose written out.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from jaxrnn.core import select, zero_where_not
+from jaxrnn.transposable import linear_map
+
+
+class Affine(NamedTuple):
+    """The map from x and h to the pre-activations z of the gates, [G].
+
+    The input's share fills the first columns of z, that of the hidden state the last
+    ones, and where they overlap they add up. (They need not overlap wholly: the
+    candidate of a GRU keeps the two apart.)
+    """
+
+    w_x: jax.Array  # [D, at most G]
+    w_h: jax.Array  # [H, at most G]
+    b: jax.Array  # [G]
+
+    def __call__(self, x: jax.Array, h: jax.Array) -> jax.Array:
+        return _overlap(x @ self.w_x, h @ self.w_h, len(self.b)) + self.b
+
+
+class Pointwise(NamedTuple):
+    """What a cell does with z and its carry, and the derivative of that.
+
+    `theta` is a pytree of the pointwise part's own params; the carry is a NamedTuple
+    with a field `h`, which is also the output.
+    """
+
+    apply: Callable  # (theta, z, carry) -> carry
+    forward: Callable  # (theta, z, carry) -> (carry, residuals)
+    backward: Callable  # (theta, residuals, ct_carry) -> (ct_theta, ct_z, ct_carry)
+
+
+def pointwise(apply: Callable) -> Pointwise:
+    """Completes `(theta, z, carry) -> carry` with a derivative found by JAX."""
+
+    def forward(theta, z, carry):
+        return apply(theta, z, carry), (z, carry)
+
+    def backward(theta, residuals, ct_carry):
+        _, transpose = jax.vjp(apply, theta, *residuals)
+        return transpose(ct_carry)
+
+    return Pointwise(apply, forward, backward)
+
+
+def recurrence(
+    part: Pointwise,
+    affine: Affine,
+    theta: Any,
+    carry: Any,
+    xs: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    reverse: bool = False,
+    unroll: int = 1,
+) -> tuple[Any, jax.Array]:
+    """Runs the recurrence over one sequence.
+
+    Args:
+      part: the pointwise part.
+      affine: the weights.
+      theta: the pointwise part's own params.
+      carry: the carry before the first step.
+      xs: `[T, D]`, with nothing but finite numbers where the mask is False.
+      mask: `[T]` bool; the carry is frozen where it is False.
+      reverse: from the last step to the first.
+      unroll: how many steps `lax.scan` puts into one turn of its loop.
+
+    Returns:
+      The final carry, and `hs` `[T, H]`: the hidden state after each step.
+    """
+
+    def scan(body, carry, xs, reverse=reverse):
+        return lax.scan(body, carry, xs, reverse=reverse, unroll=unroll)
+
+    @jax.custom_jvp
+    def run(affine, theta, carry, xs, mask):
+        def body(carry, inputs):
+            x, keep = inputs
+            carry = select(keep, part.apply(theta, affine(x, carry.h), carry), carry)
+            return carry, carry.h
+
+        return scan(body, carry, (xs, mask))
+
+    def run_jvp(primals, tangents):
+        affine, theta, carry, xs, mask = primals
+        d_affine, d_theta, d_carry, d_xs, _ = tangents
+        h_0 = carry.h
+
+        def body(carry, inputs):
+            x, keep = inputs
+            new, residuals = part.forward(theta, affine(x, carry.h), carry)
+            carry = select(keep, new, carry)
+            return carry, (carry.h, residuals)
+
+        carry, (hs, residuals) = scan(body, carry, (xs, mask))
+        before = (h_0[None], hs[:-1]) if not reverse else (hs[1:], h_0[None])
+        d_zs = _d_affine(affine, d_affine, xs, d_xs, jnp.concatenate(before))
+        d_out = linear_map(
+            sweep,
+            transposed_sweep,
+            (affine.w_h, theta, residuals, mask),
+            (d_zs, _instantiate(d_theta), _instantiate(d_carry)),
+            axes=((1, 0, 0), (0, 1)),
+        )
+        return (carry, hs), d_out
+
+    def sweep(coefficients, linear):
+        """From the tangents of the z to those of the carry and of the h."""
+        w_h, theta, residuals, mask = coefficients
+        d_zs, d_theta, d_carry = linear
+
+        def body(d_carry, inputs):
+            d_z, residuals, keep = inputs
+            d_z = d_z + _place_last(d_carry.h @ w_h, len(d_z))
+            (new,) = jax.linear_transpose(
+                lambda ct: part.backward(theta, residuals, ct), d_carry
+            )((d_theta, d_z, d_carry))
+            d_carry = select(keep, new, d_carry)
+            return d_carry, d_carry.h
+
+        return scan(body, d_carry, (d_zs, residuals, mask))
+
+    def transposed_sweep(coefficients, ct):
+        """From the cotangents of the carry and of the h to those of the z."""
+        w_h, theta, residuals, mask = coefficients
+        ct_carry, ct_hs = ct
+
+        def body(sums, inputs):
+            ct_carry, ct_theta = sums
+            ct_h, residuals, keep = inputs
+            ct_carry = _add_h(ct_carry, ct_h)
+            ct_more, ct_z, ct_old = part.backward(
+                theta, residuals, zero_where_not(keep, ct_carry)
+            )
+            ct_theta = jax.tree.map(jnp.add, ct_theta, ct_more)
+            ct_old = _add_h(ct_old, w_h @ ct_z[-w_h.shape[1] :])
+            return (select(keep, ct_old, ct_carry), ct_theta), ct_z
+
+        zeros = jax.tree.map(jnp.zeros_like, theta)
+        (ct_carry, ct_theta), ct_zs = scan(
+            body, (ct_carry, zeros), (ct_hs, residuals, mask), not reverse
+        )
+        return ct_zs, ct_theta, ct_carry
+
+    run.defjvp(run_jvp, symbolic_zeros=True)
+    return run(affine, theta, carry, xs, mask)
+
+
+def _d_affine(affine: Affine, d_affine: Affine, xs, d_xs, hs_prev) -> jax.Array:
+    """The part of the tangents of the z [T, G] that needs no loop."""
+    size = len(affine.b)
+    total = jnp.broadcast_to(_instantiate(d_affine.b), (len(xs), size))
+    for a, b, place in (
+        (d_xs, affine.w_x, _place_first),
+        (xs, d_affine.w_x, _place_first),
+        (hs_prev, d_affine.w_h, _place_last),
+    ):
+        if not isinstance(a, SymbolicZero) and not isinstance(b, SymbolicZero):
+            total = total + place(a @ b, size)
+    return total
+
+
+def _instantiate(tangents: Any) -> Any:
+    def zeros(t: Any) -> Any:
+        return jnp.zeros_like(t.aval) if isinstance(t, SymbolicZero) else t
+
+    return jax.tree.map(zeros, tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
+
+
+def _add_h(carry: Any, h: jax.Array) -> Any:
+    return carry._replace(h=carry.h + h)
+
+
+def _place_first(u: jax.Array, size: int) -> jax.Array:
+    return _pad(u, 0, size - u.shape[-1])
+
+
+def _place_last(v: jax.Array, size: int) -> jax.Array:
+    return _pad(v, size - v.shape[-1], 0)
+
+
+def _pad(a: jax.Array, before: int, after: int) -> jax.Array:
+    if before == after == 0:
+        return a
+    return jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(before, after)])
+
+
+def _overlap(u: jax.Array, v: jax.Array, size: int) -> jax.Array:
+    """[first part of u, the sum where both are, last part of v]."""
+    start, stop = size - len(v), len(u)
+    both = u[start:] + v[: stop - start]
+    if len(both) == size:
+        return both
+    return jnp.concatenate([u[:start], both, v[stop - start :]])

@@ -1,0 +1,183 @@
+"""Training: from the loss of one example to jitted updates of a whole batch."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+
+class TrainState(NamedTuple):
+    """All that training changes."""
+
+    params: Any
+    opt_state: Any
+    step: jax.Array  # [], how many updates have been made
+    key: jax.Array
+
+
+class Metrics(NamedTuple):
+    """What one update reports."""
+
+    loss: jax.Array  # [], mean over the batch, before the update
+    grad_norm: jax.Array  # [], global norm of the gradient, before the optimizer
+    aux: Any = ()  # mean over the batch of what the loss returns besides
+
+
+def train_state(
+    params: Any, optimizer: optax.GradientTransformation, key: jax.Array
+) -> TrainState:
+    """The state before the first update.
+
+    Args:
+      params: of the model.
+      optimizer: from optax.
+      key: for all randomness of the training.
+
+    Returns:
+      The state.
+    """
+    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
+
+
+def make_update(
+    loss_fn: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    has_aux: bool = False,
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Makes a jitted update for a batch from the loss of one example.
+
+    Args:
+      loss_fn: `(params, *example, key) -> loss`, or `-> (loss, aux)`.
+      optimizer: from optax.
+      has_aux: whether the loss returns a pair.
+
+    Returns:
+      `update(state, *batch) -> (state, metrics)`, where each array of the batch has a
+      leading axis B. Each example has a key of its own.
+
+    Raises:
+      ValueError: from `update`, if the arrays of a batch differ in their leading axis.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax
+      >>> model = rnn.chain(rnn.elman(3, 5), rnn.linear(5, 2))
+      >>> def loss_fn(params, xs, label, key):
+      ...     carry = model.initial_carry(params, key)
+      ...     _, logits = model.unroll(params, carry, xs)
+      ...     return rnn.cross_entropy(rnn.last(logits), label)
+      >>> optimizer = optax.sgd(0.1)
+      >>> update = rnn.make_update(loss_fn, optimizer)
+      >>> key = jax.random.key(0)
+      >>> state = rnn.train_state(model.init(key), optimizer, key)
+      >>> state, metrics = update(state, jnp.ones((11, 7, 3)), jnp.zeros(11, int))
+      >>> int(state.step), metrics.loss.shape
+      (1, ())
+    """
+
+    def example_loss(params, example, key):
+        out = loss_fn(params, *example, key)
+        return out if has_aux else (out, ())
+
+    def batch_loss(params, batch, keys):
+        outs = jax.vmap(example_loss, (None, 0, 0))(params, batch, keys)
+        loss, aux = jax.tree.map(lambda a: jnp.mean(a, axis=0), outs)
+        return loss, aux
+
+    @jax.jit
+    def update(state: TrainState, *batch: Any) -> tuple[TrainState, Metrics]:
+        size = _common_size("update: batch", batch)
+        key, examples_key = jax.random.split(state.key)
+        (loss, aux), grads = jax.value_and_grad(batch_loss, has_aux=True)(
+            state.params, batch, jax.random.split(examples_key, size)
+        )
+        # Some of optax relies on implicit promotion, which users may have turned off.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+        metrics = Metrics(loss, optax.tree.norm(grads), aux)
+        return TrainState(params, opt_state, state.step + 1, key), metrics
+
+    return update
+
+
+def make_epoch(
+    update: Callable[..., tuple[TrainState, Metrics]],
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Makes one jitted `lax.scan` of many updates over data that is on the device.
+
+    `jax.vmap(epoch, in_axes=(0, None, 0))` trains many seeds at once.
+
+    Args:
+      update: from `make_update`.
+
+    Returns:
+      `epoch(state, data, order) -> (state, metrics)`: `data` is a tuple of arrays with
+      a leading axis of N examples, `order` `[S, B]` says which examples each of S
+      updates reads, and the metrics have a leading axis S.
+
+    Raises:
+      ValueError: from `epoch`, if the arrays of the data differ in their leading axis
+        or the order is not an integer array `[S, B]`.
+    """
+
+    @jax.jit
+    def epoch(state: TrainState, data: tuple, order: jax.Array):
+        _common_size("epoch: data", data)
+        order = jnp.asarray(order)
+        if order.ndim != 2 or not jnp.issubdtype(order.dtype, jnp.integer):
+            raise ValueError(
+                "epoch: order: expected integers of shape [S, B], "
+                f"got {order.dtype} {order.shape}"
+            )
+        return lax.scan(
+            lambda state, i: update(state, *jax.tree.map(lambda a: a[i], data)),
+            state,
+            order,
+        )
+
+    return epoch
+
+
+def shuffled(key: jax.Array, num_examples: int, batch_size: int) -> jax.Array:
+    """A random order for `make_epoch`: every example once, in full batches.
+
+    Args:
+      key: fold the number of the epoch into a key of the run, and each epoch's order
+        depends on nothing else.
+      num_examples: N.
+      batch_size: B; the N mod B examples left over are skipped this time.
+
+    Returns:
+      `[N // B, B]` int32.
+
+    Raises:
+      ValueError: unless 1 <= B <= N.
+
+    Example:
+      >>> import jax, jaxrnn as rnn
+      >>> rnn.shuffled(jax.random.key(0), 23, 5).shape
+      (4, 5)
+    """
+    if not 1 <= batch_size <= num_examples:
+        raise ValueError(
+            f"shuffled: batch_size: expected 1 to {num_examples}, the number of "
+            f"examples, got {batch_size}"
+        )
+    steps = num_examples // batch_size
+    order = jax.random.permutation(key, num_examples)[: steps * batch_size]
+    return order.reshape(steps, batch_size).astype(jnp.int32)
+
+
+def _common_size(name: str, arrays: Any) -> int:
+    shapes = [jnp.shape(a) for a in jax.tree.leaves(arrays)]
+    sizes = {shape[:1] for shape in shapes}
+    if len(sizes) != 1 or sizes & {(), (0,)}:
+        raise ValueError(
+            f"{name}: expected arrays with one common, non-empty leading axis, "
+            f"got shapes {shapes}"
+        )
+    return sizes.pop()[0]

@@ -1,0 +1,6 @@
+"""Settings under which every test runs."""
+
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
