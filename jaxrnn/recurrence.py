@@ -190,7 +190,10 @@ def _d_affine(affine: Affine, d_affine: Affine, xs, d_xs, hs_prev) -> jax.Array:
 
 def _instantiate(tangents: Any) -> Any:
     def zeros(t: Any) -> Any:
-        return jnp.zeros_like(t.aval) if isinstance(t, SymbolicZero) else t
+        if not isinstance(t, SymbolicZero):
+            return t
+        aval: Any = t.aval
+        return jnp.zeros_like(aval)
 
     return jax.tree.map(zeros, tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
 

@@ -1,0 +1,1 @@
+"""Runnable studies built on the public face of jaxrnn; nothing imports them."""

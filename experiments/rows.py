@@ -1,0 +1,452 @@
+"""Reads images row by row, as sequences, and tells what they show.
+
+    python -m experiments.rows                         # 8x8 digits, half a minute
+    python -m experiments.rows --dataset mnist --data-dir FOLDER_WITH_THE_FOUR_FILES
+    python -m experiments.rows --dataset mnist --recipe classic --data-dir FOLDER
+
+With s_t the state after row t and T the number of rows,
+
+    s_t = cell(x_t, s_{t-1}),    p = softmax(s_T V)
+
+RESULTS_GO_HERE
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from tqdm import tqdm
+
+import jaxrnn as rnn
+from experiments import plots, runs
+from experiments.data.images import Images, load_images
+
+PIECE = 25  # updates between two moves of the progress bar
+CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Reads images row by row, as sequences, and tells what they show.
+
+    The defaults shown are those of the chosen --recipe, --dataset and --cell.
+    """
+
+    dataset: Literal["digits", "mnist", "fashion_mnist", "kmnist"] = "digits"
+    """digits comes with scikit-learn; the others come through tensorflow-datasets."""
+    recipe: Literal["tuned", "classic"] = "tuned"
+    """A set of defaults: tuned, what one does today; classic, the old tutorial's."""
+    cell: Literal["elman", "gru", "lstm"] = "lstm"
+    """The recurrent cell."""
+    order: Literal["rows", "pixels", "permuted"] = "rows"
+    """What a step reads: a row, a pixel, or a pixel in one fixed random order."""
+    hidden_size: int = 128
+    """Size of the hidden state."""
+    layers: int = 1
+    """How many recurrent layers, one on top of the other."""
+    dropout: float = 0.2
+    """Share of the hidden units left out while training, between and after layers."""
+    bias: bool = True
+    """Whether the layers have biases."""
+    init_scale: float | None = None
+    """Draw weights and a learned first state from N(0, this^2); None: orthogonal."""
+    epochs: int = 12
+    """Passes over the training images."""
+    batch_size: int = 100
+    """Images in an update."""
+    shuffle: bool = True
+    """Whether each epoch has an order of its own."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """From optax."""
+    learning_rate: float = 3e-3
+    """Step size, at its peak where there is a schedule."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine: a short rise and then a fall to zero."""
+    weight_decay: float = 1e-2
+    """For adamw."""
+    clip: float | None = 1.0
+    """Largest global norm of a gradient; None: no limit."""
+    seeds: int = 3
+    """How many runs to train at once, each from a random start of its own."""
+    seed: int = 0
+    """Number of the first of them."""
+    train_images: int | None = None
+    """Use only so many of the training images, the first ones; None: all."""
+    holdout: int = 0
+    """Measure on so many held-out training images, not on the test images."""
+    data_dir: Path | None = None
+    """Folder with the original files. None: JAXRNN_DATA, else tensorflow-datasets."""
+    out: Path | None = None
+    """Folder for the results. None: runs/rows-<time>."""
+
+    def __post_init__(self):
+        for name in ("hidden_size", "layers", "epochs", "batch_size", "seeds"):
+            _require(getattr(self, name) >= 1, self, name, "at least 1")
+        _require(0 <= self.dropout < 1, self, "dropout", "in [0, 1)")
+        for name in ("learning_rate", "clip", "init_scale", "train_images"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, self, name, "above 0")
+        for name in ("weight_decay", "holdout", "seed"):
+            _require(getattr(self, name) >= 0, self, name, "at least 0")
+
+
+def _require(condition: bool, config: Config, name: str, expected: str) -> None:
+    if not condition:
+        flag = "--" + name.replace("_", "-")
+        raise runs.UsageError(
+            f"{flag}: expected {expected}, got {getattr(config, name)}"
+        )
+
+
+def defaults(recipe: str, dataset: str, cell: str | None) -> Config:
+    """The options of a recipe, chosen on held-out training images."""
+    if recipe == "classic":
+        return Config(
+            recipe="classic",
+            cell="elman",
+            hidden_size=100,
+            dropout=0.0,
+            bias=False,
+            init_scale=0.01,
+            shuffle=False,
+            optimizer="sgd",
+            learning_rate=0.1,
+            schedule="constant",
+            weight_decay=0.0,
+            clip=None,
+            epochs=20,
+            seeds=16,
+            train_images=55_000 if dataset == "mnist" else None,
+        )
+    config = Config()
+    if dataset == "digits":
+        config = replace(config, epochs=60, batch_size=32)
+    if cell == "elman":
+        config = replace(config, learning_rate=1e-3)
+    return config
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """Reads the command line; the defaults depend on three of its options."""
+    import tyro
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("recipe", "dataset", "cell"):
+        first.add_argument(f"--{name}")
+    known, _ = first.parse_known_args(list(argv))
+    default = defaults(known.recipe or "tuned", known.dataset or "digits", known.cell)
+    return tyro.cli(
+        Config, args=list(argv), default=default, prog="python -m experiments.rows"
+    )
+
+
+class Params(NamedTuple):
+    """Weights of the network."""
+
+    reader: Any
+    readout: Any
+
+
+class Network(NamedTuple):
+    """A reader of sequences and a readout of its state."""
+
+    reader: rnn.Cell
+    readout: rnn.Cell
+
+    def init(self, key: jax.Array) -> Params:
+        reader_key, readout_key = jax.random.split(key)
+        return Params(self.reader.init(reader_key), self.readout.init(readout_key))
+
+    def states(self, params: Params, xs: jax.Array, key: jax.Array | None = None):
+        """The state after each step, [T, H]."""
+        carry = self.reader.initial_carry(params.reader, key)
+        return self.reader.unroll(params.reader, carry, xs)[1]
+
+    def logits(self, params: Params, xs: jax.Array, key: jax.Array | None = None):
+        """The decision after the last step, [K]."""
+        state = rnn.last(self.states(params, xs, key))
+        return self.readout.unroll(params.readout, (), state[None])[1][0]
+
+
+def network(config: Config, input_size: int, num_classes: int) -> Network:
+    """Stacked cells with dropout, and a linear readout."""
+    options: dict[str, Any] = {"bias": config.bias}
+    readout_options: dict[str, Any] = {"bias": config.bias}
+    if config.init_scale is not None:
+        normal = jax.nn.initializers.normal(config.init_scale)
+        options |= dict.fromkeys(
+            ["w_x_init", "w_h_init", "b_init", "carry_init"], normal
+        )
+        readout_options |= dict.fromkeys(["w_init", "b_init"], normal)
+    size, layers = input_size, []
+    for _ in range(config.layers):
+        cell = CELLS[config.cell](size, config.hidden_size, **options)
+        layers += [cell, rnn.dropout(config.dropout)]
+        size = config.hidden_size
+    return Network(
+        rnn.chain(*layers),
+        rnn.linear(config.hidden_size, num_classes, **readout_options),
+    )
+
+
+def make_optimizer(config: Config, total_steps: int) -> optax.GradientTransformation:
+    """The optimizer with its schedule and clipping."""
+    rate: Any = config.learning_rate
+    if config.schedule == "cosine":
+        warmup = max(1, total_steps // 20)
+        rate = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, total_steps + 1)
+    optimizer = {
+        "adamw": partial(optax.adamw, weight_decay=config.weight_decay),
+        "adam": optax.adam,
+        "sgd": optax.sgd,
+    }[config.optimizer](rate)
+    if config.clip is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(config.clip), optimizer)
+
+
+def sequences(images: np.ndarray, max_value: int, order: str) -> np.ndarray:
+    """Images [N, R, C] in 0..max_value as sequences [N, T, D] in 0..1."""
+    values = images.astype(np.float32) / max_value
+    if order == "rows":
+        return values
+    pixels = values.reshape(len(values), -1, 1)
+    if order == "permuted":
+        # One order for all images and all runs: it is part of the task.
+        pixels = pixels[:, np.random.default_rng(0).permutation(pixels.shape[1])]
+    return pixels
+
+
+class Result(NamedTuple):
+    """What training leaves behind; S seeds."""
+
+    params: Params  # [S, ...]
+    logits: np.ndarray  # [S, N, K], on the images measured on
+    steps: int
+    seconds: float  # spent on updates
+    compile_seconds: float
+    interrupted: bool
+
+
+def train(
+    config: Config,
+    net: Network,
+    train_set: tuple[jax.Array, jax.Array],
+    eval_set: tuple[jax.Array, jax.Array],
+    on_epoch: Callable[[dict[str, Any]], None],
+) -> Result:
+    """Trains all seeds at once, and measures them after each epoch."""
+    num_images, batch_size = len(train_set[0]), config.batch_size
+    steps = num_images // batch_size
+    optimizer = make_optimizer(config, config.epochs * steps)
+
+    def loss_fn(params, xs, label, key):
+        logits = net.logits(params, xs, key)
+        return rnn.cross_entropy(logits, label), rnn.accuracy(logits, label)
+
+    def start(key):
+        params_key, update_key = jax.random.split(key)
+        return rnn.train_state(net.init(params_key), optimizer, update_key)
+
+    def epoch_order(key, epoch):
+        if config.shuffle:
+            key = jax.random.fold_in(key, epoch)
+            return rnn.shuffled(key, num_images, batch_size)
+        return jnp.arange(steps * batch_size).reshape(steps, batch_size)
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None))
+    def predict(params, xs):
+        return lax.map(partial(net.logits, params), xs, batch_size=500)
+
+    def measure(params):
+        return np.asarray(predict(params, eval_set[0]))
+
+    update = rnn.make_update(loss_fn, optimizer, has_aux=True)
+    run = runs.Compiled(jax.vmap(rnn.make_epoch(update), (0, None, 0)))
+    seeds = jnp.arange(config.seed, config.seed + config.seeds)
+    keys = jax.vmap(jax.random.key)(seeds)
+    orders = jax.jit(jax.vmap(epoch_order, (0, None)))
+    state = jax.jit(jax.vmap(start))(keys)
+    done, logits, interrupted = 0, None, False
+    bar = tqdm(total=config.epochs * steps, unit="step", disable=None)
+    try:
+        for epoch in range(config.epochs):
+            order = orders(keys, epoch)
+            losses, accuracies = [], []
+            # Short pieces, so that the bar moves and Ctrl-C is heard.
+            for first in range(0, steps, PIECE):
+                piece = order[:, first : first + PIECE]
+                state, metrics = run(state, train_set, piece)
+                losses.append(np.asarray(metrics.loss))
+                accuracies.append(np.asarray(metrics.aux))
+                done += piece.shape[1]
+                bar.update(piece.shape[1])
+                bar.set_postfix(
+                    loss=f"{losses[-1].mean():.3f}",
+                    accuracy=f"{accuracies[-1].mean():.3f}",
+                )
+            logits = measure(state.params)
+            on_epoch(
+                {
+                    "epoch": epoch + 1,
+                    "train_loss": np.concatenate(losses, axis=1).mean(axis=1),
+                    "train_accuracy": np.concatenate(accuracies, axis=1).mean(axis=1),
+                    **scores(logits, np.asarray(eval_set[1])),
+                }
+            )
+    except KeyboardInterrupt:
+        interrupted = True
+        logits = measure(state.params)
+    bar.close()
+    assert logits is not None
+    return Result(
+        state.params, logits, done, run.seconds, run.compile_seconds, interrupted
+    )
+
+
+def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Per seed: accuracy on all images and on the first 100, and the loss."""
+    hits = logits.argmax(-1) == labels
+    log_p = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    rows = np.arange(len(labels))
+    return {
+        "accuracy": hits.mean(axis=1),
+        "first_100_accuracy": hits[:, :100].mean(axis=1),
+        "loss": -log_p[:, rows, labels].mean(axis=1),
+    }
+
+
+def run(config: Config) -> None:
+    """Loads the data, trains, and writes and prints the results."""
+    data = load_images(config.dataset, config.data_dir)
+    train_images, eval_images, split = data.train, data.test, "test"
+    if config.holdout:
+        cut = len(train_images.images) - config.holdout
+        if cut < 1:
+            raise runs.UsageError(
+                f"--holdout: expected fewer than the {cut + config.holdout} training "
+                f"images, got {config.holdout}"
+            )
+        eval_images = Images(*(a[cut:] for a in train_images))
+        train_images, split = Images(*(a[:cut] for a in train_images)), "holdout"
+    train_images = Images(*(a[: config.train_images] for a in train_images))
+    if config.batch_size > len(train_images.images):
+        raise runs.UsageError(
+            f"--batch-size: expected at most the {len(train_images.images)} training "
+            f"images, got {config.batch_size}"
+        )
+
+    def arrays(images: Images) -> tuple[jax.Array, jax.Array]:
+        xs = sequences(images.images, data.max_value, config.order)
+        return jnp.asarray(xs), jnp.asarray(images.labels)
+
+    output = runs.Output("rows", config.out)
+    train_set, eval_set = arrays(train_images), arrays(eval_images)
+    net = network(config, train_set[0].shape[-1], data.num_classes)
+    history = []
+
+    def on_epoch(metrics):
+        measured = ("accuracy", "first_100_accuracy", "loss")
+        metrics = {
+            f"{split}_{k}" if k in measured else k: v for k, v in metrics.items()
+        }
+        history.append(metrics)
+        output.log(**metrics, seconds=output.seconds)
+
+    result = train(config, net, train_set, eval_set, on_epoch)
+    final = scores(result.logits, eval_images.labels)
+    output.save_params(result.params)
+    output.summarize(
+        config,
+        dataset=config.dataset,
+        epochs_done=len(history),
+        interrupted=result.interrupted,
+        train_images=len(train_images.images),
+        **{f"{split}_images": len(eval_images.images)},
+        **{f"{split}_{name}": values.mean() for name, values in final.items()},
+        **{f"{split}_{name}_per_seed": values for name, values in final.items()},
+        **divergence(history, f"{split}_accuracy"),
+        steps=result.steps,
+        train_seconds=result.seconds,
+        compile_seconds=result.compile_seconds,
+        steps_per_second=result.steps / result.seconds,
+        examples_per_second=(
+            result.steps * config.batch_size * config.seeds / result.seconds
+        ),
+    )
+    draw(config, output, net, result, eval_images, eval_set[0], history, split)
+    report(config, output, final, history, split)
+    if result.interrupted:
+        raise KeyboardInterrupt
+
+
+def divergence(history: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Which seeds ended far below their own best epoch, or in numbers not finite."""
+    if not history:
+        return {}
+    accuracy = np.array([metrics[name] for metrics in history])  # [epochs, S]
+    loss = np.array([metrics["train_loss"] for metrics in history])
+    best = accuracy.max(axis=0)
+    diverged = (accuracy[-1] < best - 0.05) | ~np.isfinite(loss[-1])
+    return {
+        "best_epoch_accuracy_per_seed": best,
+        "diverged_per_seed": diverged,
+        "diverged": int(diverged.sum()),
+    }
+
+
+def report(config, output, final, history, split) -> None:
+    """Prints the result and where the files went."""
+    names = {"accuracy": f"all {split} images", "first_100_accuracy": "the first 100"}
+    if config.recipe != "classic":
+        del names["first_100_accuracy"]
+    for name, where in names.items():
+        low, median, high = np.quantile(final[name], [0, 0.5, 1])
+        print(
+            f"accuracy on {where}: mean {final[name].mean():.2%} over "
+            f"{config.seeds} seeds (median {median:.2%}, {low:.2%} to {high:.2%})"
+        )
+    if config.recipe == "classic" and history:
+        found = divergence(history, f"{split}_accuracy")
+        print(
+            f"{found['diverged']} of {config.seeds} seeds diverged: they ended more "
+            "than 5 points below their own best epoch, or in numbers not finite"
+        )
+    print(f"results in {output.path}")
+
+
+def draw(config, output, net, result, images, xs, history, split) -> None:
+    """Draws the curves, the confusion matrix and the memory of one image."""
+    classes = plots.CLASS_NAMES.get(config.dataset, [str(i) for i in range(10)])
+    if history:
+        with output.replacing("curves.png") as path:
+            plots.curves(path, history, split, title=f"{config.dataset}, {config.cell}")
+    predictions = result.logits.argmax(-1)
+    with output.replacing("confusion.png") as path:
+        plots.confusion(path, images.labels, predictions, classes)
+    params = jax.tree.map(lambda a: a[0], result.params)
+    states = net.states(params, xs[0])
+    logits = net.readout.unroll(params.readout, (), states)[1]
+    with output.replacing("memory.png") as path:
+        plots.memory(
+            path,
+            images.images[0],
+            np.asarray(states),
+            np.asarray(jax.nn.softmax(logits)),
+            classes,
+            label=int(images.labels[0]),
+            by_row=config.order == "rows",
+        )
+
+
+if __name__ == "__main__":
+    runs.main(parse, run)

@@ -1,0 +1,76 @@
+"""Who may import whom: the rooms of the house, and the floors of the library."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SIBLINGS = {
+    "core": set(),
+    "transposable": set(),
+    "recurrence": {"core", "transposable"},
+    "cells": {"core", "recurrence"},
+    "layers": {"core"},
+    "combinators": {"core"},
+    "losses": {"core"},
+    "train": set(),
+}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def modules(folder: str) -> list[Path]:
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found
+    return found
+
+
+def test_every_module_of_the_library_has_a_floor():
+    names = {path.stem for path in modules("jaxrnn")} - {"__init__"}
+    assert names == set(SIBLINGS)
+
+
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_a_module_imports_only_what_lies_below(name):
+    found = imports(ROOT / "jaxrnn" / f"{name}.py")
+    siblings = {i.removeprefix("jaxrnn.") for i in found if i.startswith("jaxrnn")}
+    assert siblings <= SIBLINGS[name]
+    outside = {i.split(".")[0] for i in found} - {"jaxrnn"} - sys.stdlib_module_names
+    assert outside <= ({"jax", "optax"} if name in {"losses", "train"} else {"jax"})
+
+
+@pytest.mark.parametrize("folder", ["experiments", "benchmarks"])
+def test_users_of_the_library_import_only_its_public_face(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        assert not {i for i in imports(path) if i.startswith("jaxrnn.")}, path
+
+
+def test_nothing_imports_the_experiments_but_themselves():
+    for folder in ("jaxrnn", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not {i for i in imports(path) if i.startswith("experiments")}, path
+
+
+def test_importing_the_library_needs_only_jax_and_optax():
+    extras = {"tensorflow_datasets", "sklearn", "tyro", "tqdm", "matplotlib", "PIL"}
+    code = f"import jaxrnn, sys; print(sorted({extras} & set(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,281 @@
+"""`python -m experiments.rows`, from the command line to the files it leaves."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import jaxrnn as rnn
+from experiments import rows, runs
+from experiments.data.images import load_images
+
+ROOT = Path(__file__).parent.parent
+FILES = {
+    "metrics.jsonl",
+    "summary.json",
+    "params.safetensors",
+    "curves.png",
+    "confusion.png",
+    "memory.png",
+}
+DATA = os.environ.get("JAXRNN_DATA")
+needs_mnist = pytest.mark.skipif(
+    not DATA or not (Path(DATA) / "mnist").is_dir(),
+    reason="JAXRNN_DATA names no folder with mnist",
+)
+
+
+def run(out: Path, *options: str) -> tuple[dict, list[dict]]:
+    runs.main(rows.parse, rows.run, ["--out", str(out), *options])
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    metrics = [json.loads(line) for line in lines]
+    return json.loads((out / "summary.json").read_text()), metrics
+
+
+def failing(capsys, *options: str) -> str:
+    with pytest.raises(SystemExit) as error:
+        runs.main(rows.parse, rows.run, list(options))
+    assert error.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_digits_from_end_to_end(tmp_path, capsys):
+    options = ["--epochs", "5", "--hidden-size", "31", "--learning-rate", "1e-2"]
+    summary, metrics = run(tmp_path / "run", *options, "--seeds", "2")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
+    for name in FILES:
+        assert (tmp_path / "run" / name).stat().st_size > 100
+        if name.endswith(".png"):
+            assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
+
+    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4, 5]
+    assert all(
+        metrics[0]["train_loss"][s] > 2 * metrics[-1]["train_loss"][s] for s in (0, 1)
+    )
+    assert summary["experiment"] == "rows"
+    assert summary["dataset"] == "digits"
+    assert summary["config"]["hidden_size"] == 31
+    assert summary["test_accuracy"] > 0.8
+    per_seed = summary["test_accuracy_per_seed"]
+    assert len(set(per_seed)) == 2
+    assert math.isclose(summary["test_accuracy"], sum(per_seed) / 2)
+    assert per_seed == metrics[-1]["test_accuracy"]
+    assert summary["steps"] == 5 * (1437 // 32)
+    rate = summary["steps"] / summary["train_seconds"]
+    assert math.isclose(summary["steps_per_second"], rate)
+    assert math.isclose(summary["examples_per_second"], rate * 32 * 2)
+    assert summary["compile_seconds"] > 0
+    assert summary["versions"]["jax"] == jax.__version__
+    assert f"{summary['test_accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_saved_params_are_those_that_were_measured(tmp_path):
+    options = ["--epochs", "2", "--hidden-size", "31", "--cell", "gru", "--layers", "2"]
+    summary, _ = run(tmp_path / "run", *options)
+    arrays = load_file(tmp_path / "run" / "params.safetensors")
+    config = rows.parse(options)
+    net = rows.network(config, 8, 10)
+    shapes = jax.eval_shape(net.init, jax.random.key(0))
+    paths, tree = jax.tree_util.tree_flatten_with_path(shapes)
+    params = jax.tree.unflatten(
+        tree, [jnp.asarray(arrays[jax.tree_util.keystr(path)][1]) for path, _ in paths]
+    )
+    test = load_images("digits").test
+    xs = jnp.asarray(rows.sequences(test.images, 16, "rows"))
+    logits = jax.jit(jax.vmap(net.logits, (None, 0)))(params, xs)
+    hits = np.asarray(logits).argmax(-1) == test.labels
+    assert math.isclose(hits.mean(), summary["test_accuracy_per_seed"][1])
+
+
+def test_seeds_trained_together_equal_each_alone(tmp_path):
+    options = ["--epochs", "1", "--hidden-size", "13"]
+    together, _ = run(tmp_path / "all", *options, "--seeds", "3")
+    alone, _ = run(tmp_path / "one", *options, "--seeds", "1", "--seed", "2")
+    np.testing.assert_allclose(
+        together["test_loss_per_seed"][2], alone["test_loss_per_seed"][0], rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("order", ["pixels", "permuted"])
+def test_orders_read_the_same_pixels(order):
+    images = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)
+    by_row = rows.sequences(images, 16, "rows")
+    by_pixel = rows.sequences(images, 16, order)
+    assert by_row.shape == (2, 8, 8)
+    assert by_pixel.shape == (2, 64, 1)
+    np.testing.assert_array_equal(
+        np.sort(by_pixel[:, :, 0]), np.sort(by_row.reshape(2, -1))
+    )
+    is_original = np.array_equal(by_pixel[:, :, 0], by_row.reshape(2, -1))
+    assert is_original == (order == "pixels")
+    np.testing.assert_array_equal(by_pixel, rows.sequences(images, 16, order))
+
+
+def test_the_classic_recipe_is_the_tutorials_network():
+    config = rows.parse(["--recipe", "classic", "--dataset", "mnist"])
+    assert (config.cell, config.hidden_size, config.batch_size) == ("elman", 100, 100)
+    assert (config.optimizer, config.learning_rate) == ("sgd", 0.1)
+    assert (config.epochs, config.seeds, config.train_images) == (20, 16, 55_000)
+    assert not config.shuffle
+    assert config.clip is None
+    net = rows.network(config, 28, 10)
+    params = net.init(jax.random.key(0))
+    leaves = jax.tree.leaves(params)
+    assert sorted(a.shape for a in leaves) == [(28, 100), (100,), (100, 10), (100, 100)]
+    for leaf in leaves:
+        assert 0.005 < float(jnp.std(leaf)) < 0.015
+
+    # s_t = tanh(x_t U + s_{t-1} W), o = softmax(s_T V)
+    xs = jax.random.uniform(jax.random.key(1), (28, 28))
+    cell = params.reader[0]
+    state = cell.carry.h
+    for x in xs:
+        state = jnp.tanh(x @ cell.w_x + state @ cell.w_h)
+    np.testing.assert_allclose(
+        net.logits(params, xs), state @ params.readout.w, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_options_given_override_the_recipe():
+    config = rows.parse(["--recipe", "classic", "--epochs", "3", "--cell=gru"])
+    assert (config.epochs, config.cell, config.optimizer) == (3, "gru", "sgd")
+
+
+def test_holding_out_leaves_the_test_images_alone(tmp_path):
+    options = ["--epochs", "1", "--hidden-size", "13", "--holdout", "101"]
+    summary, metrics = run(tmp_path / "run", *options)
+    assert summary["holdout_images"] == 101
+    assert summary["train_images"] == 1437 - 101
+    assert not {k for k in (*summary, *metrics[0]) if k.startswith("test_")}
+
+
+def test_divergence_counts_seeds_that_fall_or_are_not_finite():
+    history = [
+        {"accuracy": np.array([0.9, 0.9, 0.9]), "train_loss": np.ones(3)},
+        {
+            "accuracy": np.array([0.86, 0.84, 0.9]),
+            "train_loss": np.array([1, 1, np.nan]),
+        },
+    ]
+    found = rows.divergence(history, "accuracy")
+    assert found["diverged"] == 2
+    np.testing.assert_array_equal(found["diverged_per_seed"], [False, True, True])
+
+
+def test_a_loss_that_is_not_finite_still_gives_json(tmp_path):
+    options = ["--epochs", "1", "--optimizer", "sgd", "--learning-rate", "1e30"]
+    summary, _ = run(
+        tmp_path / "run", *options, "--clip", "None", "--cell", "elman", "--seeds", "1"
+    )
+    assert summary["test_loss"] is None
+    assert summary["diverged"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--hidden-size", "0"], "--hidden-size: expected at least 1, got 0"),
+        (["--dropout", "1"], "--dropout: expected in [0, 1), got 1.0"),
+        (["--learning-rate", "-1"], "--learning-rate: expected above 0"),
+        (["--learning-rate", "nan"], "--learning-rate: expected above 0"),
+        (["--batch-size", "2000"], "--batch-size: expected at most the 1437 training"),
+        (["--holdout", "1437"], "--holdout: expected fewer than the 1437 training"),
+        (["--dataset", "cifar"], "invalid choice 'cifar'"),
+        (["--nonsense", "1"], "--nonsense"),
+        (["--dataset", "mnist", "--data-dir", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_mistakes_end_in_one_message(options, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = " ".join(failing(capsys, *options).replace("│", "").split())
+    assert message in said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
+    (tmp_path / "mine").write_text("dear")
+    assert "is not empty" in failing(capsys, "--out", str(tmp_path))
+    assert "cannot write" in failing(capsys, "--out", str(tmp_path / "mine" / "out"))
+    assert (tmp_path / "mine").read_text() == "dear"
+
+
+def test_help_explains_every_option_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        rows.parse(["--help"])
+    said = capsys.readouterr().out
+    for name, field in rows.Config.__dataclass_fields__.items():
+        assert "--" + name.replace("_", "-") in said
+        assert field.type
+    assert said.count("(default:") == len(rows.Config.__dataclass_fields__)
+
+
+def test_ctrl_c_saves_what_was_learned(tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "experiments.rows", "--out", str(out)]
+    command += ["--epochs", "10000", "--schedule", "constant"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.strip() == "interrupted"  # and no progress bar, no traceback
+    assert {p.name for p in out.iterdir()} == FILES
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["interrupted"]
+    assert 1 <= summary["epochs_done"] < 10000
+    assert summary["test_accuracy"] > 0.2
+
+
+@needs_mnist
+def test_the_loss_falls_on_mnist(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    options = ["--dataset", "mnist", "--cell", "elman", "--hidden-size", "61"]
+    limits = ["--epochs", "2", "--train-images", "20000", "--seeds", "1"]
+    summary, metrics = run(tmp_path / "run", *options, *limits)
+    assert summary["steps"] == 400
+    assert summary["test_images"] == 10_000
+    assert metrics[-1]["train_loss"][0] < 0.7 * metrics[0]["train_loss"][0]
+    assert summary["test_accuracy"] > 0.7
+
+
+def test_compiled_times_compiling_apart():
+    double = runs.Compiled(lambda x: 2 * x)
+    for size in (3, 3, 5):
+        np.testing.assert_array_equal(double(jnp.ones(size)), 2 * np.ones(size))
+    assert len(double._compiled) == 2
+    assert double.seconds > 0
+    assert double.compile_seconds > 0
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    output = runs.Output("rows", tmp_path)
+    with output.replacing("a.txt") as path:
+        path.write_text("old")
+
+    def fail():
+        with output.replacing("a.txt") as path:
+            path.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_the_public_face_is_all_the_experiment_needs():
+    assert set(rows.CELLS) == {"elman", "gru", "lstm"}
+    assert rows.CELLS["lstm"] is rnn.lstm
