@@ -406,21 +406,32 @@ def divergence(history: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 def report(config, output, final, history, split) -> None:
     """Prints the result and where the files went."""
-    names = {"accuracy": f"all {split} images", "first_100_accuracy": "the first 100"}
-    if config.recipe != "classic":
-        del names["first_100_accuracy"]
-    for name, where in names.items():
-        low, median, high = np.quantile(final[name], [0, 0.5, 1])
-        print(
-            f"accuracy on {where}: mean {final[name].mean():.2%} over "
-            f"{config.seeds} seeds (median {median:.2%}, {low:.2%} to {high:.2%})"
-        )
-    if config.recipe == "classic" and history:
+
+    def spread(values):
+        low, median, high = np.quantile(values, [0, 0.5, 1])
+        return f"median {median:.2%}, {low:.2%} to {high:.2%}"
+
+    classic = config.recipe == "classic"
+    if classic and history:
+        print(f"accuracy over {config.seeds} seeds after each epoch")
+        for metrics in history:
+            first, every = (
+                spread(metrics[f"{split}_{name}"])
+                for name in ("first_100_accuracy", "accuracy")
+            )
+            print(f"{metrics['epoch']:3}  first 100: {first}   all: {every}")
         found = divergence(history, f"{split}_accuracy")
         print(
             f"{found['diverged']} of {config.seeds} seeds diverged: they ended more "
             "than 5 points below their own best epoch, or in numbers not finite"
         )
+    names = {"accuracy": f"all {split} images", "first_100_accuracy": "the first 100"}
+    for name, where in names.items():
+        if name == "accuracy" or classic:
+            print(
+                f"accuracy on {where}: mean {final[name].mean():.2%} over "
+                f"{config.seeds} seeds ({spread(final[name])})"
+            )
     print(f"results in {output.path}")
 
 

@@ -1,5 +1,6 @@
 """Layers without memory: cells whose carry is `()`, so that they chain alike."""
 
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jax.nn import initializers
 
 from jaxrnn.core import Cell, Input, blank, check_floating, check_size, leaf
+from jaxrnn.transposable import rows_product
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
@@ -87,7 +89,7 @@ def linear(
         return LinearParams(w, b_init(b_key, (output_size,), dtype) if bias else None)
 
     def step(params, carry, x):
-        y = x.astype(params.w.dtype) @ params.w
+        y = rows_product(x.astype(params.w.dtype)[None], params.w)[0]
         return carry, y if params.b is None else y + params.b
 
     name = f"linear({input_size}, {output_size})"
@@ -170,9 +172,9 @@ def layer_norm(size: int, *, epsilon: float = 1e-6, dtype: Any = jnp.float32) ->
     """
     size = check_size("layer_norm: size", size)
     check_floating("layer_norm: dtype", dtype)
-    if not epsilon > 0:
+    if not (isinstance(epsilon, numbers.Real) and float(epsilon) > 0):
         raise ValueError(
-            f"layer_norm: epsilon: expected a positive number, got {epsilon}"
+            f"layer_norm: epsilon: expected a positive number, got {epsilon!r}"
         )
 
     def init(key):
@@ -249,7 +251,7 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
       >>> bool((ys == ys[0]).all())
       True
     """
-    if isinstance(rate, bool) or not 0 <= rate < 1:
+    if not (isinstance(rate, numbers.Real) and 0 <= float(rate) < 1):
         raise ValueError(f"dropout: rate: expected a number in [0, 1), got {rate!r}")
     reads = Input(None)
 

@@ -26,7 +26,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxrnn.core import select, zero_where_not
-from jaxrnn.transposable import linear_map
+from jaxrnn.transposable import linear_map, rows_product
 
 
 class Affine(NamedTuple):
@@ -161,7 +161,7 @@ def recurrence(
                 theta, residuals, zero_where_not(keep, ct_carry)
             )
             ct_theta = jax.tree.map(jnp.add, ct_theta, ct_more)
-            ct_old = _add_h(ct_old, w_h @ ct_z[-w_h.shape[1] :])
+            ct_old = _add_h(ct_old, ct_z[-w_h.shape[1] :] @ w_h.T)
             return (select(keep, ct_old, ct_carry), ct_theta), ct_z
 
         zeros = jax.tree.map(jnp.zeros_like, theta)
@@ -177,25 +177,40 @@ def recurrence(
 def _d_affine(affine: Affine, d_affine: Affine, xs, d_xs, hs_prev) -> jax.Array:
     """The part of the tangents of the z [T, G] that needs no loop."""
     size = len(affine.b)
-    total = jnp.broadcast_to(_instantiate(d_affine.b), (len(xs), size))
-    for a, b, place in (
-        (d_xs, affine.w_x, _place_first),
+    ones = jnp.ones((len(xs), 1), xs.dtype)
+    terms = [
         (xs, d_affine.w_x, _place_first),
         (hs_prev, d_affine.w_h, _place_last),
-    ):
-        if not isinstance(a, SymbolicZero) and not isinstance(b, SymbolicZero):
-            total = total + place(a @ b, size)
+        (ones, _expand(d_affine.b), _place_first),
+    ]
+    if all(not _is_zero(d) and d.shape[1] == size for _, d, _ in terms):
+        # One product of all three is faster than one of each.
+        a, d, _ = zip(*terms, strict=True)
+        terms = [(jnp.concatenate(a, axis=1), jnp.concatenate(d), _place_first)]
+    terms.append((d_xs, affine.w_x, _place_first))
+    total = jnp.zeros((len(xs), size), xs.dtype)
+    for a, b, place in terms:
+        if not _is_zero(a) and not _is_zero(b):
+            total = total + place(rows_product(a, b), size)
     return total
+
+
+def _expand(b):
+    return b if _is_zero(b) else b[None]
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, SymbolicZero)
 
 
 def _instantiate(tangents: Any) -> Any:
     def zeros(t: Any) -> Any:
-        if not isinstance(t, SymbolicZero):
+        if not _is_zero(t):
             return t
         aval: Any = t.aval
         return jnp.zeros_like(aval)
 
-    return jax.tree.map(zeros, tangents, is_leaf=lambda t: isinstance(t, SymbolicZero))
+    return jax.tree.map(zeros, tangents, is_leaf=_is_zero)
 
 
 def _add_h(carry: Any, h: jax.Array) -> Any:

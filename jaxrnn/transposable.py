@@ -1,15 +1,22 @@
-"""A linear map given together with its transpose.
+"""Linear algebra that keeps its speed when it is transposed and vmapped.
 
-Reverse-mode differentiation transposes the linear part of a program. For most
-programs JAX finds the transpose itself; for a recurrence a hand-written one is
-faster. `jax.custom_vjp` would hide the linear map from `jvp`, and under `vmap` it
-forms one weight gradient per example; so this is a primitive of its own, with the
-rules that make it compose:
+Two primitives: a linear map given together with its transpose, and a product of rows
+with a matrix.
+
+**linear_map.** Reverse-mode differentiation transposes the linear part of a program.
+For most programs JAX finds the transpose itself; for a recurrence a hand-written one is
+faster. `jax.custom_vjp` would hide the linear map from `jvp`, and under `vmap` it forms
+one weight gradient per example; so this is a primitive of its own, with the rules that
+make it compose:
 
 - jvp: the map applied to the tangents of its linear arguments;
 - transpose: the given transpose;
 - vmap: the map and its transpose, both vmapped, where coefficients that the batch
   shares (a weight matrix) stay unbatched.
+
+**rows_product.** The gradient of a weight matrix that a batch of sequences shares is a
+sum over batch and time. Under `vmap` those are two axes, for which XLA rearranges its
+operands at a cost; here a batch of rows is more rows, so that it stays one product.
 """
 
 from collections.abc import Callable
@@ -17,6 +24,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -127,21 +135,19 @@ def _batch(args, dims, *, fun, transpose, num_coefficients, linear_axes, out_axe
     size = next(
         arg.shape[dim] for arg, dim in zip(args, dims, strict=True) if dim is not None
     )
-    linear, linear_dims = [], []
-    for arg, dim, axis in zip(args[n:], dims[n:], linear_axes, strict=True):
-        if dim is None:
-            dim = axis
-            arg = jnp.broadcast_to(
-                jnp.expand_dims(arg, axis),
-                (*arg.shape[:axis], size, *arg.shape[axis:]),
-            )
-        linear.append(arg)
-        linear_dims.append(dim)
+
+    def place(arg, dim, axis):
+        if dim is not None:
+            return jnp.moveaxis(arg, dim, axis)
+        shape = (*arg.shape[:axis], size, *arg.shape[axis:])
+        return jnp.broadcast_to(jnp.expand_dims(arg, axis), shape)
+
+    linear = map(place, args[n:], dims[n:], linear_axes)
     outs = _linear_p.bind(
         *args[:n],
         *linear,
-        fun=jax.vmap(fun, (dims[:n], tuple(linear_dims)), out_axes),
-        transpose=jax.vmap(transpose, (dims[:n], out_axes), tuple(linear_dims)),
+        fun=jax.vmap(fun, (dims[:n], linear_axes), out_axes),
+        transpose=jax.vmap(transpose, (dims[:n], out_axes), linear_axes),
         num_coefficients=n,
         linear_axes=linear_axes,
         out_axes=out_axes,
@@ -155,3 +161,49 @@ ad.primitive_jvps[_linear_p] = _jvp
 ad.primitive_transposes[_linear_p] = _transpose
 batching.primitive_batchers[_linear_p] = _batch
 mlir.register_lowering(_linear_p, mlir.lower_fun(_call, multiple_results=True))
+
+
+_rows_p = Primitive("rows_product")
+
+
+def rows_product(xs: jax.Array, w: jax.Array) -> jax.Array:
+    """Returns `xs @ w`, `[N, D]` times `[D, G]`."""
+    return _rows_p.bind(xs, w)
+
+
+def _contract(a, b, axis_a, axis_b):
+    """A product over one of the last two axes of each; the axes before are a batch."""
+    n = a.ndim - 2
+    batch = tuple(range(n))
+    return lax.dot_general(a, b, (((n + axis_a,), (n + axis_b,)), (batch, batch)))
+
+
+def _rows(xs, w):
+    return _contract(xs, w, 1, 0)
+
+
+def _rows_batch(args, dims):
+    xs, w = args
+    dim, w_dim = dims
+    if w_dim is None:
+        xs = jnp.moveaxis(xs, dim, -2)  # behind the rows, where a batched scan has it
+        *leading, rows, batch, size = xs.shape
+        out = rows_product(xs.reshape(*leading, rows * batch, size), w)
+        return out.reshape(*leading, rows, batch, out.shape[-1]), out.ndim - 1
+    w = jnp.moveaxis(w, w_dim, 0)
+    if dim is None:
+        xs = jnp.broadcast_to(xs, (len(w), *xs.shape))
+    else:
+        xs = jnp.moveaxis(xs, dim, 0)
+    return rows_product(xs, w), 0
+
+
+_rows_p.def_impl(_rows)
+_rows_p.def_abstract_eval(lambda *avals: jax.make_jaxpr(_rows)(*avals).out_avals[0])
+ad.defbilinear(
+    _rows_p,
+    lambda ct, xs, w: _contract(ct, w, 1, 1),
+    lambda ct, xs, w: _contract(xs, ct, 0, 0),
+)
+batching.primitive_batchers[_rows_p] = _rows_batch
+mlir.register_lowering(_rows_p, mlir.lower_fun(_rows, multiple_results=False))

@@ -13,7 +13,7 @@ SIBLINGS = {
     "transposable": set(),
     "recurrence": {"core", "transposable"},
     "cells": {"core", "recurrence"},
-    "layers": {"core"},
+    "layers": {"core", "transposable"},
     "combinators": {"core"},
     "losses": {"core"},
     "train": set(),
