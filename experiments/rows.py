@@ -58,7 +58,7 @@ class Config:
     """Whether the layers have biases."""
     init_scale: float | None = None
     """Draw weights and a learned first state from N(0, this^2); None: orthogonal."""
-    epochs: int = 12
+    epochs: int = 10
     """Passes over the training images."""
     batch_size: int = 100
     """Images in an update."""

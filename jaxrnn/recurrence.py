@@ -177,26 +177,14 @@ def recurrence(
 def _d_affine(affine: Affine, d_affine: Affine, xs, d_xs, hs_prev) -> jax.Array:
     """The part of the tangents of the z [T, G] that needs no loop."""
     size = len(affine.b)
-    ones = jnp.ones((len(xs), 1), xs.dtype)
-    terms = [
-        (xs, d_affine.w_x, _place_first),
-        (hs_prev, d_affine.w_h, _place_last),
-        (ones, _expand(d_affine.b), _place_first),
-    ]
-    if all(not _is_zero(d) and d.shape[1] == size for _, d, _ in terms):
-        # One product of all three is faster than one of each.
-        a, d, _ = zip(*terms, strict=True)
-        terms = [(jnp.concatenate(a, axis=1), jnp.concatenate(d), _place_first)]
-    terms.append((d_xs, affine.w_x, _place_first))
-    total = jnp.zeros((len(xs), size), xs.dtype)
-    for a, b, place in terms:
-        if not _is_zero(a) and not _is_zero(b):
-            total = total + place(rows_product(a, b), size)
+    # One product of inputs, states and ones is faster than one of each.
+    rows = jnp.concatenate([xs, hs_prev, jnp.ones((len(xs), 1), xs.dtype)], axis=1)
+    d_w_x, d_w_h, d_b = _instantiate(d_affine)
+    d_w = [_place_first(d_w_x, size), _place_last(d_w_h, size), d_b[None]]
+    total = rows_product(rows, jnp.concatenate(d_w))
+    if not _is_zero(d_xs):
+        total = total + _place_first(rows_product(d_xs, affine.w_x), size)
     return total
-
-
-def _expand(b):
-    return b if _is_zero(b) else b[None]
 
 
 def _is_zero(tangent: Any) -> bool:
