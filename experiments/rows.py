@@ -82,13 +82,22 @@ class Config:
     """Use only so many of the training images, the first ones; None: all."""
     holdout: int = 0
     """Measure on so many held-out training images, not on the test images."""
+    devices: int = 1
+    """Split each batch over so many devices; 2 is faster on a CPU with two cores."""
     data_dir: Path | None = None
     """Folder with the original files. None: JAXRNN_DATA, else tensorflow-datasets."""
     out: Path | None = None
     """Folder for the results. None: runs/rows-<time>."""
 
     def __post_init__(self):
-        for name in ("hidden_size", "layers", "epochs", "batch_size", "seeds"):
+        for name in (
+            "hidden_size",
+            "layers",
+            "epochs",
+            "batch_size",
+            "seeds",
+            "devices",
+        ):
             _require(getattr(self, name) >= 1, self, name, "at least 1")
         _require(0 <= self.dropout < 1, self, "dropout", "in [0, 1)")
         for name in ("learning_rate", "clip", "init_scale", "train_images"):
@@ -270,7 +279,8 @@ def train(
     def measure(params):
         return np.asarray(predict(params, eval_set[0]))
 
-    update = rnn.make_update(loss_fn, optimizer, has_aux=True)
+    mesh = runs.batch_mesh(config.devices)
+    update = rnn.make_update(loss_fn, optimizer, has_aux=True, mesh=mesh)
     run = runs.Compiled(jax.vmap(rnn.make_epoch(update), (0, None, 0)))
     seeds = jnp.arange(config.seed, config.seed + config.seeds)
     keys = jax.vmap(jax.random.key)(seeds)
@@ -344,6 +354,13 @@ def run(config: Config) -> None:
             f"--batch-size: expected at most the {len(train_images.images)} training "
             f"images, got {config.batch_size}"
         )
+
+    if config.batch_size % config.devices:
+        raise runs.UsageError(
+            f"--batch-size: expected a multiple of the {config.devices} devices, "
+            f"got {config.batch_size}"
+        )
+    runs.batch_mesh(config.devices)  # before anything else starts JAX
 
     def arrays(images: Images) -> tuple[jax.Array, jax.Array]:
         xs = sequences(images.images, data.max_value, config.order)

@@ -151,6 +151,28 @@ class Compiled:
         return out
 
 
+def batch_mesh(devices: int) -> jax.sharding.Mesh | None:
+    """A mesh to split a batch over; None for one device.
+
+    Raises:
+      UsageError: if there are fewer devices.
+    """
+    if devices == 1:
+        return None
+    with contextlib.suppress(RuntimeError):  # too late once JAX has started
+        jax.config.update("jax_num_cpu_devices", devices)
+    if devices > jax.device_count():
+        raise UsageError(
+            f"--devices: expected at most {jax.device_count()}, got {devices}"
+        )
+    return jax.make_mesh(
+        (devices,),
+        ("batch",),
+        axis_types=(jax.sharding.AxisType.Auto,),
+        devices=jax.devices()[:devices],
+    )
+
+
 def versions() -> dict[str, str]:
     """Of Python and of the packages that decide the result."""
     names = ("jax", "jaxlib", "optax", "numpy")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 
 
 class TrainState(NamedTuple):
@@ -47,6 +48,7 @@ def make_update(
     optimizer: optax.GradientTransformation,
     *,
     has_aux: bool = False,
+    mesh: Mesh | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """Makes a jitted update for a batch from the loss of one example.
 
@@ -54,13 +56,18 @@ def make_update(
       loss_fn: `(params, *example, key) -> loss`, or `-> (loss, aux)`.
       optimizer: from optax.
       has_aux: whether the loss returns a pair.
+      mesh: a mesh with one axis, such as `jax.make_mesh((2,), ("batch",))`. Each of its
+        devices works on an equal share of the batch, and the gradients are averaged.
+        On a CPU, `jax.config.update("jax_num_cpu_devices", 2)` makes two devices of
+        its cores, which is faster than one that uses both.
 
     Returns:
       `update(state, *batch) -> (state, metrics)`, where each array of the batch has a
       leading axis B. Each example has a key of its own.
 
     Raises:
-      ValueError: from `update`, if the arrays of a batch differ in their leading axis.
+      ValueError: if the mesh has more than one axis; from `update`, if the arrays of a
+        batch differ in their leading axis or do not divide evenly over the mesh.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax
@@ -78,6 +85,9 @@ def make_update(
       (1, ())
     """
 
+    if mesh is not None and len(mesh.axis_names) != 1:
+        raise ValueError(f"make_update: mesh: expected one axis, got {mesh.axis_names}")
+
     def example_loss(params, example, key):
         out = loss_fn(params, *example, key)
         return out if has_aux else (out, ())
@@ -87,13 +97,21 @@ def make_update(
         loss, aux = jax.tree.map(lambda a: jnp.mean(a, axis=0), outs)
         return loss, aux
 
+    gradients = jax.value_and_grad(batch_loss, has_aux=True)
+    if mesh is not None:
+        gradients = _averaged_over(mesh, gradients)
+
     @jax.jit
     def update(state: TrainState, *batch: Any) -> tuple[TrainState, Metrics]:
         size = _common_size("update: batch", batch)
+        if mesh is not None and size % mesh.size:
+            raise ValueError(
+                f"update: batch: expected a multiple of the {mesh.size} devices of the "
+                f"mesh, got {size} examples"
+            )
         key, examples_key = jax.random.split(state.key)
-        (loss, aux), grads = jax.value_and_grad(batch_loss, has_aux=True)(
-            state.params, batch, jax.random.split(examples_key, size)
-        )
+        keys = jax.random.split(examples_key, size)
+        (loss, aux), grads = gradients(state.params, batch, keys)
         # Some of optax relies on implicit promotion, which users may have turned off.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -102,6 +120,22 @@ def make_update(
         return TrainState(params, opt_state, state.step + 1, key), metrics
 
     return update
+
+
+def _averaged_over(mesh: Mesh, gradients: Callable) -> Callable:
+    (axis,) = mesh.axis_names
+    whole, share = PartitionSpec(), PartitionSpec(axis)
+
+    def of_share(params, batch, keys):
+        return lax.pmean(gradients(params, batch, keys), axis)
+
+    return jax.shard_map(
+        of_share,
+        mesh=mesh,
+        in_specs=(whole, share, share),
+        out_specs=whole,
+        check_vma=False,  # with it, JAX would sum gradients that are averaged here
+    )
 
 
 def make_epoch(
