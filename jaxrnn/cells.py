@@ -21,7 +21,7 @@ from jaxrnn.core import (
     leaf,
     scan_unroll,
 )
-from jaxrnn.recurrence import Affine, Pointwise, pointwise, recurrence
+from jaxrnn.recurrence import Affine, Pointwise, recurrence
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
@@ -143,7 +143,7 @@ def elman(
         hidden_size,
         ElmanParams,
         ElmanCarry,
-        _TANH if activation is jnp.tanh else pointwise(partial(_elman, activation)),
+        _TANH if activation is jnp.tanh else Pointwise(partial(_elman, activation)),
         split,
         gates=1,
         inits=(w_x_init, w_h_init, b_init if bias else None, carry_init),
@@ -469,7 +469,7 @@ def recurrent(
         hidden_size,
         RecurrentParams,
         carry_type,
-        pointwise(with_theta),
+        Pointwise(with_theta),
         split,
         gates=gates,
         inits=(w_x_init, w_h_init, b_init if bias else None, carry_init),
@@ -513,13 +513,13 @@ def _cell(
         w_x_key, w_h_key, b_key, extra_key, carry_key = jax.random.split(key, 5)
 
         def by_gate(initializer, key, rows):
-            return jnp.concatenate(
-                [
-                    initializer(k, (rows, hidden_size), dtype)
-                    for k in jax.random.split(key, gates)
-                ],
-                axis=1,
-            )
+            # Some initializers, the orthogonal one for example, need 32 bits.
+            draw_dtype = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+            blocks = [
+                initializer(k, (rows, hidden_size), draw_dtype)
+                for k in jax.random.split(key, gates)
+            ]
+            return jnp.concatenate(blocks, axis=1).astype(dtype)
 
         carry = None
         if carry_init is not None:

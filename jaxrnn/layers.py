@@ -281,12 +281,12 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
         xs = blank(mask, xs)
         steps = jnp.ones(len(xs), jnp.int32) if mask is None else mask.astype(jnp.int32)
         if reverse:
-            before = jnp.cumsum(steps[::-1])[::-1] - steps
+            before = jnp.cumsum(steps[::-1], dtype=steps.dtype)[::-1] - steps
         else:
-            before = jnp.cumsum(steps) - steps
+            before = jnp.cumsum(steps, dtype=steps.dtype) - steps
         before = before + (carry.step if carry else 0)
         ys = jax.vmap(lambda x, i: drop(carry, x, i))(xs, before)
-        return _advance(carry, steps.sum()), blank(mask, ys)
+        return _advance(carry, steps.sum(dtype=steps.dtype)), blank(mask, ys)
 
     return leaf(f"dropout({rate})", reads, lambda key: (), initial_carry, step, unroll)
 

@@ -128,16 +128,19 @@ def accuracy(
     """
     logits, labels = _check_labels("accuracy", logits, labels)
     mask = _check_mask("accuracy", mask, labels)
-    hits = (jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype)
-    return _masked_mean(blank(mask, hits), mask)
+    hits = (jnp.argmax(logits, axis=-1).astype(jnp.int32) == labels).astype(
+        logits.dtype
+    )
+    return _masked_mean(hits, mask)
 
 
 def _masked_mean(values: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """The mean of values that are zero where the mask is False."""
     if mask is None:
         return values.mean()
     per_step = values.size // len(mask)
-    return values.sum() / jnp.maximum(mask.sum() * per_step, 1).astype(values.dtype)
+    return blank(mask, values).sum() / jnp.maximum(mask.sum() * per_step, 1).astype(
+        values.dtype
+    )
 
 
 def _check_mask(name: str, mask: Any, values: jax.Array) -> jax.Array | None:
@@ -167,7 +170,7 @@ def _check_labels(name: str, logits: Any, labels: Any) -> tuple[jax.Array, jax.A
             f"{name}: labels: expected the shape of logits {logits.shape} without its "
             f"last axis, got {labels.shape}"
         )
-    return logits, labels
+    return logits, labels.astype(jnp.int32)
 
 
 def _check_same(

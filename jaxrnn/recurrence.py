@@ -24,9 +24,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
+from jax.interpreters import ad
 
 from jaxrnn.core import select, zero_where_not
-from jaxrnn.transposable import linear_map, rows_product
+from jaxrnn.transposable import linear_map, rows_product, varying_alike
 
 
 class Affine(NamedTuple):
@@ -46,28 +47,37 @@ class Affine(NamedTuple):
 
 
 class Pointwise(NamedTuple):
-    """What a cell does with z and its carry, and the derivative of that.
+    """What a cell does with z and its carry, and, if it is known, the derivative.
 
     `theta` is a pytree of the pointwise part's own params; the carry is a NamedTuple
     with a field `h`, which is also the output.
     """
 
     apply: Callable  # (theta, z, carry) -> carry
-    forward: Callable  # (theta, z, carry) -> (carry, residuals)
-    backward: Callable  # (theta, residuals, ct_carry) -> (ct_theta, ct_z, ct_carry)
+    # Both None: JAX is to find the derivative.
+    forward: Any = None  # (theta, z, carry) -> (carry, residuals)
+    backward: Any = None  # (theta, residuals, ct_carry) -> ct of (theta, z, carry)
 
 
-def pointwise(apply: Callable) -> Pointwise:
-    """Completes `(theta, z, carry) -> carry` with a derivative found by JAX."""
+def _derived(apply: Callable, theta: Any, z: jax.Array, carry: Any):
+    """A pointwise part with a derivative found by JAX, and its theta.
+
+    What `apply` closes over may be under differentiation too, so it joins theta.
+    """
+    closed, closed_over = jax.closure_convert(apply, theta, z, carry)
+
+    def apply_to(theta, z, carry):
+        theta, closed_over = theta
+        return closed(theta, z, carry, *closed_over)
 
     def forward(theta, z, carry):
-        return apply(theta, z, carry), (z, carry)
+        return apply_to(theta, z, carry), (z, carry)
 
     def backward(theta, residuals, ct_carry):
-        _, transpose = jax.vjp(apply, theta, *residuals)
+        _, transpose = jax.vjp(apply_to, theta, *residuals)
         return transpose(ct_carry)
 
-    return Pointwise(apply, forward, backward)
+    return Pointwise(apply_to, forward, backward), (theta, closed_over)
 
 
 def recurrence(
@@ -97,11 +107,19 @@ def recurrence(
       The final carry, and `hs` `[T, H]`: the hidden state after each step.
     """
 
+    if part.backward is None:
+        # `apply` is to be traced as it will be called.
+        theta, carry, z, _, _ = varying_alike((theta, carry, affine.b, affine, xs))
+        part, theta = _derived(part.apply, theta, z, carry)
+    floats, fixed, merge, floats_of = _partition(theta)
+
     def scan(body, carry, xs, reverse=reverse):
         return lax.scan(body, carry, xs, reverse=reverse, unroll=unroll)
 
     @jax.custom_jvp
-    def run(affine, theta, carry, xs, mask):
+    def run(affine, floats, carry, xs, fixed, mask):
+        theta = merge(floats, fixed)
+
         def body(carry, inputs):
             x, keep = inputs
             carry = select(keep, part.apply(theta, affine(x, carry.h), carry), carry)
@@ -110,9 +128,9 @@ def recurrence(
         return scan(body, carry, (xs, mask))
 
     def run_jvp(primals, tangents):
-        affine, theta, carry, xs, mask = primals
-        d_affine, d_theta, d_carry, d_xs, _ = tangents
-        h_0 = carry.h
+        affine, floats, carry, xs, fixed, mask = primals
+        d_affine, d_floats, d_carry, d_xs, _, _ = tangents
+        theta, h_0 = merge(floats, fixed), carry.h
 
         def body(carry, inputs):
             x, keep = inputs
@@ -126,23 +144,28 @@ def recurrence(
         d_out = linear_map(
             sweep,
             transposed_sweep,
-            (affine.w_h, theta, residuals, mask),
-            (d_zs, _instantiate(d_theta), _instantiate(d_carry)),
+            (affine.w_h, floats, fixed, residuals, mask),
+            (d_zs, _instantiate(d_floats), _instantiate(d_carry)),
             axes=((1, 0, 0), (0, 1)),
         )
         return (carry, hs), d_out
 
     def sweep(coefficients, linear):
         """From the tangents of the z to those of the carry and of the h."""
-        w_h, theta, residuals, mask = coefficients
-        d_zs, d_theta, d_carry = linear
+        w_h, floats, fixed, residuals, mask = coefficients
+        d_zs, d_floats, d_carry = linear
+        theta = merge(floats, fixed)
 
         def body(d_carry, inputs):
             d_z, residuals, keep = inputs
             d_z = d_z + _place_last(d_carry.h @ w_h, len(d_z))
-            (new,) = jax.linear_transpose(
-                lambda ct: part.backward(theta, residuals, ct), d_carry
-            )((d_theta, d_z, d_carry))
+
+            def backward(ct):
+                ct_theta, *rest = part.backward(theta, residuals, ct)
+                return floats_of(ct_theta), *rest
+
+            transpose = jax.linear_transpose(backward, d_carry)
+            (new,) = transpose((d_floats, d_z, d_carry))
             d_carry = select(keep, new, d_carry)
             return d_carry, d_carry.h
 
@@ -150,28 +173,46 @@ def recurrence(
 
     def transposed_sweep(coefficients, ct):
         """From the cotangents of the carry and of the h to those of the z."""
-        w_h, theta, residuals, mask = coefficients
+        w_h, floats, fixed, residuals, mask = coefficients
         ct_carry, ct_hs = ct
+        theta = merge(floats, fixed)
 
         def body(sums, inputs):
-            ct_carry, ct_theta = sums
+            ct_carry, ct_floats = sums
             ct_h, residuals, keep = inputs
             ct_carry = _add_h(ct_carry, ct_h)
-            ct_more, ct_z, ct_old = part.backward(
+            ct_theta, ct_z, ct_old = part.backward(
                 theta, residuals, zero_where_not(keep, ct_carry)
             )
-            ct_theta = jax.tree.map(jnp.add, ct_theta, ct_more)
+            ct_floats = jax.tree.map(jnp.add, ct_floats, floats_of(ct_theta))
             ct_old = _add_h(ct_old, ct_z[-w_h.shape[1] :] @ w_h.T)
-            return (select(keep, ct_old, ct_carry), ct_theta), ct_z
+            return (select(keep, ct_old, ct_carry), ct_floats), ct_z
 
-        zeros = jax.tree.map(jnp.zeros_like, theta)
-        (ct_carry, ct_theta), ct_zs = scan(
+        zeros = jax.tree.map(jnp.zeros_like, floats)
+        (ct_carry, ct_floats), ct_zs = scan(
             body, (ct_carry, zeros), (ct_hs, residuals, mask), not reverse
         )
-        return ct_zs, ct_theta, ct_carry
+        return ct_zs, ct_floats, ct_carry
 
     run.defjvp(run_jvp, symbolic_zeros=True)
-    return run(affine, theta, carry, xs, mask)
+    return run(affine, floats, carry, xs, fixed, mask)
+
+
+def _partition(theta: Any):
+    """The leaves of theta that have a derivative, the others, and the way back."""
+    leaves, tree = jax.tree.flatten(theta)
+    is_float = [jnp.issubdtype(jnp.result_type(a), jnp.inexact) for a in leaves]
+
+    def floats_of(theta):
+        leaves = zip(jax.tree.leaves(theta), is_float, strict=True)
+        return [a for a, floating in leaves if floating]
+
+    def merge(floats, fixed):
+        sources = iter(floats), iter(fixed)
+        return tree.unflatten(next(sources[0 if f else 1]) for f in is_float)
+
+    fixed = [a for a, floating in zip(leaves, is_float, strict=True) if not floating]
+    return floats_of(theta), fixed, merge, floats_of
 
 
 def _d_affine(affine: Affine, d_affine: Affine, xs, d_xs, hs_prev) -> jax.Array:
@@ -195,8 +236,7 @@ def _instantiate(tangents: Any) -> Any:
     def zeros(t: Any) -> Any:
         if not _is_zero(t):
             return t
-        aval: Any = t.aval
-        return jnp.zeros_like(aval)
+        return ad.instantiate_zeros(ad.Zero(t.aval))
 
     return jax.tree.map(zeros, tangents, is_leaf=_is_zero)
 

@@ -55,6 +55,7 @@ def linear_map(
     Returns:
       What `fun` returns.
     """
+    _, linear = varying_alike((coefficients, linear))
     coefficient_leaves, coefficient_tree = jax.tree.flatten(coefficients)
     linear_leaves, linear_tree = jax.tree.flatten(linear)
     out = jax.eval_shape(fun, coefficients, linear)
@@ -80,6 +81,22 @@ def linear_map(
         out_axes=tuple(jax.tree.leaves(jax.tree.broadcast(axes[1], out))),
     )
     return jax.tree.unflatten(out_tree, out_leaves)
+
+
+def varying_alike(tree: Any) -> Any:
+    """Under `shard_map`, marks all as varying over the mesh axes that one varies over.
+
+    JAX does so for the arguments of its own primitives. The transpose of the mark is
+    the sum over devices that the gradient of replicated params needs.
+    """
+    axes = [jax.typeof(a).manual_axis_type.varying for a in jax.tree.leaves(tree)]
+    every = frozenset().union(*axes)
+
+    def mark(a):
+        more = every - jax.typeof(a).manual_axis_type.varying
+        return lax.pcast(a, tuple(more), to="varying") if more else a
+
+    return jax.tree.map(mark, tree)
 
 
 def _call(*args, fun, num_coefficients, **_):
@@ -168,7 +185,7 @@ _rows_p = Primitive("rows_product")
 
 def rows_product(xs: jax.Array, w: jax.Array) -> jax.Array:
     """Returns `xs @ w`, `[N, D]` times `[D, G]`."""
-    return _rows_p.bind(xs, w)
+    return _rows_p.bind(*varying_alike((xs, w)))
 
 
 def _contract(a, b, axis_a, axis_b):

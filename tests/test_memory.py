@@ -1,0 +1,126 @@
+"""What must not be stored: gates of every step, weight gradients of every example."""
+
+import re
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import pytest
+from battery import CASES, RECURRENT, D, H, assert_close, gradient, quick_jit, scalar
+
+import jaxrnn as rnn
+
+NARROW, WIDE = 2, 67
+
+LONG = {
+    "gru reset before": rnn.gru(NARROW, WIDE, reset_after=False),
+    "chain": rnn.chain(rnn.linear(NARROW, WIDE), rnn.lstm(WIDE, WIDE)),
+}
+
+
+def temporaries(cell, length):
+    """Bytes that the gradient of one sequence needs besides arguments and result."""
+
+    def loss(params, xs):
+        carry, _ = cell.unroll(params, cell.initial_carry(params), xs)
+        return jax.tree.leaves(carry)[-1].sum()
+
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    xs = jax.ShapeDtypeStruct((length, NARROW), jnp.float32)
+    analysis = jax.jit(jax.grad(loss)).lower(params, xs).compile().memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_remat_needs_memory_of_the_square_root_of_time(name):
+    remat = rnn.remat(LONG[name])
+    short, long = temporaries(remat, 1024), temporaries(remat, 4096)
+    assert long < 2.2 * short
+    assert long < temporaries(LONG[name], 4096) / 20
+
+
+@pytest.mark.parametrize("segment", [1, 3, 100])
+def test_remat_by_any_segment(segment):
+    """Values and gradients stay; more of remat is in the tests of the law."""
+    args = CASES["lstm"].arguments()
+    cell = CASES["lstm"].cell
+    cut = rnn.remat(cell, segment=segment)
+    assert_close(cut.unroll(*args), cell.unroll(*args), 1e-6)
+    got, expected = (quick_jit(gradient(scalar(c.unroll)))(*args) for c in (cut, cell))
+    assert_close(got, expected, 1e-5)
+
+
+BATCH = 13
+LONGER = 63  # remat cuts it into eights and a seven: no other size is among them
+ARRAY = re.compile(r"(?:tensor<|f32\[)(\d+(?:[x,]\d+)*)(?:xf32>|\])")
+
+
+def batched_weights(gradient, case):
+    """Arrays in the program that have the axes of a weight and that of the batch."""
+    params, carry, xs = case.arguments(length=LONGER)
+    batch = jax.tree.map(lambda a: jnp.stack([a] * BATCH), (carry, xs))
+    lowered = jax.jit(gradient).lower(params, *batch)
+    shapes = {
+        tuple(int(size) for size in re.split("[x,]", match))
+        for text in (lowered.as_text(), lowered.compile().as_text())
+        for match in ARRAY.findall(text or "")
+    }
+    assert any(BATCH in shape for shape in shapes)
+    weights = [a.shape for a in jax.tree.leaves(params) if a.ndim == 2]
+    return {
+        shape
+        for shape in shapes
+        for weight in weights
+        if Counter([BATCH, *weight]) <= Counter(shape)
+    }
+
+
+def batch_gradient(case):
+    """The gradient of the mean of the losses of a batch."""
+    loss = scalar(case.cell.unroll)
+
+    def batch_loss(params, carries, xs):
+        return jax.vmap(loss, (None, 0, 0))(params, carries, xs).mean()
+
+    return jax.grad(batch_loss)
+
+
+def mean_of_gradients(case):
+    """The same by way of the gradients of all examples."""
+
+    def gradients(*args):
+        each = jax.vmap(jax.grad(scalar(case.cell.unroll)), (None, 0, 0))(*args)
+        return jax.tree.map(lambda g: g.mean(0), each)
+
+    return gradients
+
+
+def hidden_by_custom_vjp(case):
+    """`batch_gradient` with the unroll behind a `custom_vjp`."""
+
+    @jax.custom_vjp
+    def unroll(*args):
+        return case.cell.unroll(*args)
+
+    unroll.defvjp(
+        lambda *args: jax.vjp(case.cell.unroll, *args),
+        lambda transpose, cts: transpose(cts),
+    )
+    return batch_gradient(case._replace(cell=case.cell._replace(unroll=unroll)))
+
+
+@pytest.mark.parametrize("name", [*RECURRENT, "lstm learned carry", "nested", "summed"])
+def test_no_weight_gradient_of_each_example(name):
+    assert batched_weights(batch_gradient(CASES[name]), CASES[name]) == set()
+
+
+@pytest.mark.parametrize("naive", [mean_of_gradients, hidden_by_custom_vjp])
+@pytest.mark.parametrize("name", ["elman", "lstm"])
+def test_the_search_finds_weight_gradients_of_each_example(naive, name):
+    case = CASES[name]
+    found = batched_weights(naive(case), case)
+    gates = {"elman": 1, "lstm": 4}[name]
+    assert {tuple(sorted([BATCH, rows, gates * H])) for rows in (D, H)} <= {
+        tuple(sorted(shape)) for shape in found
+    }

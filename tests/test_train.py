@@ -1,0 +1,257 @@
+"""Training: updates, epochs, orders, many seeds, and losses that fall."""
+
+from functools import cache
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from battery import D, H, T, V, assert_close
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxrnn as rnn
+
+N, BATCH, CLASSES = 23, 5, 2
+KEY = jax.random.key(7)
+MODEL = rnn.chain(rnn.elman(D, H), rnn.dropout(0.2), rnn.linear(H, CLASSES))
+
+
+def sign_data():
+    """Whether the first input of the sequence is positive: a thing to remember."""
+    xs = np.random.default_rng(0).normal(size=(N, T, D)).astype(np.float32)
+    return jnp.asarray(xs), jnp.asarray(xs[:, 0, 0] > 0).astype(jnp.int32)
+
+
+def loss_fn(params, xs, label, key):
+    carry = MODEL.initial_carry(params, key)
+    _, logits = MODEL.unroll(params, carry, xs)
+    return rnn.cross_entropy(rnn.last(logits), label)
+
+
+@cache
+def initial_params():
+    return jax.jit(MODEL.init)(KEY)
+
+
+def tiny_loss(params, x, key):
+    del key
+    return jnp.vdot(params, x) ** 2
+
+
+def start(optimizer):
+    return rnn.train_state(initial_params(), optimizer, KEY)
+
+
+CLIPPED = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.02))
+UPDATE = rnn.make_update(loss_fn, CLIPPED)
+EPOCH = rnn.make_epoch(UPDATE)
+
+
+def test_one_trace_for_all_updates():
+    traced = chex.assert_max_traces(tiny_loss, n=1)
+    update = rnn.make_update(traced, CLIPPED)
+    state = rnn.train_state(jnp.ones(D), CLIPPED, KEY)
+    for step in range(3):
+        state, _ = update(state, jnp.full((N, D), step))
+    assert state.step == 3
+
+
+def test_update_is_the_mean_over_the_batch():
+    """The batch's gradient is the mean of those of its examples, each with its key."""
+    optimizer, (xs, labels) = optax.sgd(1.0), sign_data()
+    batch = xs[:BATCH], labels[:BATCH]
+    state = start(optimizer)
+    after, metrics = rnn.make_update(loss_fn, optimizer)(state, *batch)
+
+    _, examples_key = jax.random.split(state.key)
+    keys = jax.random.split(examples_key, BATCH)
+    one = jax.jit(jax.value_and_grad(loss_fn))
+    losses, gradients = zip(
+        *(one(state.params, *example) for example in zip(*batch, keys, strict=True)),
+        strict=True,
+    )
+    mean = jax.tree.map(lambda *g: sum(g) / BATCH, *gradients)
+    expected = jax.tree.map(jnp.subtract, state.params, mean)
+    assert_close(after.params, expected, 1e-5)
+    assert_close(metrics.loss, jnp.stack(losses).mean(), 1e-5)
+    assert_close(metrics.grad_norm, optax.tree.norm(mean), 1e-5)
+
+
+def test_update_split_over_a_mesh():
+    """Two devices, half of the batch each, and the same keys for the same examples."""
+    mesh = jax.make_mesh((2,), ("batch",))
+    update = rnn.make_update(loss_fn, CLIPPED, mesh=mesh)
+    xs, labels = sign_data()
+    batch = xs[:6], labels[:6]
+    assert_close(update(start(CLIPPED), *batch), UPDATE(start(CLIPPED), *batch), 1e-5)
+
+    order = jnp.arange(2 * 6).reshape(2, 6)
+    epoch = rnn.make_epoch(update)
+    args = start(CLIPPED), (xs, labels), order
+    assert_close(epoch(*args), EPOCH(*args), 1e-5)
+
+
+def test_each_example_and_each_update_has_a_key_of_its_own():
+    def keys_of(params, x, key):
+        del x
+        drawn = jax.random.uniform(key)
+        return jnp.sum(params) * 0, {"sum": drawn, "square": drawn**2}
+
+    optimizer = optax.sgd(0.1)
+    update = rnn.make_update(keys_of, optimizer, has_aux=True)
+    state = rnn.train_state(jnp.ones(D), optimizer, KEY)
+    state, first = update(state, jnp.zeros(N))
+    _, second = update(state, jnp.zeros(N))
+    for metrics in (first, second):
+        variance = metrics.aux["square"] - metrics.aux["sum"] ** 2
+        assert variance > 0.01  # that of a uniform draw is 1/12
+    assert first.aux["sum"] != second.aux["sum"]
+
+
+def test_aux_is_the_mean_over_the_batch():
+    def with_aux(params, x, key):
+        del key
+        return jnp.sum(params) * x, {"x": x, "xs": jnp.stack([x, 2 * x])}
+
+    optimizer = optax.sgd(0.1)
+    update = rnn.make_update(with_aux, optimizer, has_aux=True)
+    xs = jnp.array([1.0, 2.0, 6.0])
+    _, metrics = update(rnn.train_state(jnp.ones(D), optimizer, KEY), xs)
+    assert_close(metrics.aux, {"x": jnp.float32(3), "xs": jnp.array([3.0, 6.0])}, 1e-6)
+    assert_close(metrics.loss, jnp.float32(9), 1e-6)
+
+
+def test_state_is_a_pytree_of_arrays():
+    state = start(CLIPPED)
+    leaves, structure = jax.tree.flatten(state)
+    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+    assert_close(structure.unflatten(leaves), state)
+
+
+def test_epoch_is_a_loop_of_updates():
+    data = sign_data()
+    order = rnn.shuffled(KEY, N, BATCH)
+    state, metrics = EPOCH(start(CLIPPED), data, order)
+
+    looped, steps = start(CLIPPED), []
+    for batch in order:
+        looped, step = UPDATE(looped, *(a[batch] for a in data))
+        steps.append(step)
+    assert_close(state, looped, 1e-5)
+    assert_close(metrics, jax.tree.map(lambda *a: jnp.stack(a), *steps), 1e-5)
+
+
+def test_many_seeds_at_once():
+    """One vmap trains 16 models; each is what it would be alone."""
+    data = sign_data()
+    keys = jax.random.split(KEY, 16)
+
+    @jax.jit
+    @jax.vmap
+    def begin(key):
+        state = rnn.train_state(MODEL.init(key), CLIPPED, key)
+        return state, rnn.shuffled(key, N, BATCH)
+
+    states, orders = begin(keys)
+    together = jax.vmap(EPOCH, (0, None, 0))(states, data, orders)
+    for seed in range(len(keys)):
+        state, order = jax.tree.map(lambda a: a[seed], (states, orders))
+        alone = EPOCH(state, data, order)
+        assert_close(jax.tree.map(lambda a: a[seed], together), alone, 1e-4)
+
+
+@given(num_examples=st.integers(1, 20), data=st.data())
+@settings(max_examples=10, deadline=None, derandomize=True)
+def test_shuffled_is_a_permutation(num_examples, data):
+    batch_size = data.draw(st.integers(1, num_examples))
+    order = rnn.shuffled(jax.random.key(num_examples), num_examples, batch_size)
+    steps = num_examples // batch_size
+    assert order.shape == (steps, batch_size)
+    assert order.dtype == jnp.int32
+    distinct = set(order.flatten().tolist())
+    assert len(distinct) == steps * batch_size
+    assert distinct <= set(range(num_examples))
+
+
+def test_shuffled_depends_on_the_key():
+    orders = [rnn.shuffled(jax.random.key(seed), N, BATCH) for seed in (0, 0, 1)]
+    assert (orders[0] == orders[1]).all()
+    assert (orders[0] != orders[2]).any()
+    assert (orders[0] != jnp.arange(BATCH * (N // BATCH)).reshape(-1, BATCH)).any()
+
+
+def train(loss_fn, params, optimizer, *data, updates):
+    """The losses of updates on the whole of the data."""
+    state = rnn.train_state(params, optimizer, KEY)
+    epoch = rnn.make_epoch(rnn.make_update(loss_fn, optimizer))
+    order = jnp.tile(jnp.arange(len(data[0])), (updates, 1))
+    state, metrics = epoch(state, data, order)
+    return state, metrics.loss
+
+
+def test_a_classifier_learns():
+    """It remembers the first input to the end."""
+    xs, labels = sign_data()
+    params = initial_params()
+    state, losses = train(loss_fn, params, CLIPPED, xs, labels, updates=300)
+    assert losses[0] > 0.5
+    assert losses[-1] < 0.1
+
+    def predict(xs):
+        carry = MODEL.initial_carry(state.params)
+        return rnn.last(MODEL.unroll(state.params, carry, xs)[1])
+
+    assert rnn.accuracy(jax.vmap(predict)(xs), labels) == 1
+
+
+def test_the_language_model_of_the_design():
+    """The program in the documentation, and a text that it learns."""
+    model = rnn.chain(
+        rnn.embedding(V, D),
+        rnn.lstm(D, H),
+        rnn.dropout(0.1),
+        rnn.residual(rnn.lstm(H, H)),
+        rnn.linear(H, V),
+    )
+
+    def loss_fn(params, tokens, key):  # one sequence, [T]
+        carry = model.initial_carry(params, key)  # all randomness enters here
+        _, logits = model.unroll(params, carry, tokens[:-1])
+        return rnn.cross_entropy(logits, tokens[1:])
+
+    texts = jnp.asarray(np.add.outer(np.arange(4), np.arange(3 * V)) % V)  # they count
+    params = model.init(KEY)
+    _, losses = train(loss_fn, params, optax.adam(0.03), texts, updates=150)
+    assert losses[0] == pytest.approx(np.log(V), rel=0.2)
+    assert losses[-1] < 0.5
+
+
+def test_truncated_backpropagation():
+    """The carry goes on; the gradient stops at the cut."""
+    params = initial_params()
+    xs = sign_data()[0][0]
+
+    def outputs(xs, cut):
+        carry, first = MODEL.unroll(params, MODEL.initial_carry(params, KEY), xs[:cut])
+        carry = jax.tree.map(jax.lax.stop_gradient, carry)
+        return jnp.concatenate([first, MODEL.unroll(params, carry, xs[cut:])[1]])
+
+    whole = MODEL.unroll(params, MODEL.initial_carry(params, KEY), xs)[1]
+    assert_close(jax.jit(outputs, static_argnums=1)(xs, 3), whole, 1e-6)
+    slopes = jax.jit(jax.jacrev(lambda xs: outputs(xs, 3)[-1]))(xs)
+    assert not slopes[:, :3].any()
+    assert slopes[:, 3:].any()
+
+
+@pytest.mark.parametrize("clip", [0.5, 1e-3])
+def test_clipping(clip):
+    optimizer = optax.chain(optax.clip_by_global_norm(clip), optax.sgd(1.0))
+    state = rnn.train_state(jnp.ones(D), optimizer, KEY)
+    xs = sign_data()[0][:, 0]
+    after, metrics = rnn.make_update(tiny_loss, optimizer)(state, xs)
+    assert metrics.grad_norm > clip
+    moved = jnp.linalg.norm(after.params - state.params)
+    assert moved == pytest.approx(clip, rel=1e-3)
