@@ -1,14 +1,21 @@
 """Reads images row by row, as sequences, and tells what they show.
 
-    python -m experiments.rows                         # 8x8 digits, half a minute
-    python -m experiments.rows --dataset mnist --data-dir FOLDER_WITH_THE_FOUR_FILES
-    python -m experiments.rows --dataset mnist --recipe classic --data-dir FOLDER
+    python -m experiments.rows
+    python -m experiments.rows --dataset mnist --data-dir FOLDER
+    python -m experiments.rows --dataset mnist --data-dir FOLDER --cell elman
+    python -m experiments.rows --dataset mnist --data-dir FOLDER --recipe classic
 
 With s_t the state after row t and T the number of rows,
 
     s_t = cell(x_t, s_{t-1}),    p = softmax(s_T V)
 
-RESULTS_GO_HERE
+What to expect on two CPU cores, as the mean accuracy on the test images:
+
+    digits    LSTM              98 %    3 seeds     half a minute
+    MNIST     LSTM              99.1 %  3 seeds     7 minutes
+    MNIST     Elman             97.9 %  3 seeds     2 minutes
+    MNIST     classic (Elman)   88 %    16 seeds    20 minutes; the median, for 7 of
+                                                    the 16 runs diverge
 """
 
 import argparse
@@ -326,7 +333,7 @@ def train(
 def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Per seed: accuracy on all images and on the first 100, and the loss."""
     hits = logits.argmax(-1) == labels
-    log_p = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    log_p = np.asarray(jax.nn.log_softmax(logits))
     rows = np.arange(len(labels))
     return {
         "accuracy": hits.mean(axis=1),

@@ -11,6 +11,7 @@ from jaxrnn.core import (
     Cell,
     Input,
     blank,
+    check_input,
     check_mask,
     check_size,
     name_of,
@@ -65,25 +66,23 @@ def chain(*cells: Cell) -> Cell:
         return params
 
     def initial_carry(params, key=None):
-        _check_params(params)
+        check_entries("params", params)
         keys = [None] * len(cells) if key is None else jax.random.split(key, len(cells))
         return tuple(
             cell.initial_carry(p, k)
             for cell, p, k in zip(cells, params, keys, strict=True)
         )
 
-    def _check_params(params, carry=None):
-        for what, value in (("params", params), ("carry", carry)):
-            if value is not None and (
-                not isinstance(value, tuple | list) or len(value) != len(cells)
-            ):
-                raise ValueError(
-                    f"chain: {what}: expected a tuple with one entry for each of "
-                    f"{len(cells)} cells, got {jax.tree.structure(value)}"
-                )
+    def check_entries(what, value):
+        if not isinstance(value, tuple | list) or len(value) != len(cells):
+            raise ValueError(
+                f"chain: {what}: expected a tuple with one entry for each of "
+                f"{len(cells)} cells, got {jax.tree.structure(value)}"
+            )
 
     def through(params, carry, y, call, leading):
-        _check_params(params, carry)
+        check_entries("params", params)
+        check_entries("carry", carry)
         carries = []
         for i, (cell, p, c) in enumerate(zip(cells, params, carry, strict=True)):
             if i:
@@ -233,7 +232,14 @@ def bidirectional(
         forward_key, backward_key = jax.random.split(key)
         return Directions(forward.init(forward_key), backward.init(backward_key))
 
+    def check_directions(what, value):
+        if not isinstance(value, Directions):
+            raise ValueError(
+                f"{name}: {what}: expected Directions, got {type(value).__name__}"
+            )
+
     def initial_carry(params, key=None):
+        check_directions("params", params)
         keys = (None, None) if key is None else jax.random.split(key)
         return Directions(
             forward.initial_carry(params.forward, keys[0]),
@@ -241,6 +247,8 @@ def bidirectional(
         )
 
     def unroll(params, carry, xs, *, mask=None, reverse=False):
+        check_directions("params", params)
+        check_directions("carry", carry)
         ahead, ys = forward.unroll(
             params.forward, carry.forward, xs, mask=mask, reverse=reverse
         )
@@ -293,8 +301,11 @@ def remat(cell: Cell, *, segment: int | None = None) -> Cell:
         segment = check_size("remat: segment", segment)
 
     def unroll(params, carry, xs, *, mask=None, reverse=False):
+        reads = reads_of(cell)
+        if reads is not None:
+            xs = check_input(f"{name}: xs", xs, reads, ("T",))
         length = len(jax.tree.leaves(xs)[0])
-        size = min(segment or math.isqrt(max(length - 1, 0)) + 1, max(length, 1))
+        size = min(segment or math.isqrt(length - 1) + 1, length)
         mask = check_mask(name, mask, length)
 
         @jax.checkpoint

@@ -154,24 +154,32 @@ def leaf(
     def params_shape():
         return jax.eval_shape(lambda: init(jax.random.key(0)))
 
-    def check(params, carry):
+    def check_params(params):
         check_tree(f"{name}: params", params, params_shape())
+
+    def check(params, carry):
+        check_params(params)
         expected = jax.eval_shape(initial_carry, params)
-        if jax.tree.leaves(expected):  # dropout's may be () or not
+        if stateless or jax.tree.leaves(expected):  # that of dropout may be () or not
             check_tree(f"{name}: carry", carry, expected, True)
+
+    def checked_initial_carry(params, key=None):
+        check_params(params)
+        return initial_carry(params, key)
 
     def checked_step(params, carry, x):
         check(params, carry)
-        return step(params, carry, _check_input(f"{name}: x", x, reads, ()))
+        return step(params, carry, check_input(f"{name}: x", x, reads, ()))
 
     def checked_unroll(params, carry, xs, *, mask=None, reverse=False):
         check(params, carry)
-        xs = _check_input(f"{name}: xs", xs, reads, ("T",))
+        xs = check_input(f"{name}: xs", xs, reads, ("T",))
         return unroll(
             params, carry, xs, mask=check_mask(name, mask, len(xs)), reverse=reverse
         )
 
-    return named(Cell(init, initial_carry, checked_step, checked_unroll), name, reads)
+    cell = Cell(init, checked_initial_carry, checked_step, checked_unroll)
+    return named(cell, name, reads)
 
 
 def scan_unroll(step: Step, *, unroll: int = 1) -> Unroll:
@@ -323,7 +331,8 @@ def check_tree(name: str, got: Any, expected: Any, with_dtype: bool = False) -> 
             )
 
 
-def _check_input(name: str, x: Any, reads: Input, leading: tuple[str, ...]):
+def check_input(name: str, x: Any, reads: Input, leading: tuple[str, ...]) -> jax.Array:
+    """Returns x as an array that `reads` fits, or raises a ValueError."""
     x = jnp.asarray(x)
     if reads.kind is not None and not jnp.issubdtype(x.dtype, reads.kind):
         hint = "; convert it with x.astype(float)" if reads.kind is jnp.floating else ""

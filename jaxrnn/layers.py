@@ -248,24 +248,26 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
       >>> layer = rnn.dropout(0.5)
       >>> carry = layer.initial_carry((), jax.random.key(0))
       >>> ys = layer.unroll((), carry, jnp.ones((7, 3)))[1]
-      >>> bool((ys == ys[0]).all())
+      >>> bool((ys == ys[:1]).all())
       True
     """
     if not (isinstance(rate, numbers.Real) and 0 <= float(rate) < 1):
         raise ValueError(f"dropout: rate: expected a number in [0, 1), got {rate!r}")
-    reads = Input(None)
 
     def initial_carry(params, key=None):
         del params
         return () if key is None else DropoutCarry(key, jnp.zeros((), jnp.int32))
 
+    def check(carry):
+        empty = jax.tree.structure(carry) == jax.tree.structure(())
+        if not empty and not isinstance(carry, DropoutCarry):
+            raise ValueError(
+                f"dropout({rate}): carry: expected DropoutCarry or (), "
+                f"got {type(carry).__name__}"
+            )
+
     def drop(carry, x, step):
-        if not isinstance(carry, DropoutCarry):
-            if carry != ():
-                raise ValueError(
-                    "dropout: carry: expected what initial_carry returns, "
-                    f"got {jax.tree.structure(carry)}"
-                )
+        if not carry:
             return x
         key = jax.random.fold_in(carry.key, step) if per_step else carry.key
         keep = jax.random.bernoulli(key, 1 - rate, x.shape)
@@ -273,11 +275,13 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
 
     def step(params, carry, x):
         del params
+        check(carry)
         y = drop(carry, x, carry.step if carry else 0)
         return _advance(carry, 1), y
 
     def unroll(params, carry, xs, *, mask=None, reverse=False):
         del params
+        check(carry)
         xs = blank(mask, xs)
         steps = jnp.ones(len(xs), jnp.int32) if mask is None else mask.astype(jnp.int32)
         if reverse:
@@ -288,7 +292,9 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
         ys = jax.vmap(lambda x, i: drop(carry, x, i))(xs, before)
         return _advance(carry, steps.sum(dtype=steps.dtype)), blank(mask, ys)
 
-    return leaf(f"dropout({rate})", reads, lambda key: (), initial_carry, step, unroll)
+    return leaf(
+        f"dropout({rate})", Input(None), lambda key: (), initial_carry, step, unroll
+    )
 
 
 def _advance(carry, steps):

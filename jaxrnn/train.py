@@ -9,6 +9,8 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxrnn.core import check_size
+
 
 class TrainState(NamedTuple):
     """All that training changes."""
@@ -123,6 +125,7 @@ def make_update(
 
 
 def _averaged_over(mesh: Mesh, gradients: Callable) -> Callable:
+    mesh = Mesh(mesh.devices, mesh.axis_names)  # a batch need not be laid out on it
     (axis,) = mesh.axis_names
     whole, share = PartitionSpec(), PartitionSpec(axis)
 
@@ -196,7 +199,8 @@ def shuffled(key: jax.Array, num_examples: int, batch_size: int) -> jax.Array:
       >>> rnn.shuffled(jax.random.key(0), 23, 5).shape
       (4, 5)
     """
-    if not 1 <= batch_size <= num_examples:
+    batch_size = check_size("shuffled: batch_size", batch_size)
+    if batch_size > num_examples:
         raise ValueError(
             f"shuffled: batch_size: expected 1 to {num_examples}, the number of "
             f"examples, got {batch_size}"

@@ -16,7 +16,7 @@ SIBLINGS = {
     "layers": {"core", "transposable"},
     "combinators": {"core"},
     "losses": {"core"},
-    "train": set(),
+    "train": {"core"},
 }
 
 

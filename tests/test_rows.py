@@ -81,7 +81,7 @@ def test_digits_from_end_to_end(tmp_path, capsys):
 
 def test_saved_params_are_those_that_were_measured(tmp_path):
     options = ["--epochs", "2", "--hidden-size", "31", "--cell", "gru", "--layers", "2"]
-    summary, _ = run(tmp_path / "run", *options)
+    summary, _ = run(tmp_path / "run", *options, "--seeds", "2")
     arrays = load_file(tmp_path / "run" / "params.safetensors")
     config = rows.parse(options)
     net = rows.network(config, 8, 10)
@@ -104,6 +104,13 @@ def test_seeds_trained_together_equal_each_alone(tmp_path):
     np.testing.assert_allclose(
         together["test_loss_per_seed"][2], alone["test_loss_per_seed"][0], rtol=1e-4
     )
+
+
+def test_two_devices_give_the_result_of_one(tmp_path):
+    options = ["--epochs", "1", "--hidden-size", "13", "--seeds", "1"]
+    one, _ = run(tmp_path / "one", *options)
+    two, _ = run(tmp_path / "two", *options, "--devices", "2")
+    np.testing.assert_allclose(one["test_loss"], two["test_loss"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("order", ["pixels", "permuted"])
@@ -152,7 +159,7 @@ def test_options_given_override_the_recipe():
 
 
 def test_holding_out_leaves_the_test_images_alone(tmp_path):
-    options = ["--epochs", "1", "--hidden-size", "13", "--holdout", "101"]
+    options = ["--epochs", "1", "--seeds", "1", "--holdout", "101"]
     summary, metrics = run(tmp_path / "run", *options)
     assert summary["holdout_images"] == 101
     assert summary["train_images"] == 1437 - 101
@@ -173,7 +180,7 @@ def test_divergence_counts_seeds_that_fall_or_are_not_finite():
 
 
 def test_a_loss_that_is_not_finite_still_gives_json(tmp_path):
-    options = ["--epochs", "1", "--optimizer", "sgd", "--learning-rate", "1e30"]
+    options = ["--epochs", "1", "--optimizer", "sgd", "--learning-rate", "1e38"]
     summary, _ = run(
         tmp_path / "run", *options, "--clip", "None", "--cell", "elman", "--seeds", "1"
     )
@@ -190,6 +197,8 @@ def test_a_loss_that_is_not_finite_still_gives_json(tmp_path):
         (["--learning-rate", "nan"], "--learning-rate: expected above 0"),
         (["--batch-size", "2000"], "--batch-size: expected at most the 1437 training"),
         (["--holdout", "1437"], "--holdout: expected fewer than the 1437 training"),
+        (["--devices", "16"], "--devices: expected at most 2, got 16"),
+        (["--batch-size", "33", "--devices", "2"], "a multiple of the 2 devices"),
         (["--dataset", "cifar"], "invalid choice 'cifar'"),
         (["--nonsense", "1"], "--nonsense"),
         (["--dataset", "mnist", "--data-dir", "/nowhere"], "/nowhere"),
