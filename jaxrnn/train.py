@@ -61,7 +61,8 @@ def make_update(
       mesh: a mesh with one axis, such as `jax.make_mesh((2,), ("batch",))`. Each of its
         devices works on an equal share of the batch, and the gradients are averaged.
         On a CPU, `jax.config.update("jax_num_cpu_devices", 2)` makes two devices of
-        its cores, which is faster than one that uses both.
+        its cores, which is faster than one that uses both; there, wait for each update
+        with `jax.block_until_ready`, since XLA may deadlock where several are queued.
 
     Returns:
       `update(state, *batch) -> (state, metrics)`, where each array of the batch has a

@@ -1,0 +1,1 @@
+"""Measures jaxrnn against other libraries: `python -m benchmarks --help`."""

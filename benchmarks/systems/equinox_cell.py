@@ -1,0 +1,87 @@
+"""equinox: `eqx.nn.LSTMCell` and `GRUCell` under `lax.scan` and `vmap`, as documented.
+
+Both compute what jaxrnn's do. It has no Elman cell; `ElmanCell` is one in the manner of
+the other two.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from benchmarks.cases import Case
+from benchmarks.data import Block, Data
+from benchmarks.systems import training
+from benchmarks.systems.training import Layer
+
+
+class ElmanCell(eqx.Module):
+    """The cell that equinox lacks."""
+
+    weight_ih: jax.Array
+    weight_hh: jax.Array
+    bias: jax.Array
+
+    def __init__(self, input_size: int, hidden_size: int, *, key: jax.Array):
+        del key
+        self.weight_ih = jnp.zeros((hidden_size, input_size))
+        self.weight_hh = jnp.zeros((hidden_size, hidden_size))
+        self.bias = jnp.zeros(hidden_size)
+
+    def __call__(self, input: jax.Array, hidden: jax.Array) -> jax.Array:
+        """One step."""
+        return jnp.tanh(self.weight_ih @ input + self.weight_hh @ hidden + self.bias)
+
+
+CELLS = {"elman": ElmanCell, "gru": eqx.nn.GRUCell, "lstm": eqx.nn.LSTMCell}
+
+
+def layer(case: Case) -> Layer:
+    """One direction of one layer; its params are an equinox module."""
+
+    def params(block: Block):
+        size = block.w_x.shape[0]
+        cell = CELLS[case.cell](size, case.hidden_size, key=jax.random.key(0))
+        new = {"weight_ih": block.w_x.T, "weight_hh": block.w_h.T, "bias": block.b}
+        if case.cell == "gru":
+            new["bias_n"] = block.b_h
+        return eqx.tree_at(
+            lambda cell: [getattr(cell, name) for name in new],
+            cell,
+            list(new.values()),
+        )
+
+    def zeros(cell):
+        h = jnp.zeros(case.hidden_size, cell.bias.dtype)
+        return (h, h) if case.cell == "lstm" else h
+
+    def h(state):
+        return state[0] if case.cell == "lstm" else state
+
+    def run(cell, xs, reverse, final):
+        def one(xs):
+            def body(state, x):
+                state = cell(x, state)
+                return state, None if final else h(state)
+
+            state, ys = lax.scan(body, zeros(cell), xs, reverse=reverse)
+            return h(state) if final else ys
+
+        return jax.vmap(one)(xs)
+
+    def carry(cell, batch):
+        return jax.tree.map(
+            lambda a: jnp.zeros((batch, *a.shape), a.dtype), zeros(cell)
+        )
+
+    def tick(cell, state, x):
+        state = jax.vmap(cell)(x, state)
+        return state, h(state)
+
+    return Layer(params, run, carry, tick)
+
+
+def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+    """Compiles the case."""
+    model = training.stack(layer(case))
+    return training.Run(model, case, data, devices, platform)

@@ -1,0 +1,62 @@
+"""flax nnx: `nnx.RNN` around `OptimizedLSTMCell`, `GRUCell` and `SimpleCell`.
+
+One kernel for all gates. Its GRU has no bias inside the reset, so it is held against
+jaxrnn's without that bias.
+"""
+
+import jax
+from flax import nnx
+
+from benchmarks.cases import Case
+from benchmarks.data import NO_INNER_BIAS, Block, Data
+from benchmarks.systems import training
+from benchmarks.systems.training import Layer
+
+CELLS = {"elman": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
+
+
+def variant(case: Case) -> str:
+    """Which function its cell computes."""
+    return NO_INNER_BIAS if case.cell == "gru" else ""
+
+
+def layer(case: Case) -> Layer:
+    """One direction of one layer."""
+
+    def make(input_size: int, **options):
+        cell = CELLS[case.cell](input_size, case.hidden_size, rngs=nnx.Rngs(0))
+        return nnx.RNN(cell, rngs=False, **options)
+
+    def params(block: Block):
+        dense_i, dense_h = {"kernel": block.w_x}, {"kernel": block.w_h}
+        (dense_h if case.cell == "lstm" else dense_i)["bias"] = block.b
+        return {"dense_i": dense_i, "dense_h": dense_h}
+
+    def merged(params, **options):
+        # The abstract module has the structure; the weights are the caller's.
+        size = params["dense_i"]["kernel"].shape[0]
+        rnn = nnx.eval_shape(lambda: make(size, **options))
+        nnx.update(rnn.cell, params)
+        return rnn
+
+    def run(params, xs, reverse, final):
+        rnn = merged(params, reverse=reverse, keep_order=True, return_carry=True)
+        carry, ys = rnn(xs, initial_carry=zeros(params, xs.shape[0]))
+        return (carry[1] if case.cell == "lstm" else carry) if final else ys
+
+    def zeros(params, batch):
+        h = jax.numpy.zeros(
+            (batch, case.hidden_size), params["dense_h"]["kernel"].dtype
+        )
+        return (h, h) if case.cell == "lstm" else h
+
+    def tick(params, carry, x):
+        return merged(params).cell(carry, x)
+
+    return Layer(params, run, zeros, tick)
+
+
+def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+    """Compiles the case."""
+    model = training.stack(layer(case))
+    return training.Run(model, case, data, devices, platform)

@@ -1,0 +1,64 @@
+"""`jax.experimental.rnn`: cuDNN's LSTM, called from JAX on a GPU.
+
+torch's gates and its two biases, all in one array.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import rnn
+
+from benchmarks.cases import Case
+from benchmarks.data import Data, Weights
+from benchmarks.systems import UnsupportedError, training
+from benchmarks.systems.training import Model
+
+
+def packed(weights: Weights, rest: float = 0.0) -> jax.Array:
+    """All matrices, then all biases; `rest` fills the second of each pair."""
+    blocks = [block for layer in weights.layers for block in layer]
+    parts = []
+    for block in blocks:
+        parts += [block.w_x.T, block.w_h.T]
+    for block in blocks:
+        parts += [block.b, jnp.full_like(block.b, rest)]
+    return jnp.concatenate([part.ravel() for part in parts])
+
+
+def model(case: Case, unroll: Any = rnn.lstm) -> Model:
+    """The whole stack is one call."""
+
+    def last(params, xs):
+        batch, length, _ = xs.shape
+        shape = (case.layers * case.directions, batch, case.hidden_size)
+        zeros = jnp.zeros(shape, xs.dtype)
+        _, h, _ = unroll(
+            xs,
+            zeros,
+            zeros,
+            params,
+            jnp.full(batch, length, jnp.int32),
+            case.input_size,
+            case.hidden_size,
+            case.layers,
+            0.0,
+            case.directions == 2,
+        )
+        return jnp.concatenate(list(h[-case.directions :]), axis=-1)
+
+    def tick(*args):
+        raise UnsupportedError("it has no single step")
+
+    return Model(packed, last, tick, tick)
+
+
+def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+    """Compiles the case."""
+    if case.cell != "lstm" or case.dtype != "float32" or case.kind == "tick":
+        raise UnsupportedError("it has only a whole LSTM in float32")
+
+    def goal(weights):
+        return packed(weights, rest=float("nan"))
+
+    return training.Run(model(case), case, data, devices, platform, goal=goal)

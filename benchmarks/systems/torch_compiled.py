@@ -1,0 +1,18 @@
+"""torch under `torch.compile`, as it comes.
+
+It breaks the graph around recurrent modules, so that those run as in `torch_eager`.
+With `torch._dynamo.config.allow_rnn` it would write the time steps out one by one,
+which compiles for minutes at T = 100, and torch 2.13 fails on an LSTM on a CPU.
+"""
+
+import torch
+
+from benchmarks.cases import Case
+from benchmarks.data import Data
+from benchmarks.systems.torch_eager import Run
+
+
+def start(case: Case, data: Data, devices: int, platform: str) -> Run:
+    """Compiles the case."""
+    torch.compiler.reset()
+    return Run(case, data, devices, platform, torch.compile)
