@@ -12,6 +12,7 @@ from jaxrnn.core import (
     Input,
     blank,
     check_input,
+    check_length,
     check_mask,
     check_size,
     name_of,
@@ -304,7 +305,7 @@ def remat(cell: Cell, *, segment: int | None = None) -> Cell:
         reads = reads_of(cell)
         if reads is not None:
             xs = check_input(f"{name}: xs", xs, reads, ("T",))
-        length = len(jax.tree.leaves(xs)[0])
+        length = check_length(f"{name}: xs", xs)
         size = min(segment or math.isqrt(length - 1) + 1, length)
         mask = check_mask(name, mask, length)
 

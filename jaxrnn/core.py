@@ -202,13 +202,7 @@ def scan_unroll(step: Step, *, unroll: int = 1) -> Unroll:
     """
 
     def unroll_by_scan(params, carry, xs, *, mask=None, reverse=False):
-        lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(xs)}
-        if len(lengths) != 1 or lengths & {(), (0,)}:
-            raise ValueError(
-                "xs: expected arrays with one common, non-empty leading time axis, "
-                f"got shapes {[jnp.shape(x) for x in jax.tree.leaves(xs)]}"
-            )
-        mask = check_mask("unroll", mask, *lengths.pop())
+        mask = check_mask("unroll", mask, check_length("xs", xs))
 
         def body(carry, inputs):
             x, keep = inputs
@@ -261,14 +255,14 @@ def last(ys: Any, mask: jax.Array | None = None) -> Any:
       Pytree of `[...]`.
 
     Raises:
-      ValueError: if the mask is not bool or its length is not T.
+      ValueError: if there is no time step, or the mask is not bool or not of length T.
 
     Example:
       >>> import jax.numpy as jnp, jaxrnn as rnn
       >>> rnn.last(jnp.arange(4.0), jnp.array([True, True, False, False])).item()
       1.0
     """
-    length = len(jax.tree.leaves(ys)[0])
+    length = check_length("last: ys", ys)
     mask = check_mask("last", mask, length)
     if mask is None:
         return jax.tree.map(lambda y: y[-1], ys)
@@ -281,6 +275,18 @@ def check_size(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
     return int(value)
+
+
+def check_length(name: str, xs: Any) -> int:
+    """Returns the common length of arrays `[T, ...]`, or raises a ValueError."""
+    shapes = [jnp.shape(x) for x in jax.tree.leaves(xs)]
+    lengths = {shape[:1] for shape in shapes}
+    if len(lengths) != 1 or lengths & {(), (0,)}:
+        raise ValueError(
+            f"{name}: expected arrays with one common, non-empty leading time axis, "
+            f"got shapes {shapes}"
+        )
+    return lengths.pop()[0]
 
 
 def check_floating(name: str, dtype: Any) -> None:

@@ -686,6 +686,7 @@ def running_sum(params, carry, x):
 
 UNROLL = rnn.scan_unroll(running_sum)
 ZERO = jnp.zeros(())
+OWN = rnn.Cell(lambda key: (), lambda params, key=None: ZERO, running_sum, UNROLL)
 
 SEQUENCES = {
     "scan_unroll, no time": (
@@ -717,6 +718,30 @@ SEQUENCES = {
         "mask: ",
         "expected shape [T] = (7,)",
         "got (3,)",
+    ),
+    "remat of a cell of one's own, no time": (
+        lambda: rnn.remat(OWN).unroll((), ZERO, jnp.ones(0)),
+        "xs: ",
+        "expected arrays with one common, non-empty leading time axis",
+        "got shapes [(0,)]",
+    ),
+    "remat of a cell of one's own, a number": (
+        lambda: rnn.remat(OWN).unroll((), ZERO, jnp.ones(())),
+        "xs: ",
+        "expected arrays with one common, non-empty leading time axis",
+        "got shapes [()]",
+    ),
+    "last, a number": (
+        lambda: rnn.last(jnp.ones(())),
+        "last: ys: ",
+        "expected",
+        "got",
+    ),
+    "last, no time": (
+        lambda: rnn.last(jnp.ones((0, D))),
+        "last: ys: ",
+        "expected",
+        "got",
     ),
     "last, mask": (
         lambda: rnn.last(XS, jnp.ones(D, bool)),

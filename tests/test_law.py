@@ -16,6 +16,7 @@ from battery import (
     MASKS,
     RECURRENT,
     SOME_VALID,
+    B,
     Case,
     D,
     H,
@@ -79,6 +80,14 @@ def test_unroll_is_scan_of_step(name, way):
     assert_close(got, by_law(name, reverse)(mask, *args))
 
 
+@pytest.mark.parametrize(
+    ("name", "unroll"), [("lstm unrolled", 3), ("gru reset before unrolled", 2)]
+)
+def test_unroll_option_reaches_the_loop(name, unroll):
+    program = jax.make_jaxpr(CASES[name].unroll(None))(*arguments(name))
+    assert f"unroll={unroll}" in str(program)
+
+
 # All below compares with the plain scan, example by example.
 
 
@@ -112,6 +121,21 @@ def test_vmap_of_grad(name):
 
     batched = quick_jit(jax.vmap(run, (0, None, 0, 0)))
     assert_close(batched(MASKS, params, carries, xs), scanned(name))
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_many_models(name):
+    """Other params for each example; and the batch of xs stands on a later axis."""
+    unroll = CASES[name].unroll(SOME_VALID)
+    models = [CASES[name].arguments(jnp.float64, seed) for seed in range(B)]
+    params, carries, xs = jax.tree.map(lambda *a: jnp.stack(a), *models)
+    alone = [by_law(name)(SOME_VALID, *model) for model in models]
+    expected = jax.tree.map(lambda *a: jnp.stack(a), *alone)
+
+    vmap_of_grad = quick_jit(jax.vmap(with_gradient(unroll), (0, 0, 1)))
+    assert_close(vmap_of_grad(params, carries, jnp.swapaxes(xs, 0, 1)), expected)
+    grad_of_vmap = quick_jit(gradient(lambda *a: jax.vmap(scalar(unroll))(*a).sum()))
+    assert_close(grad_of_vmap(params, carries, xs), expected[1])
 
 
 def batch_scalar(case):

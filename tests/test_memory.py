@@ -40,6 +40,12 @@ def test_remat_needs_memory_of_the_square_root_of_time(name):
     assert long < temporaries(LONG[name], 4096) / 20
 
 
+def test_remat_in_one_segment_saves_nothing():
+    cell = LONG["chain"]
+    whole = temporaries(rnn.remat(cell, segment=1024), 1024)
+    assert whole > 5 * temporaries(rnn.remat(cell, segment=32), 1024)
+
+
 @pytest.mark.parametrize("segment", [1, 3, 100])
 def test_remat_by_any_segment(segment):
     """Values and gradients stay; more of remat is in the tests of the law."""
