@@ -165,12 +165,7 @@ def batch_mesh(devices: int) -> jax.sharding.Mesh | None:
         raise UsageError(
             f"--devices: expected at most {jax.device_count()}, got {devices}"
         )
-    return jax.make_mesh(
-        (devices,),
-        ("batch",),
-        axis_types=(jax.sharding.AxisType.Auto,),
-        devices=jax.devices()[:devices],
-    )
+    return jax.sharding.Mesh(jax.devices()[:devices], ("batch",))
 
 
 def versions() -> dict[str, str]:

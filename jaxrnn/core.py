@@ -278,12 +278,12 @@ def check_size(name: str, value: Any) -> int:
 
 
 def check_length(name: str, xs: Any) -> int:
-    """Returns the common length of arrays `[T, ...]`, or raises a ValueError."""
+    """Returns the common size of the leading axes, or raises a ValueError."""
     shapes = [jnp.shape(x) for x in jax.tree.leaves(xs)]
     lengths = {shape[:1] for shape in shapes}
     if len(lengths) != 1 or lengths & {(), (0,)}:
         raise ValueError(
-            f"{name}: expected arrays with one common, non-empty leading time axis, "
+            f"{name}: expected arrays with one common, non-empty leading axis, "
             f"got shapes {shapes}"
         )
     return lengths.pop()[0]

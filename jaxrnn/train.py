@@ -9,7 +9,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxrnn.core import check_size
+from jaxrnn.core import check_length, check_size
 
 
 class TrainState(NamedTuple):
@@ -106,7 +106,7 @@ def make_update(
 
     @jax.jit
     def update(state: TrainState, *batch: Any) -> tuple[TrainState, Metrics]:
-        size = _common_size("update: batch", batch)
+        size = check_length("update: batch", batch)
         if mesh is not None and size % mesh.size:
             raise ValueError(
                 f"update: batch: expected a multiple of the {mesh.size} devices of the "
@@ -164,7 +164,7 @@ def make_epoch(
 
     @jax.jit
     def epoch(state: TrainState, data: tuple, order: jax.Array):
-        _common_size("epoch: data", data)
+        check_length("epoch: data", data)
         order = jnp.asarray(order)
         if order.ndim != 2 or not jnp.issubdtype(order.dtype, jnp.integer):
             raise ValueError(
@@ -209,14 +209,3 @@ def shuffled(key: jax.Array, num_examples: int, batch_size: int) -> jax.Array:
     steps = num_examples // batch_size
     order = jax.random.permutation(key, num_examples)[: steps * batch_size]
     return order.reshape(steps, batch_size).astype(jnp.int32)
-
-
-def _common_size(name: str, arrays: Any) -> int:
-    shapes = [jnp.shape(a) for a in jax.tree.leaves(arrays)]
-    sizes = {shape[:1] for shape in shapes}
-    if len(sizes) != 1 or sizes & {(), (0,)}:
-        raise ValueError(
-            f"{name}: expected arrays with one common, non-empty leading axis, "
-            f"got shapes {shapes}"
-        )
-    return sizes.pop()[0]

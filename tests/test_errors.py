@@ -692,25 +692,25 @@ SEQUENCES = {
     "scan_unroll, no time": (
         lambda: UNROLL((), ZERO, jnp.ones(0)),
         "xs: ",
-        "expected arrays with one common, non-empty leading time axis",
+        "expected arrays with one common, non-empty leading axis",
         "got shapes [(0,)]",
     ),
     "scan_unroll, a number": (
         lambda: UNROLL((), ZERO, jnp.ones(())),
         "xs: ",
-        "expected arrays with one common, non-empty leading time axis",
+        "expected arrays with one common, non-empty leading axis",
         "got shapes [()]",
     ),
     "scan_unroll, lengths": (
         lambda: UNROLL((), ZERO, {"a": jnp.ones(T), "b": jnp.ones((D, T))}),
         "xs: ",
-        "expected arrays with one common, non-empty leading time axis",
+        "expected arrays with one common, non-empty leading axis",
         "got shapes [(7,), (3, 7)]",
     ),
     "scan_unroll, nothing": (
         lambda: UNROLL((), ZERO, ()),
         "xs: ",
-        "expected arrays with one common, non-empty leading time axis",
+        "expected arrays with one common, non-empty leading axis",
         "got shapes []",
     ),
     "scan_unroll, mask": (
@@ -722,13 +722,13 @@ SEQUENCES = {
     "remat of a cell of one's own, no time": (
         lambda: rnn.remat(OWN).unroll((), ZERO, jnp.ones(0)),
         "xs: ",
-        "expected arrays with one common, non-empty leading time axis",
+        "expected arrays with one common, non-empty leading axis",
         "got shapes [(0,)]",
     ),
     "remat of a cell of one's own, a number": (
         lambda: rnn.remat(OWN).unroll((), ZERO, jnp.ones(())),
         "xs: ",
-        "expected arrays with one common, non-empty leading time axis",
+        "expected arrays with one common, non-empty leading axis",
         "got shapes [()]",
     ),
     "last, a number": (

@@ -219,6 +219,35 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
     assert (tmp_path / "mine").read_text() == "dear"
 
 
+@pytest.mark.parametrize("program", ["experiments.rows", "benchmarks"])
+def test_a_missing_package_is_named_with_its_command(program, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\n"
+        "find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'tyro' else find(name, *a)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    room = program.partition(".")[0]
+    assert run.stderr == f"the {room} need tyro: pip install 'jaxrnn[{room}]'\n"
+
+
+def test_the_classic_recipe_reports_every_epoch(tmp_path, capsys):
+    options = ["--recipe", "classic", "--epochs", "2", "--seeds", "2"]
+    run(tmp_path / "run", *options)
+    said = capsys.readouterr().out
+    for epoch in (1, 2):
+        assert f"{epoch}  first 100: median " in said
+    assert "of 2 seeds diverged" in said
+    assert "accuracy on the first 100: mean " in said
+
+
 def test_help_explains_every_option_with_its_default(capsys):
     with pytest.raises(SystemExit):
         rows.parse(["--help"])
