@@ -12,7 +12,7 @@ With s_t the state after row t and T the number of rows,
 What to expect on two CPU cores, as the mean accuracy on the test images:
 
     digits    LSTM              98 %    3 seeds     half a minute
-    MNIST     LSTM              99.1 %  3 seeds     7 minutes
+    MNIST     LSTM              99.1 %  3 seeds     5 minutes
     MNIST     Elman             97.9 %  3 seeds     2 minutes
     MNIST     classic (Elman)   88 %    16 seeds    20 minutes; the median, for 7 of
                                                     the 16 runs diverge
