@@ -130,17 +130,18 @@ def recurrence(
     def run_jvp(primals, tangents):
         affine, floats, carry, xs, fixed, mask = primals
         d_affine, d_floats, d_carry, d_xs, _, _ = tangents
-        theta, h_0 = merge(floats, fixed), carry.h
+        theta, one = merge(floats, fixed), jnp.ones_like(affine.b, shape=1)
 
         def body(carry, inputs):
             x, keep = inputs
+            # Stacked by the loop, since outside it under vmap it would be a copy.
+            row = jnp.concatenate([x, carry.h, one])
             new, residuals = part.forward(theta, affine(x, carry.h), carry)
             carry = select(keep, new, carry)
-            return carry, (carry.h, residuals)
+            return carry, (carry.h, row, residuals)
 
-        carry, (hs, residuals) = scan(body, carry, (xs, mask))
-        before = (h_0[None], hs[:-1]) if not reverse else (hs[1:], h_0[None])
-        d_zs = _d_affine(affine, d_affine, xs, d_xs, jnp.concatenate(before))
+        carry, (hs, rows, residuals) = scan(body, carry, (xs, mask))
+        d_zs = _d_affine(affine, d_affine, rows, d_xs)
         d_out = linear_map(
             sweep,
             transposed_sweep,
@@ -176,6 +177,8 @@ def recurrence(
         w_h, floats, fixed, residuals, mask = coefficients
         ct_carry, ct_hs = ct
         theta = merge(floats, fixed)
+        # Rearranged once: as part of each step's product it would cost a third of it.
+        w_h_t = lax.optimization_barrier(w_h.T)
 
         def body(sums, inputs):
             ct_carry, ct_floats = sums
@@ -185,7 +188,7 @@ def recurrence(
                 theta, residuals, zero_where_not(keep, ct_carry)
             )
             ct_floats = jax.tree.map(jnp.add, ct_floats, floats_of(ct_theta))
-            ct_old = _add_h(ct_old, ct_z[-w_h.shape[1] :] @ w_h.T)
+            ct_old = _add_h(ct_old, ct_z[-w_h.shape[1] :] @ w_h_t)
             return (select(keep, ct_old, ct_carry), ct_floats), ct_z
 
         zeros = jax.tree.map(jnp.zeros_like, floats)
@@ -215,11 +218,13 @@ def _partition(theta: Any):
     return floats_of(theta), fixed, merge, floats_of
 
 
-def _d_affine(affine: Affine, d_affine: Affine, xs, d_xs, hs_prev) -> jax.Array:
-    """The part of the tangents of the z [T, G] that needs no loop."""
+def _d_affine(affine: Affine, d_affine: Affine, rows, d_xs) -> jax.Array:
+    """The part of the tangents of the z [T, G] that needs no loop.
+
+    `rows` [T, D + H + 1] are the inputs, the states before each step and ones, since
+    one product of them all is faster than one of each.
+    """
     size = len(affine.b)
-    # One product of inputs, states and ones is faster than one of each.
-    rows = jnp.concatenate([xs, hs_prev, jnp.ones((len(xs), 1), xs.dtype)], axis=1)
     d_w_x, d_w_h, d_b = _instantiate(d_affine)
     d_w = [_place_first(d_w_x, size), _place_last(d_w_h, size), d_b[None]]
     total = rows_product(rows, jnp.concatenate(d_w))
