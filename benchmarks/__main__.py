@@ -43,7 +43,7 @@ class Config:
     filter: tuple[str, ...] = ()
     """Keep the cases whose name has every one of these words, such as lstm train."""
     rounds: int | None = None
-    """Rounds for each system. None: 15, or 5 in quick."""
+    """Rounds for each system. None: 9, or 5 in quick."""
     min_ms: float = 50.0
     """The least milliseconds that a round lasts."""
     devices: int | None = None
@@ -123,7 +123,7 @@ def run(config: Config, argv: Sequence[str]) -> Path:
     if not chosen:
         raise UsageError(f"--filter: no case of {config.suite} has all of these words")
     platform = config.platform or ("gpu" if config.suite == "gpu" else "cpu")
-    rounds = config.rounds or (5 if config.suite == "quick" else 15)
+    rounds = config.rounds or (5 if config.suite == "quick" else 9)
     names, systems = plan(config)
     folder = records.make_folder(config.out, config.suite)
     started = time.perf_counter()

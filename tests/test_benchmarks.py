@@ -23,6 +23,7 @@ TINY = Case("lstm", batch=4, time=5, input_size=3, hidden_size=6)
 LIBRARIES = {
     "jaxrnn": "jax",
     "jaxrnn_scan": "jax",
+    "jaxrnn_batched": "jax",
     "flax": "flax",
     "flax_nnx": "flax",
     "haiku": "haiku",

@@ -36,9 +36,10 @@ def _system(name: str, module: str, *args) -> System:
 
 SUBJECT = "jaxrnn"
 PLAIN_SCAN = "jaxrnn_scan"
+BATCHED = "jaxrnn_batched"
 PRODUCT = "roof_product"
 COPY = "roof_copy"
-NOT_PEERS = (SUBJECT, PLAIN_SCAN, PRODUCT, COPY)
+NOT_PEERS = (SUBJECT, PLAIN_SCAN, BATCHED, PRODUCT, COPY)
 JAX_PEERS = ("flax", "flax_nnx", "haiku", "equinox")
 
 SYSTEMS = {
@@ -46,6 +47,7 @@ SYSTEMS = {
     for system in (
         _system(SUBJECT, "jaxrnn_fast", ("jax", "jaxlib", "optax")),
         _system(PLAIN_SCAN, "jaxrnn_scan"),
+        _system(BATCHED, "jaxrnn_batched"),
         _system("flax", "flax_linen", ("flax",)),
         _system("flax_nnx", "flax_nnx", ("flax",)),
         _system("haiku", "haiku_core", ("dm-haiku",)),
