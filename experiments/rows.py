@@ -65,6 +65,8 @@ class Config:
     """Whether the layers have biases."""
     init_scale: float | None = None
     """Draw weights and a learned first state from N(0, this^2); None: orthogonal."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the operands of the recurrent products; all else is float32."""
     epochs: int = 10
     """Passes over the training images."""
     batch_size: int = 100
@@ -204,7 +206,12 @@ def network(config: Config, input_size: int, num_classes: int) -> Network:
         readout_options |= dict.fromkeys(["w_init", "b_init"], normal)
     size, layers = input_size, []
     for _ in range(config.layers):
-        cell = CELLS[config.cell](size, config.hidden_size, **options)
+        cell = CELLS[config.cell](
+            size,
+            config.hidden_size,
+            compute_dtype=jnp.dtype(config.compute_dtype),
+            **options,
+        )
         layers += [cell, rnn.dropout(config.dropout)]
         size = config.hidden_size
     return Network(

@@ -21,7 +21,7 @@ from jaxrnn.core import (
     leaf,
     scan_unroll,
 )
-from jaxrnn.recurrence import Affine, Pointwise, recurrence
+from jaxrnn.recurrence import Affine, Pointwise, dot, recurrence
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
@@ -97,6 +97,7 @@ def elman(
     b_init: Initializer = initializers.zeros,
     carry_init: Initializer | None = None,
     dtype: Any = jnp.float32,
+    compute_dtype: Any = None,
     unroll: int = 1,
 ) -> Cell:
     """The simple recurrent network of Elman.
@@ -111,7 +112,10 @@ def elman(
       w_x_init, w_h_init, b_init: a `jax.nn.initializers` function for each weight.
       carry_init: an initializer `[H]` for a learned initial carry; None for zeros
         that are not learned.
-      dtype: of the params; the cell computes in the params' dtype.
+      dtype: of the params and of the carry.
+      compute_dtype: of the operands of the matrix products, `jnp.bfloat16` for speed on
+        accelerators; they are added up, and all else is computed, in the params' dtype.
+        None for the params' dtype.
       unroll: how many steps `lax.scan` puts into one turn of its loop.
 
     Returns:
@@ -148,6 +152,7 @@ def elman(
         gates=1,
         inits=(w_x_init, w_h_init, b_init if bias else None, carry_init),
         dtype=dtype,
+        compute_dtype=compute_dtype,
         unroll=unroll,
     )
 
@@ -180,6 +185,7 @@ def lstm(
     b_init: Initializer = initializers.zeros,
     carry_init: Initializer | None = None,
     dtype: Any = jnp.float32,
+    compute_dtype: Any = None,
     unroll: int = 1,
 ) -> Cell:
     """The long short-term memory.
@@ -198,7 +204,10 @@ def lstm(
         applied to each gate by itself.
       carry_init: an initializer `[H]` for a learned initial carry; None for zeros
         that are not learned.
-      dtype: of the params; the cell computes in the params' dtype.
+      dtype: of the params and of the carry.
+      compute_dtype: of the operands of the matrix products, `jnp.bfloat16` for speed on
+        accelerators; they are added up, and all else is computed, in the params' dtype.
+        None for the params' dtype.
       unroll: how many steps `lax.scan` puts into one turn of its loop.
 
     Returns:
@@ -238,6 +247,7 @@ def lstm(
         gates=4,
         inits=(w_x_init, w_h_init, biased if bias else None, carry_init),
         dtype=dtype,
+        compute_dtype=compute_dtype,
         unroll=unroll,
     )
 
@@ -282,6 +292,7 @@ def gru(
     b_init: Initializer = initializers.zeros,
     carry_init: Initializer | None = None,
     dtype: Any = jnp.float32,
+    compute_dtype: Any = None,
     unroll: int = 1,
 ) -> Cell:
     """The gated recurrent unit.
@@ -302,7 +313,10 @@ def gru(
         applied to each gate by itself.
       carry_init: an initializer `[H]` for a learned initial carry; None for zeros
         that are not learned.
-      dtype: of the params; the cell computes in the params' dtype.
+      dtype: of the params and of the carry.
+      compute_dtype: of the operands of the matrix products, `jnp.bfloat16` for speed on
+        accelerators; they are added up, and all else is computed, in the params' dtype.
+        None for the params' dtype.
       unroll: how many steps `lax.scan` puts into one turn of its loop.
 
     Returns:
@@ -335,14 +349,13 @@ def gru(
         return Affine(n_first(params.w_x), params.w_h, b), ()
 
     def step_reset_before(params: GRUParams, carry: GRUCarry, x: jax.Array):
-        size = params.w_h.shape[0]
-        rz_h, n_h = jnp.split(params.w_h, [2 * size], axis=1)
-        rz_x, n_x = jnp.split(
-            x.astype(params.w_x.dtype) @ params.w_x + _bias(params, 3 * size),
-            [2 * size],
-        )
-        r, z = jnp.split(sigmoid(rz_x + carry.h @ rz_h), 2)
-        n = jnp.tanh(n_x + (r * carry.h) @ n_h)
+        b = _bias(params, 3 * params.w_h.shape[0])
+        affine = Affine(params.w_x, params.w_h, b)
+        w_x, w_h, _ = affine.lower(compute_dtype or params.w_h.dtype)
+        size = 2 * w_h.shape[0]
+        rz_x, n_x = jnp.split(dot(x.astype(params.w_x.dtype), w_x) + b, [size])
+        r, z = jnp.split(sigmoid(rz_x + dot(carry.h, w_h[:, :size])), 2)
+        n = jnp.tanh(n_x + dot(r * carry.h, w_h[:, size:]))
         h = (1 - z) * n + z * carry.h
         return GRUCarry(h), h
 
@@ -360,6 +373,7 @@ def gru(
         if bias and reset_after
         else {},
         dtype=dtype,
+        compute_dtype=compute_dtype,
         unroll=unroll,
         step=None if reset_after else step_reset_before,
     )
@@ -407,6 +421,7 @@ def recurrent(
     b_init: Initializer = initializers.zeros,
     carry_init: Initializer | None = None,
     dtype: Any = jnp.float32,
+    compute_dtype: Any = None,
     unroll: int = 1,
 ) -> Cell:
     """A cell of your own: an affine map and then your pointwise function.
@@ -424,7 +439,8 @@ def recurrent(
       gates: how many pre-activations each hidden unit has.
       carry_type: a NamedTuple class; each field is `[H]`, and one is called `h`.
       theta_init: `(key) -> theta`, the pointwise part's own params, any pytree.
-      bias, w_x_init, w_h_init, b_init, carry_init, dtype, unroll: as in `lstm`.
+      bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
+        unroll: as in `lstm`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `RecurrentParams` and the carry type.
@@ -475,6 +491,7 @@ def recurrent(
         inits=(w_x_init, w_h_init, b_init if bias else None, carry_init),
         extra={} if theta_init is None else {"theta": theta_init},
         dtype=dtype,
+        compute_dtype=compute_dtype,
         unroll=unroll,
     )
 
@@ -495,6 +512,7 @@ def _cell(
     gates: int,
     inits: tuple[Initializer | None, ...],
     dtype: Any,
+    compute_dtype: Any,
     unroll: int,
     extra: dict[str, Callable[[jax.Array], Any]] | None = None,
     step: Callable[..., Any] | None = None,
@@ -507,6 +525,8 @@ def _cell(
     hidden_size = check_size(f"{kind}: hidden_size", hidden_size)
     unroll = check_size(f"{kind}: unroll", unroll)
     check_floating(f"{kind}: dtype", dtype)
+    if compute_dtype is not None:
+        check_floating(f"{kind}: compute_dtype", compute_dtype)
     w_x_init, w_h_init, b_init, carry_init = inits
 
     def init(key):
@@ -542,6 +562,7 @@ def _cell(
 
     def affine_step(params, carry, x):
         affine, theta = split(params)
+        affine = affine.lower(compute_dtype or params.w_h.dtype)
         z = affine(x.astype(params.w_x.dtype), carry.h)
         carry = part.apply(theta, z, carry)
         return carry, carry.h
@@ -550,7 +571,15 @@ def _cell(
         affine, theta = split(params)
         xs = blank(mask, xs).astype(params.w_x.dtype)
         carry, hs = recurrence(
-            part, affine, theta, carry, xs, mask=mask, reverse=reverse, unroll=unroll
+            part,
+            affine,
+            theta,
+            carry,
+            xs,
+            mask=mask,
+            reverse=reverse,
+            unroll=unroll,
+            compute_dtype=compute_dtype,
         )
         return carry, blank(mask, hs)
 

@@ -43,7 +43,16 @@ class Affine(NamedTuple):
     b: jax.Array  # [G]
 
     def __call__(self, x: jax.Array, h: jax.Array) -> jax.Array:
-        return _overlap(x @ self.w_x, h @ self.w_h, len(self.b)) + self.b
+        return _overlap(dot(x, self.w_x), dot(h, self.w_h), len(self.b)) + self.b
+
+    def lower(self, dtype: Any) -> "Affine":
+        """With the weights of its products in the dtype."""
+        return self._replace(w_x=self.w_x.astype(dtype), w_h=self.w_h.astype(dtype))
+
+
+def dot(a: jax.Array, w: jax.Array) -> jax.Array:
+    """`a @ w` with operands in the dtype of w, added up in that of a."""
+    return jnp.matmul(a.astype(w.dtype), w, preferred_element_type=a.dtype)
 
 
 class Pointwise(NamedTuple):
@@ -90,6 +99,7 @@ def recurrence(
     mask: jax.Array | None = None,
     reverse: bool = False,
     unroll: int = 1,
+    compute_dtype: Any = None,
 ) -> tuple[Any, jax.Array]:
     """Runs the recurrence over one sequence.
 
@@ -102,6 +112,7 @@ def recurrence(
       mask: `[T]` bool; the carry is frozen where it is False.
       reverse: from the last step to the first.
       unroll: how many steps `lax.scan` puts into one turn of its loop.
+      compute_dtype: of the operands of matrix products; None for that of the weights.
 
     Returns:
       The final carry, and `hs` `[T, H]`: the hidden state after each step.
@@ -112,13 +123,14 @@ def recurrence(
         theta, carry, z, _, _ = varying_alike((theta, carry, affine.b, affine, xs))
         part, theta = _derived(part.apply, theta, z, carry)
     floats, fixed, merge, floats_of = _partition(theta)
+    low = affine.w_h.dtype if compute_dtype is None else compute_dtype
 
     def scan(body, carry, xs, reverse=reverse):
         return lax.scan(body, carry, xs, reverse=reverse, unroll=unroll)
 
     @jax.custom_jvp
     def run(affine, floats, carry, xs, fixed, mask):
-        theta = merge(floats, fixed)
+        theta, affine = merge(floats, fixed), affine.lower(low)
 
         def body(carry, inputs):
             x, keep = inputs
@@ -131,12 +143,13 @@ def recurrence(
         affine, floats, carry, xs, fixed, mask = primals
         d_affine, d_floats, d_carry, d_xs, _, _ = tangents
         theta, one = merge(floats, fixed), jnp.ones_like(affine.b, shape=1)
+        lowered = affine.lower(low)
 
         def body(carry, inputs):
             x, keep = inputs
             # Stacked by the loop, since outside it under vmap it would be a copy.
-            row = jnp.concatenate([x, carry.h, one])
-            new, residuals = part.forward(theta, affine(x, carry.h), carry)
+            row = jnp.concatenate([x, carry.h, one]).astype(low)
+            new, residuals = part.forward(theta, lowered(x, carry.h), carry)
             carry = select(keep, new, carry)
             return carry, (carry.h, row, residuals)
 
@@ -155,11 +168,11 @@ def recurrence(
         """From the tangents of the z to those of the carry and of the h."""
         w_h, floats, fixed, residuals, mask = coefficients
         d_zs, d_floats, d_carry = linear
-        theta = merge(floats, fixed)
+        theta, w_h = merge(floats, fixed), w_h.astype(low)
 
         def body(d_carry, inputs):
             d_z, residuals, keep = inputs
-            d_z = d_z + _place_last(d_carry.h @ w_h, len(d_z))
+            d_z = d_z + _place_last(dot(d_carry.h, w_h), len(d_z))
 
             def backward(ct):
                 ct_theta, *rest = part.backward(theta, residuals, ct)
@@ -178,7 +191,7 @@ def recurrence(
         ct_carry, ct_hs = ct
         theta = merge(floats, fixed)
         # Rearranged once: as part of each step's product it would cost a third of it.
-        w_h_t = lax.optimization_barrier(w_h.T)
+        w_h_t = lax.optimization_barrier(w_h.T.astype(low))
 
         def body(sums, inputs):
             ct_carry, ct_floats = sums
@@ -188,7 +201,7 @@ def recurrence(
                 theta, residuals, zero_where_not(keep, ct_carry)
             )
             ct_floats = jax.tree.map(jnp.add, ct_floats, floats_of(ct_theta))
-            ct_old = _add_h(ct_old, ct_z[-w_h.shape[1] :] @ w_h_t)
+            ct_old = _add_h(ct_old, dot(ct_z[-w_h.shape[1] :], w_h_t))
             return (select(keep, ct_old, ct_carry), ct_floats), ct_z
 
         zeros = jax.tree.map(jnp.zeros_like, floats)
@@ -227,9 +240,10 @@ def _d_affine(affine: Affine, d_affine: Affine, rows, d_xs) -> jax.Array:
     size = len(affine.b)
     d_w_x, d_w_h, d_b = _instantiate(d_affine)
     d_w = [_place_first(d_w_x, size), _place_last(d_w_h, size), d_b[None]]
-    total = rows_product(rows, jnp.concatenate(d_w))
+    total = rows_product(rows, jnp.concatenate(d_w), rows.dtype)
     if not _is_zero(d_xs):
-        total = total + _place_first(rows_product(d_xs, affine.w_x), size)
+        more = rows_product(d_xs, affine.w_x, rows.dtype)
+        total = total + _place_first(more, size)
     return total
 
 

@@ -81,6 +81,16 @@ def test_dtype(factory, dtype):
     )
 
 
+@pytest.mark.parametrize("factory", ["elman", "gru", "lstm"])
+def test_compute_dtype(factory):
+    check(
+        lambda: getattr(rnn, factory)(3, 5, compute_dtype=jnp.int32),
+        f"{factory}: compute_dtype: ",
+        "expected a floating dtype",
+        f"got {jnp.int32!r}",
+    )
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.0, 1.5, np.nan, True, "0.5", None])
 def test_rate(rate):
     check(
