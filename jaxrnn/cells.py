@@ -535,10 +535,14 @@ def _cell(
         def by_gate(initializer, key, rows):
             # Some initializers, the orthogonal one for example, need 32 bits.
             draw_dtype = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
-            blocks = [
-                initializer(k, (rows, hidden_size), draw_dtype)
-                for k in jax.random.split(key, gates)
-            ]
+
+            # Batched QR factorizations, which draw orthogonal weights, can wait for
+            # each other for ever on CPU, so a batch is drawn one after the other.
+            @jax.custom_batching.sequential_vmap
+            def draw(key):
+                return initializer(key, (rows, hidden_size), draw_dtype)
+
+            blocks = [draw(k) for k in jax.random.split(key, gates)]
             return jnp.concatenate(blocks, axis=1).astype(dtype)
 
         carry = None
