@@ -11,7 +11,8 @@ of the peer over that of jaxrnn in the same round, so above 1 jaxrnn is faster; 
 [quartiles]. roof: FLOPs of the products (counted from the sizes, pointwise work left
 out) over the measured product rate, or the least bytes over the measured copy rate,
 whichever is larger. memory: as planned by the compiler (JAX), or growth of the resident
-set (torch)."""
+set (torch); "/ scan" is over that of jaxrnn's plain scan. jaxrnn_batched is the same
+recurrence written for a batch by hand: what vmap costs."""
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -20,6 +21,7 @@ def markdown(results: dict[str, Any]) -> str:
         f"# {results['suite']}",
         "`" + results["command"] + "`",
         _facts(results),
+        *([] if results.get("finished", True) else ["Stopped before all cases ran."]),
         "## jaxrnn",
         _table(*_own(results)),
         "## Ratio to the others",
@@ -65,15 +67,20 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 def _own(results):
     head = ["case", "ms", "@", "steps/s", "sequences/s", "tokens/s", "GFLOP"]
-    head += ["GFLOP/s", "roof", "compile s", "memory MB"]
+    head += ["GFLOP/s", "roof", "compile s", "/ scan", "memory MB", "/ scan"]
     rows = []
     for record in results["cases"]:
         row = record["summary"]["systems"].get(SUBJECT)
         gflop = f"{record['flops'] / 1e9:.3g}"
         if row is None:
-            rows.append([record["name"], "-", "-", "-", "-", "-", gflop, *["-"] * 4])
+            rows.append([record["name"], "-", "-", "-", "-", "-", gflop, *["-"] * 6])
             continue
         share, memory = row["roof"]["share"], row["memory_bytes"]
+        over_scan = [
+            f"{found:.2f}" if found else "-"
+            for what in ("compile_seconds", "memory_bytes")
+            for found in [record["summary"]["to_plain_scan"].get(what)]
+        ]
         rows.append(
             [
                 record["name"],
@@ -87,7 +94,9 @@ def _own(results):
                 f"{row['flops_per_second'] / 1e9:.3g}",
                 "-" if share is None else f"{share:.0%}",
                 f"{row['compile_seconds']:.2f}",
+                over_scan[0],
                 "-" if memory is None else f"{memory / 1e6:.1f}",
+                over_scan[1],
             ]
         )
     return head, rows

@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.measure import system_of
-from benchmarks.systems import COPY, JAX_PEERS, NOT_PEERS, PRODUCT, SUBJECT
+from benchmarks.systems import (
+    COPY,
+    JAX_PEERS,
+    NOT_PEERS,
+    PLAIN_SCAN,
+    PRODUCT,
+    SUBJECT,
+)
 
 
 class Spread(NamedTuple):
@@ -82,7 +89,25 @@ def summarize(record: dict[str, Any]) -> dict[str, Any]:
             ratio = paired_ratio(run["seconds"], runs[best[SUBJECT]]["seconds"])
             row["ratio"] = ratio._asdict()
         found[system] = row
-    return {"systems": found, "fastest_peer": fastest(found, _peers(found))}
+    return {
+        "systems": found,
+        "fastest_peer": fastest(found, _peers(found)),
+        "to_plain_scan": _to_plain_scan(runs, found),
+    }
+
+
+def _to_plain_scan(runs, found) -> dict[str, float]:
+    """What jaxrnn takes to compile, and its memory, over those of its plain scan."""
+    if SUBJECT not in found:
+        return {}
+    setting = found[SUBJECT]["setting"]
+    ours = runs[setting]
+    scan = runs.get(setting.replace(SUBJECT, PLAIN_SCAN), {})
+    return {
+        what: ours[what] / scan[what]
+        for what in ("compile_seconds", "memory_bytes")
+        if ours.get(what) and scan.get(what)
+    }
 
 
 def _shares(record, seconds, best) -> dict[str, Any]:

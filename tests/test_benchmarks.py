@@ -312,6 +312,26 @@ def test_each_system_counts_in_its_best_setting():
     assert "roof_product" not in systems
 
 
+def test_compile_time_and_memory_are_held_against_the_same_setting_of_the_scan():
+    record = timed(
+        jaxrnn_at_1=[4.0],
+        jaxrnn_at_2=[2.0],
+        jaxrnn_scan_at_1=[1.0],
+        jaxrnn_scan_at_2=[9.0],
+    )
+    costs = {
+        "jaxrnn@2": (3.0, 14),
+        "jaxrnn_scan@1": (5.0, 5),
+        "jaxrnn_scan@2": (2.0, 7),
+    }
+    for name, (seconds, size) in costs.items():
+        record["runs"][name] |= {"compile_seconds": seconds, "memory_bytes": size}
+    found = summary.summarize(record)["to_plain_scan"]
+    assert found == {"compile_seconds": 1.5, "memory_bytes": 2.0}
+    assert timed(jaxrnn_at_1=[4.0])["summary"]["to_plain_scan"] == {}
+    assert timed(flax_at_1=[4.0])["summary"]["to_plain_scan"] == {}
+
+
 def test_geometric_means():
     records = [
         timed(jaxrnn_at_1=[1.0], torch_at_1=[2.0], flax_at_1=[4.0], haiku_at_1=[9.0]),
