@@ -350,8 +350,7 @@ def gru(
 
     def step_reset_before(params: GRUParams, carry: GRUCarry, x: jax.Array):
         b = _bias(params, 3 * params.w_h.shape[0])
-        affine = Affine(params.w_x, params.w_h, b)
-        w_x, w_h, _ = affine.lower(compute_dtype or params.w_h.dtype)
+        w_x, w_h, _ = Affine(params.w_x, params.w_h, b).astype(compute_dtype)
         size = 2 * w_h.shape[0]
         rz_x, n_x = jnp.split(dot(x.astype(params.w_x.dtype), w_x) + b, [size])
         r, z = jnp.split(sigmoid(rz_x + dot(carry.h, w_h[:, :size])), 2)
@@ -566,8 +565,7 @@ def _cell(
 
     def affine_step(params, carry, x):
         affine, theta = split(params)
-        affine = affine.lower(compute_dtype or params.w_h.dtype)
-        z = affine(x.astype(params.w_x.dtype), carry.h)
+        z = affine.astype(compute_dtype)(x.astype(params.w_x.dtype), carry.h)
         carry = part.apply(theta, z, carry)
         return carry, carry.h
 

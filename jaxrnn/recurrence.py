@@ -45,8 +45,10 @@ class Affine(NamedTuple):
     def __call__(self, x: jax.Array, h: jax.Array) -> jax.Array:
         return _overlap(dot(x, self.w_x), dot(h, self.w_h), len(self.b)) + self.b
 
-    def lower(self, dtype: Any) -> "Affine":
-        """With the weights of its products in the dtype."""
+    def astype(self, dtype: Any) -> "Affine":
+        """With the weights of its products in the dtype; None for as they are."""
+        if dtype is None:
+            return self
         return self._replace(w_x=self.w_x.astype(dtype), w_h=self.w_h.astype(dtype))
 
 
@@ -123,14 +125,15 @@ def recurrence(
         theta, carry, z, _, _ = varying_alike((theta, carry, affine.b, affine, xs))
         part, theta = _derived(part.apply, theta, z, carry)
     floats, fixed, merge, floats_of = _partition(theta)
-    low = affine.w_h.dtype if compute_dtype is None else compute_dtype
+    if compute_dtype is None:
+        compute_dtype = affine.w_h.dtype
 
     def scan(body, carry, xs, reverse=reverse):
         return lax.scan(body, carry, xs, reverse=reverse, unroll=unroll)
 
     @jax.custom_jvp
     def run(affine, floats, carry, xs, fixed, mask):
-        theta, affine = merge(floats, fixed), affine.lower(low)
+        theta, affine = merge(floats, fixed), affine.astype(compute_dtype)
 
         def body(carry, inputs):
             x, keep = inputs
@@ -143,13 +146,13 @@ def recurrence(
         affine, floats, carry, xs, fixed, mask = primals
         d_affine, d_floats, d_carry, d_xs, _, _ = tangents
         theta, one = merge(floats, fixed), jnp.ones_like(affine.b, shape=1)
-        lowered = affine.lower(low)
+        rounded = affine.astype(compute_dtype)
 
         def body(carry, inputs):
             x, keep = inputs
             # Stacked by the loop, since outside it under vmap it would be a copy.
-            row = jnp.concatenate([x, carry.h, one]).astype(low)
-            new, residuals = part.forward(theta, lowered(x, carry.h), carry)
+            row = jnp.concatenate([x, carry.h, one]).astype(compute_dtype)
+            new, residuals = part.forward(theta, rounded(x, carry.h), carry)
             carry = select(keep, new, carry)
             return carry, (carry.h, row, residuals)
 
@@ -168,7 +171,7 @@ def recurrence(
         """From the tangents of the z to those of the carry and of the h."""
         w_h, floats, fixed, residuals, mask = coefficients
         d_zs, d_floats, d_carry = linear
-        theta, w_h = merge(floats, fixed), w_h.astype(low)
+        theta, w_h = merge(floats, fixed), w_h.astype(compute_dtype)
 
         def body(d_carry, inputs):
             d_z, residuals, keep = inputs
@@ -191,7 +194,7 @@ def recurrence(
         ct_carry, ct_hs = ct
         theta = merge(floats, fixed)
         # Rearranged once: as part of each step's product it would cost a third of it.
-        w_h_t = lax.optimization_barrier(w_h.T.astype(low))
+        w_h_t = lax.optimization_barrier(w_h.T.astype(compute_dtype))
 
         def body(sums, inputs):
             ct_carry, ct_floats = sums

@@ -210,6 +210,10 @@ def _rows(xs, w, dtype):
     return _contract(xs, w, 1, 0, dtype, w.dtype)
 
 
+def _rows_aval(*avals, dtype):
+    return jax.make_jaxpr(partial(_rows, dtype=dtype))(*avals).out_avals[0]
+
+
 def _ct_xs(ct, xs, w, dtype):
     return _contract(ct, w, 1, 1, dtype, ct.dtype).astype(xs.aval.dtype)
 
@@ -235,11 +239,7 @@ def _rows_batch(args, dims, *, dtype):
 
 
 _rows_p.def_impl(_rows)
-_rows_p.def_abstract_eval(
-    lambda *avals, dtype: jax.make_jaxpr(partial(_rows, dtype=dtype))(*avals).out_avals[
-        0
-    ]
-)
+_rows_p.def_abstract_eval(_rows_aval)
 ad.defbilinear(_rows_p, _ct_xs, _ct_w)
 batching.primitive_batchers[_rows_p] = _rows_batch
 mlir.register_lowering(_rows_p, mlir.lower_fun(_rows, multiple_results=False))

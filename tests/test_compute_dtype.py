@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from battery import SOME_VALID, B, D, H, T, janet, law, quick_jit, step_of
-from test_rows import DATA, needs_mnist, run
 
 import jaxrnn as rnn
 
@@ -91,18 +90,3 @@ def test_gradients_are_those_of_float32_to_rounding(name):
         error = np.abs(a - b).max() / np.abs(b).max()
         assert error < 0.05
         assert error > 1e-6  # the option does something
-
-
-@needs_mnist
-def test_costs_little_on_mnist_rows(tmp_path):
-    options = f"--dataset mnist --data-dir {DATA}/mnist --train-images 5000 --epochs 3"
-    options += " --hidden-size 61 --seeds 2"
-    losses = {}
-    for dtype in ("float32", "bfloat16"):
-        out = tmp_path / dtype
-        summary, _ = run(out, *options.split(), "--compute-dtype", dtype)
-        losses[dtype] = np.array(summary["test_loss_per_seed"])
-        assert summary["config"]["compute_dtype"] == dtype
-    assert (losses["float32"] < 1).all()
-    assert (np.abs(losses["bfloat16"] / losses["float32"] - 1) < 0.05).all()
-    assert (losses["bfloat16"] != losses["float32"]).any()

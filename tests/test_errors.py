@@ -81,10 +81,11 @@ def test_dtype(factory, dtype):
     )
 
 
-@pytest.mark.parametrize("factory", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize("factory", ["elman", "gru", "lstm", "recurrent"])
 def test_compute_dtype(factory):
+    make, names = FACTORIES[factory]
     check(
-        lambda: getattr(rnn, factory)(3, 5, compute_dtype=jnp.int32),
+        lambda: make(*[3] * len(names), compute_dtype=jnp.int32),
         f"{factory}: compute_dtype: ",
         "expected a floating dtype",
         f"got {jnp.int32!r}",

@@ -317,3 +317,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_the_public_face_is_all_the_experiment_needs():
     assert set(rows.CELLS) == {"elman", "gru", "lstm"}
     assert rows.CELLS["lstm"] is rnn.lstm
+
+
+@needs_mnist
+def test_bfloat16_products_cost_little_loss_on_mnist(tmp_path):
+    options = f"--dataset mnist --data-dir {DATA}/mnist --train-images 5000 --epochs 3"
+    options += " --hidden-size 61 --seeds 2"
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        out = tmp_path / dtype
+        summary, _ = run(out, *options.split(), "--compute-dtype", dtype)
+        losses[dtype] = np.array(summary["test_loss_per_seed"])
+        assert summary["config"]["compute_dtype"] == dtype
+    assert (losses["float32"] < 1).all()
+    assert (np.abs(losses["bfloat16"] / losses["float32"] - 1) < 0.05).all()
+    assert (losses["bfloat16"] != losses["float32"]).any()
