@@ -163,12 +163,12 @@ def _elman(activation, theta, z, carry):
 
 
 def _tanh_forward(theta, z, carry):
-    h = jnp.tanh(z)
-    return ElmanCarry(h), h
+    y = jnp.tanh(z)
+    return ElmanCarry(y), y
 
 
-def _tanh_backward(theta, h, ct):
-    return (), ct.h * (1 - h * h), ElmanCarry(jnp.zeros_like(h))
+def _tanh_backward(theta, y, h, ct):
+    return (), ct.h * (1 - y * y), ElmanCarry(jnp.zeros_like(h))
 
 
 _TANH = Pointwise(partial(_elman, jnp.tanh), _tanh_forward, _tanh_backward)
@@ -264,7 +264,7 @@ def _lstm_forward(theta, z, carry):
     return LSTMCarry(o * tanh_c, c), (i, f, g, o, carry.c, tanh_c)
 
 
-def _lstm_backward(theta, residuals, ct):
+def _lstm_backward(theta, residuals, h, ct):
     i, f, g, o, c_prev, tanh_c = residuals
     ct_c = ct.c + ct.h * o * (1 - tanh_c * tanh_c)
     ct_z = jnp.concatenate(
@@ -275,7 +275,7 @@ def _lstm_backward(theta, residuals, ct):
             ct.h * tanh_c * o * (1 - o),
         ]
     )
-    return (), ct_z, LSTMCarry(jnp.zeros_like(c_prev), ct_c * f)
+    return (), ct_z, LSTMCarry(jnp.zeros_like(h), ct_c * f)
 
 
 _LSTM = Pointwise(_lstm, _lstm_forward, _lstm_backward)
@@ -386,17 +386,17 @@ def _gru_forward(theta, gates, carry):
     n_x, r, z, n_h = jnp.split(gates, 4)
     r, z = sigmoid(r), sigmoid(z)
     n = jnp.tanh(n_x + r * n_h)
-    return GRUCarry(n + z * (carry.h - n)), (r, z, n, n_h, carry.h)
+    return GRUCarry(n + z * (carry.h - n)), (r, z, n, n_h)
 
 
-def _gru_backward(theta, residuals, ct):
-    r, z, n, n_h, h_prev = residuals
+def _gru_backward(theta, residuals, h, ct):
+    r, z, n, n_h = residuals
     ct_n = ct.h * (1 - z) * (1 - n * n)
     ct_gates = jnp.concatenate(
         [
             ct_n,
             ct_n * n_h * r * (1 - r),
-            ct.h * (h_prev - n) * z * (1 - z),
+            ct.h * (h - n) * z * (1 - z),
             ct_n * r,
         ]
     )

@@ -67,7 +67,8 @@ class Pointwise(NamedTuple):
     apply: Callable  # (theta, z, carry) -> carry
     # Both None: JAX is to find the derivative.
     forward: Any = None  # (theta, z, carry) -> (carry, residuals)
-    backward: Any = None  # (theta, residuals, ct_carry) -> ct of (theta, z, carry)
+    # With the h of the carry before the step, which the residuals need not hold:
+    backward: Any = None  # (theta, residuals, h, ct_carry) -> ct of (theta, z, carry)
 
 
 def _derived(apply: Callable, theta: Any, z: jax.Array, carry: Any):
@@ -82,10 +83,11 @@ def _derived(apply: Callable, theta: Any, z: jax.Array, carry: Any):
         return closed(theta, z, carry, *closed_over)
 
     def forward(theta, z, carry):
-        return apply_to(theta, z, carry), (z, carry)
+        return apply_to(theta, z, carry), (z, carry._replace(h=None))
 
-    def backward(theta, residuals, ct_carry):
-        _, transpose = jax.vjp(apply_to, theta, *residuals)
+    def backward(theta, residuals, h, ct_carry):
+        z, carry = residuals
+        _, transpose = jax.vjp(apply_to, theta, z, carry._replace(h=h))
         return transpose(ct_carry)
 
     return Pointwise(apply_to, forward, backward), (theta, closed_over)
@@ -137,8 +139,8 @@ def recurrence(
 
         def body(carry, inputs):
             x, keep = inputs
-            carry = select(keep, part.apply(theta, affine(x, carry.h), carry), carry)
-            return carry, carry.h
+            new = part.apply(theta, affine(x, carry.h), carry)
+            return select(keep, new, carry), carry.h
 
         return scan(body, carry, (xs, mask))
 
@@ -151,17 +153,17 @@ def recurrence(
         def body(carry, inputs):
             x, keep = inputs
             # Stacked by the loop, since outside it under vmap it would be a copy.
-            row = jnp.concatenate([x, carry.h, one]).astype(compute_dtype)
+            row = jnp.concatenate([carry.h, one, x])
             new, residuals = part.forward(theta, rounded(x, carry.h), carry)
-            carry = select(keep, new, carry)
-            return carry, (carry.h, row, residuals)
+            return select(keep, new, carry), (row, residuals)
 
-        carry, (hs, rows, residuals) = scan(body, carry, (xs, mask))
-        d_zs = _d_affine(affine, d_affine, rows, d_xs)
+        carry, (rows, residuals) = scan(body, carry, (xs, mask))
+        hs = rows[:, : len(carry.h)]
+        d_zs = _d_affine(affine, d_affine, rows, d_xs, compute_dtype)
         d_out = linear_map(
             sweep,
             transposed_sweep,
-            (affine.w_h, floats, fixed, residuals, mask),
+            (affine.w_h, floats, fixed, hs, residuals, mask),
             (d_zs, _instantiate(d_floats), _instantiate(d_carry)),
             axes=((1, 0, 0), (0, 1)),
         )
@@ -169,28 +171,27 @@ def recurrence(
 
     def sweep(coefficients, linear):
         """From the tangents of the z to those of the carry and of the h."""
-        w_h, floats, fixed, residuals, mask = coefficients
+        w_h, floats, fixed, hs, residuals, mask = coefficients
         d_zs, d_floats, d_carry = linear
         theta, w_h = merge(floats, fixed), w_h.astype(compute_dtype)
 
         def body(d_carry, inputs):
-            d_z, residuals, keep = inputs
-            d_z = d_z + _place_last(dot(d_carry.h, w_h), len(d_z))
+            (*head, tail), h, residuals, keep = inputs
+            d_z = jnp.concatenate([*head, tail + dot(d_carry.h, w_h)])
 
             def backward(ct):
-                ct_theta, *rest = part.backward(theta, residuals, ct)
+                ct_theta, *rest = part.backward(theta, residuals, h, ct)
                 return floats_of(ct_theta), *rest
 
             transpose = jax.linear_transpose(backward, d_carry)
             (new,) = transpose((d_floats, d_z, d_carry))
-            d_carry = select(keep, new, d_carry)
-            return d_carry, d_carry.h
+            return select(keep, new, d_carry), d_carry.h
 
-        return scan(body, d_carry, (d_zs, residuals, mask))
+        return scan(body, d_carry, (d_zs, hs, residuals, mask))
 
     def transposed_sweep(coefficients, ct):
         """From the cotangents of the carry and of the h to those of the z."""
-        w_h, floats, fixed, residuals, mask = coefficients
+        w_h, floats, fixed, hs, residuals, mask = coefficients
         ct_carry, ct_hs = ct
         theta = merge(floats, fixed)
         # Rearranged once: as part of each step's product it would cost a third of it.
@@ -198,23 +199,26 @@ def recurrence(
 
         def body(sums, inputs):
             ct_carry, ct_floats = sums
-            ct_h, residuals, keep = inputs
-            ct_carry = _add_h(ct_carry, ct_h)
+            ct_h, h, residuals, keep = inputs
             ct_theta, ct_z, ct_old = part.backward(
-                theta, residuals, zero_where_not(keep, ct_carry)
+                theta, residuals, h, zero_where_not(keep, ct_carry)
             )
             ct_floats = jax.tree.map(jnp.add, ct_floats, floats_of(ct_theta))
-            ct_old = _add_h(ct_old, dot(ct_z[-w_h.shape[1] :], w_h_t))
-            return (select(keep, ct_old, ct_carry), ct_floats), ct_z
+            *head, tail = _split_at(len(ct_z) - w_h.shape[1], ct_z)
+            ct_old = _add_h(ct_old, dot(tail, w_h_t))
+            ct_carry = _add_h(select(keep, ct_old, ct_carry), ct_h)
+            return (ct_carry, ct_floats), [*head, tail]
 
         zeros = jax.tree.map(jnp.zeros_like, floats)
         (ct_carry, ct_floats), ct_zs = scan(
-            body, (ct_carry, zeros), (ct_hs, residuals, mask), not reverse
+            body, (ct_carry, zeros), (ct_hs, hs, residuals, mask), not reverse
         )
         return ct_zs, ct_floats, ct_carry
 
     run.defjvp(run_jvp, symbolic_zeros=True)
-    return run(affine, floats, carry, xs, fixed, mask)
+    carry, hs = run(affine, floats, carry, xs, fixed, mask)
+    after = [carry.h[None], hs[:-1]] if reverse else [hs[1:], carry.h[None]]
+    return carry, jnp.concatenate(after)
 
 
 def _partition(theta: Any):
@@ -234,20 +238,31 @@ def _partition(theta: Any):
     return floats_of(theta), fixed, merge, floats_of
 
 
-def _d_affine(affine: Affine, d_affine: Affine, rows, d_xs) -> jax.Array:
+def _d_affine(affine: Affine, d_affine: Affine, rows, d_xs, dtype) -> list[jax.Array]:
     """The part of the tangents of the z [T, G] that needs no loop.
 
-    `rows` [T, D + H + 1] are the inputs, the states before each step and ones, since
-    one product of them all is faster than one of each.
+    In pieces: the columns that only x reaches, if there are any, then those that h
+    reaches. `rows` [T, H + 1 + D] are the states before each step, ones and the inputs,
+    since one product of them all is faster than one of each.
     """
-    size = len(affine.b)
+    size, reached = affine.w_h.shape
+    start = len(affine.b) - reached
     d_w_x, d_w_h, d_b = _instantiate(d_affine)
-    d_w = [_place_first(d_w_x, size), _place_last(d_w_h, size), d_b[None]]
-    total = rows_product(rows, jnp.concatenate(d_w), rows.dtype)
+    d_w = jnp.concatenate([d_b[None], _widen(d_w_x, len(d_b))])
+    *head, tail = _split_at(start, d_w)
+    d_zs = [rows_product(rows[:, size:], w, dtype) for w in head]
+    d_zs += [rows_product(rows, jnp.concatenate([d_w_h, tail]), dtype)]
     if not _is_zero(d_xs):
-        more = rows_product(d_xs, affine.w_x, rows.dtype)
-        total = total + _place_first(more, size)
-    return total
+        d_zs = [
+            d_z + _widen(rows_product(d_xs, w, dtype), d_z.shape[1])
+            for d_z, w in zip(d_zs, _split_at(start, affine.w_x), strict=True)
+        ]
+    return d_zs
+
+
+def _split_at(start: int, a: jax.Array) -> list[jax.Array]:
+    """The columns before and from `start`; only the latter if there are none before."""
+    return [a[..., :start], a[..., start:]] if start else [a]
 
 
 def _is_zero(tangent: Any) -> bool:
@@ -267,18 +282,10 @@ def _add_h(carry: Any, h: jax.Array) -> Any:
     return carry._replace(h=carry.h + h)
 
 
-def _place_first(u: jax.Array, size: int) -> jax.Array:
-    return _pad(u, 0, size - u.shape[-1])
-
-
-def _place_last(v: jax.Array, size: int) -> jax.Array:
-    return _pad(v, size - v.shape[-1], 0)
-
-
-def _pad(a: jax.Array, before: int, after: int) -> jax.Array:
-    if before == after == 0:
-        return a
-    return jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(before, after)])
+def _widen(a: jax.Array, size: int) -> jax.Array:
+    """With columns of zeros after its own."""
+    more = size - a.shape[1]
+    return jnp.pad(a, [(0, 0), (0, more)]) if more else a
 
 
 def _overlap(u: jax.Array, v: jax.Array, size: int) -> jax.Array:

@@ -26,9 +26,9 @@ def _elman(z, carry):
     return (h,), (h,)
 
 
-def _elman_back(residuals, ct):
+def _elman_back(residuals, h_prev, ct):
     (h,) = residuals
-    return ct[0] * (1 - h * h), (jnp.zeros_like(h),)
+    return ct[0] * (1 - h * h), (jnp.zeros_like(h_prev),)
 
 
 def _lstm(z, carry):
@@ -39,7 +39,7 @@ def _lstm(z, carry):
     return (o * tanh_c, c), (i, f, g, o, carry[1], tanh_c)
 
 
-def _lstm_back(residuals, ct):
+def _lstm_back(residuals, h_prev, ct):
     i, f, g, o, c_prev, tanh_c = residuals
     ct_c = ct[1] + ct[0] * o * (1 - tanh_c * tanh_c)
     ct_z = [
@@ -48,18 +48,18 @@ def _lstm_back(residuals, ct):
         ct_c * i * (1 - g * g),
         ct[0] * tanh_c * o * (1 - o),
     ]
-    return jnp.concatenate(ct_z, -1), (jnp.zeros_like(c_prev), ct_c * f)
+    return jnp.concatenate(ct_z, -1), (jnp.zeros_like(h_prev), ct_c * f)
 
 
 def _gru(gates, carry):
     n_x, r, z, n_h = _split(gates, 4)
     r, z = sigmoid(r), sigmoid(z)
     n = jnp.tanh(n_x + r * n_h)
-    return (n + z * (carry[0] - n),), (r, z, n, n_h, carry[0])
+    return (n + z * (carry[0] - n),), (r, z, n, n_h)
 
 
-def _gru_back(residuals, ct):
-    r, z, n, n_h, h_prev = residuals
+def _gru_back(residuals, h_prev, ct):
+    r, z, n, n_h = residuals
     ct_n = ct[0] * (1 - z) * (1 - n * n)
     ct_z = [
         ct_n,
@@ -100,46 +100,59 @@ def layer(case: Case) -> Layer:
         one = jnp.ones((len(xs), 1), xs.dtype)
 
         def body(carry, x):
-            row = jnp.concatenate([x, carry[0], one], 1)
+            row = jnp.concatenate([carry[0], one, x], 1)
             carry, residuals = forward(z_of(params, x, carry[0]), carry)
-            return carry, (carry[0], row, residuals)
+            return carry, (row, residuals)
 
-        _, kept = lax.scan(
+        return lax.scan(
             body, zeros(params, len(xs)), jnp.moveaxis(xs, 1, 0), reverse=reverse
         )
-        return kept
 
     @partial(jax.custom_vjp, nondiff_argnums=(0,))
     def unroll(reverse, params, xs):
-        return residuals_of(reverse, params, xs)[0]
+        (h, *_), (rows, _) = residuals_of(reverse, params, xs)
+        return h, rows[..., : case.hidden_size]
 
     def unroll_forward(reverse, params, xs):
-        hs, rows, residuals = residuals_of(reverse, params, xs)
-        return hs, (params, rows, residuals)
+        (h, *_), (rows, residuals) = residuals_of(reverse, params, xs)
+        hs = rows[..., : case.hidden_size]
+        return (h, hs), (params, rows, hs, residuals)
 
-    def unroll_backward(reverse, kept, ct_hs):
-        (w_x, w_h, b), rows, residuals = kept
-        (D, G_x), (H, G_h) = w_x.shape, w_h.shape
+    def unroll_backward(reverse, kept, cts):
+        (w_x, w_h, b), rows, hs, residuals = kept
+        ct_last, ct_hs = cts
+        G_x, (H, G_h) = w_x.shape[1], w_h.shape
+        head = len(b) - G_h  # columns that only x reaches
         w_h_t = lax.optimization_barrier(w_h.T)
 
         def body(ct, inputs):
-            ct_h, residuals = inputs
-            ct_z, ct = backward(residuals, (ct[0] + ct_h, *ct[1:]))
-            return (ct[0] + ct_z[:, -G_h:] @ w_h_t, *ct[1:]), ct_z
+            ct_h, h_prev, residuals = inputs
+            ct_z, ct = backward(residuals, h_prev, ct)
+            pieces = [ct_z[:, head:], ct_z[:, :head]][: 2 if head else 1]
+            return (ct[0] + pieces[0] @ w_h_t + ct_h, *ct[1:]), pieces
 
-        start = zeros((w_x, w_h, b), ct_hs.shape[1])
-        _, ct_zs = lax.scan(body, start, (ct_hs, residuals), reverse=not reverse)
-        T, B, _ = rows.shape
-        ct_w = rows.reshape(T * B, -1).T @ ct_zs.reshape(T * B, -1)
-        ct_params = ct_w[:D, :G_x], ct_w[D : D + H, -G_h:], ct_w[-1]
-        return ct_params, jnp.moveaxis(ct_zs[..., :G_x] @ w_x.T, 0, 1)
+        _, *more = zeros((w_x, w_h, b), len(ct_last))
+        inputs = ct_hs, hs, residuals
+        _, pieces = lax.scan(body, (ct_last, *more), inputs, reverse=not reverse)
+        N = rows.shape[0] * rows.shape[1]
+        rows = rows.reshape(N, -1)
+        ct_w = rows.T @ pieces[0].reshape(N, -1)
+        ct_w_x = ct_w[H + 1 :, : G_x - head]
+        ct_b, ct_xs = ct_w[H], pieces[0][..., : G_x - head] @ w_x[:, head:].T
+        if head:
+            more = rows[:, H:].T @ pieces[1].reshape(N, -1)
+            ct_w_x = jnp.concatenate([more[1:], ct_w_x], 1)
+            ct_b = jnp.concatenate([more[0], ct_b])
+            ct_xs = ct_xs + pieces[1] @ w_x[:, :head].T
+        return (ct_w_x, ct_w[:H], ct_b), jnp.moveaxis(ct_xs, 0, 1)
 
     unroll.defvjp(unroll_forward, unroll_backward)
 
     def run(params, xs, reverse, final):
-        hs = unroll(reverse, params, xs)
+        last, hs = unroll(reverse, params, xs)
         if final:
-            return hs[0 if reverse else -1]
+            return last
+        hs = jnp.concatenate([last[None], hs[:-1]] if reverse else [hs[1:], last[None]])
         return jnp.moveaxis(hs, 0, 1)
 
     def tick(params, carry, x):
