@@ -94,7 +94,7 @@ def save(path: Path, reference: Reference) -> None:
 
 def load(path: Path, like: Weights) -> Reference:
     """Reads a reference whose weights have the structure of `like`."""
-    with np.load(path) as file:
+    with np.load(path, allow_pickle=False) as file:
         arrays = iter([file[f"after_{i}"] for i in range(len(_leaves(like)))])
 
         def block(old: Block) -> Block:

@@ -51,7 +51,7 @@ def curves(
     figure.suptitle(title)
     for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
         for name, color in ((f"train_{metric}", "C0"), (f"{split}_{metric}", "C1")):
-            values = np.array([metrics[name] for metrics in history])  # [epochs, S]
+            values = np.array([m[name] for m in history], float)  # [epochs, S]
             marker = "o" if len(epochs) == 1 else None
             axis.plot(epochs, values, color=color, lw=0.8, alpha=0.5, marker=marker)
             label = name.replace("_", " ") + f", median of {values.shape[1]} seeds"

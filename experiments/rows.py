@@ -19,10 +19,9 @@ What to expect on two CPU cores, as the mean accuracy on the test images:
 """
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -30,13 +29,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from tqdm import tqdm
 
 import jaxrnn as rnn
-from experiments import plots, runs
+from experiments import plots, runs, training
 from experiments.data.images import Images, load_images
 
-PIECE = 25  # updates between two moves of the progress bar
 CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 
 
@@ -91,37 +88,22 @@ class Config:
     """Use only so many of the training images, the first ones; None: all."""
     holdout: int = 0
     """Measure on so many held-out training images, not on the test images."""
-    devices: int = 1
-    """Split each batch over so many devices; 2 is faster on a CPU with two cores."""
-    data_dir: Path | None = None
-    """Folder with the original files. None: JAXRNN_DATA, else tensorflow-datasets."""
-    out: Path | None = None
-    """Folder for the results. None: runs/rows-<time>."""
+    nonfinite: Literal["stop", "skip"] = "stop"
+    """A loss that is not finite: stop that seed before it, or skip that update."""
+    run: runs.Options = field(default_factory=runs.Options)
 
     def __post_init__(self):
-        for name in (
-            "hidden_size",
-            "layers",
-            "epochs",
-            "batch_size",
-            "seeds",
-            "devices",
-        ):
-            _require(getattr(self, name) >= 1, self, name, "at least 1")
-        _require(0 <= self.dropout < 1, self, "dropout", "in [0, 1)")
+        for name in ("hidden_size", "layers", "epochs", "batch_size", "seeds"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        self._require("dropout", 0 <= self.dropout < 1, "in [0, 1)")
         for name in ("learning_rate", "clip", "init_scale", "train_images"):
             value = getattr(self, name)
-            _require(value is None or value > 0, self, name, "above 0")
+            self._require(name, value is None or value > 0, "above 0")
         for name in ("weight_decay", "holdout", "seed"):
-            _require(getattr(self, name) >= 0, self, name, "at least 0")
+            self._require(name, getattr(self, name) >= 0, "at least 0")
 
-
-def _require(condition: bool, config: Config, name: str, expected: str) -> None:
-    if not condition:
-        flag = "--" + name.replace("_", "-")
-        raise runs.UsageError(
-            f"{flag}: expected {expected}, got {getattr(config, name)}"
-        )
+    def _require(self, name: str, condition: bool, expected: str) -> None:
+        runs.require(condition, name, expected, getattr(self, name))
 
 
 def defaults(recipe: str, dataset: str, cell: str | None) -> Config:
@@ -162,7 +144,11 @@ def parse(argv: Sequence[str]) -> Config:
     known, _ = first.parse_known_args(list(argv))
     default = defaults(known.recipe or "tuned", known.dataset or "digits", known.cell)
     return tyro.cli(
-        Config, args=list(argv), default=default, prog="python -m experiments.rows"
+        Config,
+        args=list(argv),
+        default=default,
+        prog="python -m experiments.rows",
+        config=(tyro.conf.OmitArgPrefixes,),
     )
 
 
@@ -248,32 +234,42 @@ def sequences(images: np.ndarray, max_value: int, order: str) -> np.ndarray:
     return pixels
 
 
-class Result(NamedTuple):
-    """What training leaves behind; S seeds."""
+class Problem(NamedTuple):
+    """A network and the images it is trained and measured on."""
 
-    params: Params  # [S, ...]
-    logits: np.ndarray  # [S, N, K], on the images measured on
-    steps: int
-    seconds: float  # spent on updates
-    compile_seconds: float
-    interrupted: bool
+    config: Config
+    net: Network
+    train_set: tuple[np.ndarray, np.ndarray]  # [N, T, D], [N]
+    eval_set: tuple[np.ndarray, np.ndarray]
+    split: str  # the name of the latter
+
+    def logits(self, params: Params) -> np.ndarray:
+        """On the images measured on, [S, N, K]."""
+        predict = _predictor(self.net)
+        return np.asarray(predict(training.local(params), self.eval_set[0]))
 
 
-def train(
-    config: Config,
-    net: Network,
-    train_set: tuple[jax.Array, jax.Array],
-    eval_set: tuple[jax.Array, jax.Array],
-    on_epoch: Callable[[dict[str, Any]], None],
-) -> Result:
-    """Trains all seeds at once, and measures them after each epoch."""
-    num_images, batch_size = len(train_set[0]), config.batch_size
+@lru_cache
+def _predictor(net: Network):
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None))
+    def predict(params, xs):
+        return lax.map(partial(net.logits, params), xs, batch_size=500)
+
+    return predict
+
+
+def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
+    """Training of all seeds at once, each measured after each epoch."""
+    config, net, split = problem.config, problem.net, problem.split
+    num_images, batch_size = len(problem.train_set[0]), config.batch_size
     steps = num_images // batch_size
     optimizer = make_optimizer(config, config.epochs * steps)
 
     def loss_fn(params, xs, label, key):
         logits = net.logits(params, xs, key)
-        return rnn.cross_entropy(logits, label), rnn.accuracy(logits, label)
+        aux = {"accuracy": rnn.accuracy(logits, label)}
+        return rnn.cross_entropy(logits, label), aux
 
     def start(key):
         params_key, update_key = jax.random.split(key)
@@ -285,62 +281,38 @@ def train(
             return rnn.shuffled(key, num_images, batch_size)
         return jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
-    @jax.jit
-    @partial(jax.vmap, in_axes=(0, None))
-    def predict(params, xs):
-        return lax.map(partial(net.logits, params), xs, batch_size=500)
+    keys = jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds))
+    all_orders = jax.jit(jax.vmap(epoch_order, (0, None)))
 
-    def measure(params):
-        return np.asarray(predict(params, eval_set[0]))
+    @lru_cache(1)
+    def orders(epoch):
+        return np.asarray(all_orders(keys, epoch))  # [S, steps, B]
 
-    mesh = runs.batch_mesh(config.devices)
-    update = rnn.make_update(loss_fn, optimizer, has_aux=True, mesh=mesh)
-    run = runs.Compiled(jax.vmap(rnn.make_epoch(update), (0, None, 0)))
-    seeds = jnp.arange(config.seed, config.seed + config.seeds)
-    keys = jax.vmap(jax.random.key)(seeds)
-    orders = jax.jit(jax.vmap(epoch_order, (0, None)))
-    state = jax.jit(jax.vmap(start))(keys)
-    done, logits, interrupted = 0, None, False
-    bar = tqdm(total=config.epochs * steps, unit="step", disable=None)
-    try:
-        for epoch in range(config.epochs):
-            order = orders(keys, epoch)
-            losses, accuracies = [], []
-            # Short pieces, so that the bar moves and Ctrl-C is heard.
-            for first in range(0, steps, PIECE):
-                piece = order[:, first : first + PIECE]
-                state, metrics = run(state, train_set, piece)
-                losses.append(np.asarray(metrics.loss))
-                accuracies.append(np.asarray(metrics.aux))
-                done += piece.shape[1]
-                bar.update(piece.shape[1])
-                bar.set_postfix(
-                    loss=f"{losses[-1].mean():.3f}",
-                    accuracy=f"{accuracies[-1].mean():.3f}",
-                )
-            logits = measure(state.params)
-            on_epoch(
-                {
-                    "epoch": epoch + 1,
-                    "train_loss": np.concatenate(losses, axis=1).mean(axis=1),
-                    "train_accuracy": np.concatenate(accuracies, axis=1).mean(axis=1),
-                    **scores(logits, np.asarray(eval_set[1])),
-                }
-            )
-    except KeyboardInterrupt:
-        interrupted = True
-        logits = measure(state.params)
-    bar.close()
-    assert logits is not None
-    return Result(
-        state.params, logits, done, run.seconds, run.compile_seconds, interrupted
+    def batches(epoch, first, stop, share):
+        return training.take(problem.train_set, orders(epoch)[:, first:stop], share)
+
+    def measure(state):
+        found = scores(problem.logits(state.params), problem.eval_set[1])
+        return {f"{split}_{name}": values for name, values in found.items()}
+
+    return training.Job(
+        start=lambda: jax.jit(jax.vmap(start))(keys),
+        update=rnn.make_update(loss_fn, optimizer, has_aux=True, mesh=mesh),
+        aux=("accuracy",),
+        batches=batches,
+        measure=measure,
+        # Test images choose nothing, not even a checkpoint.
+        score="train_loss" if split == "test" else f"{split}_accuracy",
+        higher_is_better=split != "test",
+        epochs=config.epochs,
+        steps=steps,
     )
 
 
 def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Per seed: accuracy on all images and on the first 100, and the loss."""
     hits = logits.argmax(-1) == labels
-    log_p = np.asarray(jax.nn.log_softmax(logits))
+    log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
     rows = np.arange(len(labels))
     return {
         "accuracy": hits.mean(axis=1),
@@ -350,8 +322,8 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def run(config: Config) -> None:
-    """Loads the data, trains, and writes and prints the results."""
-    data = load_images(config.dataset, config.data_dir)
+    """Loads the data and checks that all fits together, then does the study."""
+    data = load_images(config.dataset, config.run.data_dir)
     train_images, eval_images, split = data.train, data.test, "test"
     if config.holdout:
         cut = len(train_images.images) - config.holdout
@@ -369,63 +341,66 @@ def run(config: Config) -> None:
             f"images, got {config.batch_size}"
         )
 
-    if config.batch_size % config.devices:
+    mesh = runs.connect(config.run)
+    parts = 1 if mesh is None else mesh.size
+    if config.batch_size % parts:
         raise runs.UsageError(
-            f"--batch-size: expected a multiple of the {config.devices} devices, "
+            f"--batch-size: expected a multiple of the {parts} devices, "
             f"got {config.batch_size}"
         )
-    runs.batch_mesh(config.devices)  # before anything else starts JAX
 
-    def arrays(images: Images) -> tuple[jax.Array, jax.Array]:
-        xs = sequences(images.images, data.max_value, config.order)
-        return jnp.asarray(xs), jnp.asarray(images.labels)
+    def arrays(images: Images) -> tuple[np.ndarray, np.ndarray]:
+        return sequences(images.images, data.max_value, config.order), images.labels
 
-    output = runs.Output("rows", config.out)
     train_set, eval_set = arrays(train_images), arrays(eval_images)
     net = network(config, train_set[0].shape[-1], data.num_classes)
-    history = []
+    problem = Problem(config, net, train_set, eval_set, split)
+    with runs.Output("rows", config) as output:
+        if output.finished:
+            print(f"finished before: results in {output.path}")
+        else:
+            study(problem, mesh, output, eval_images)
 
-    def on_epoch(metrics):
-        measured = ("accuracy", "first_100_accuracy", "loss")
-        metrics = {
-            f"{split}_{k}" if k in measured else k: v for k, v in metrics.items()
-        }
-        history.append(metrics)
-        output.log(**metrics, seconds=output.seconds)
 
-    result = train(config, net, train_set, eval_set, on_epoch)
-    final = scores(result.logits, eval_images.labels)
-    output.save_params(result.params)
+def study(problem: Problem, mesh, output: runs.Output, images: Images) -> None:
+    """Trains, measures, and writes and prints the results."""
+    config, split = problem.config, problem.split
+    job = make_job(problem, mesh)
+    result = training.train(job, output, config.run, config.nonfinite, mesh)
+    params = training.local(result.state.params)
+    logits = problem.logits(params)
+    final = scores(logits, images.labels)
+    output.save_params(params)
+    draw(problem, output, params, logits, images, result.history)
+    seconds, updates = result.times["train_seconds"], result.times["updates"]
+    examples = updates * config.batch_size * config.seeds
+    output.time(
+        **result.times,
+        steps_per_second=updates / seconds if updates else None,
+        examples_per_second=examples / seconds if updates else None,
+    )
+    guard = result.guard
     output.summarize(
-        config,
         dataset=config.dataset,
-        epochs_done=len(history),
-        interrupted=result.interrupted,
-        train_images=len(train_images.images),
-        **{f"{split}_images": len(eval_images.images)},
+        epochs_done=len(result.history),
+        train_images=len(problem.train_set[0]),
+        **{f"{split}_images": len(images.images)},
         **{f"{split}_{name}": values.mean() for name, values in final.items()},
         **{f"{split}_{name}_per_seed": values for name, values in final.items()},
-        **divergence(history, f"{split}_accuracy"),
-        steps=result.steps,
-        train_seconds=result.seconds,
-        compile_seconds=result.compile_seconds,
-        steps_per_second=result.steps / result.seconds,
-        examples_per_second=(
-            result.steps * config.batch_size * config.seeds / result.seconds
-        ),
+        **divergence(result.history, f"{split}_accuracy"),
+        not_finite_at_update_per_seed=[
+            int(step) + 1 if stopped else None
+            for stopped, step in zip(guard.stopped, guard.step, strict=True)
+        ],
+        steps=config.epochs * job.steps,
     )
-    draw(config, output, net, result, eval_images, eval_set[0], history, split)
-    report(config, output, final, history, split)
-    if result.interrupted:
-        raise KeyboardInterrupt
+    report(config, output, final, result.history, split)
 
 
 def divergence(history: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """Which seeds ended far below their own best epoch, or in numbers not finite."""
-    if not history:
-        return {}
-    accuracy = np.array([metrics[name] for metrics in history])  # [epochs, S]
-    loss = np.array([metrics["train_loss"] for metrics in history])
+    accuracy = np.array([m[name] for m in history], float)  # [epochs, S]
+    loss = np.array([m["train_loss"] for m in history], float)  # NaN for null
     best = accuracy.max(axis=0)
     diverged = (accuracy[-1] < best - 0.05) | ~np.isfinite(loss[-1])
     return {
@@ -443,7 +418,7 @@ def report(config, output, final, history, split) -> None:
         return f"median {median:.2%}, {low:.2%} to {high:.2%}"
 
     classic = config.recipe == "classic"
-    if classic and history:
+    if classic:
         print(f"accuracy over {config.seeds} seeds after each epoch")
         for metrics in history:
             first, every = (
@@ -466,24 +441,25 @@ def report(config, output, final, history, split) -> None:
     print(f"results in {output.path}")
 
 
-def draw(config, output, net, result, images, xs, history, split) -> None:
+def draw(problem, output, params, logits, images, history) -> None:
     """Draws the curves, the confusion matrix and the memory of one image."""
+    if not output.writes:
+        return
+    config, net, split = problem.config, problem.net, problem.split
     classes = plots.CLASS_NAMES.get(config.dataset, [str(i) for i in range(10)])
-    if history:
-        with output.replacing("curves.png") as path:
-            plots.curves(path, history, split, title=f"{config.dataset}, {config.cell}")
-    predictions = result.logits.argmax(-1)
+    with output.replacing("curves.png") as path:
+        plots.curves(path, history, split, title=f"{config.dataset}, {config.cell}")
     with output.replacing("confusion.png") as path:
-        plots.confusion(path, images.labels, predictions, classes)
-    params = jax.tree.map(lambda a: a[0], result.params)
-    states = net.states(params, xs[0])
-    logits = net.readout.unroll(params.readout, (), states)[1]
+        plots.confusion(path, images.labels, logits.argmax(-1), classes)
+    first = jax.tree.map(lambda a: a[0], params)
+    states = net.states(first, jnp.asarray(problem.eval_set[0][0]))
+    after_each = net.readout.unroll(first.readout, (), states)[1]
     with output.replacing("memory.png") as path:
         plots.memory(
             path,
             images.images[0],
             np.asarray(states),
-            np.asarray(jax.nn.softmax(logits)),
+            np.asarray(jax.nn.softmax(after_each)),
             classes,
             label=int(images.labels[0]),
             by_row=config.order == "rows",

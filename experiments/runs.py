@@ -1,13 +1,18 @@
-"""What every experiment shares: its command line, its output folder, its records."""
+"""What every experiment shares: its options, its output folder, its records."""
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import math
 import os
 import platform
+import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
@@ -16,15 +21,92 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 import jaxrnn
 from experiments.data import DataError
+from jaxrnn import interop
 
-ConfigT = TypeVar("ConfigT")
+ConfigT = TypeVar("ConfigT", bound=Any)  # a dataclass with a field `run`, `Options`
 
 
 class UsageError(Exception):
     """A mistake in what the user asked for; its message is all they need to see."""
+
+
+class RunError(Exception):
+    """What a run could not go on after; its message is all they need to see."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A signal asked the run to end, and it has saved its state."""
+
+    def __init__(self, signum: int, message: str):
+        super().__init__(message)
+        self.signum = signum
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Where and how a run runs; none of them changes its result."""
+
+    data_dir: Path | None = None
+    """Folder with the original files. None: JAXRNN_DATA, else as the data set does."""
+    out: Path | None = None
+    """Folder for the results. None: runs/<experiment>-<time>."""
+    resume: bool = False
+    """Go on with the run in --out from its last checkpoint; start if there is none."""
+    overwrite: bool = False
+    """Delete the run that is in --out and start anew."""
+    checkpoint_minutes: float = 5.0
+    """Save a checkpoint so often, in the background."""
+    checkpoint_steps: int | None = None
+    """Save a checkpoint after so many updates instead."""
+    keep: int = 3
+    """Keep so many of the latest checkpoints, and the best one."""
+    devices: int = 1
+    """Split each batch over so many devices of each process; 2 suits two CPU cores."""
+    coordinator: str | None = None
+    """Address of the first process, host:port, where several work together."""
+    num_processes: int | None = None
+    """How many processes work together. None: one, or as the cluster says."""
+    process_id: int | None = None
+    """Which of them this one is, from 0. None: as the cluster says."""
+
+    def __post_init__(self):
+        for name in ("checkpoint_minutes", "checkpoint_steps", "keep", "devices"):
+            value = getattr(self, name)
+            require(value is None or value > 0, name, "above 0", value)
+        require(not (self.resume and self.overwrite), "resume", "no --overwrite", True)
+        for name in ("resume", "coordinator"):
+            require(
+                self.out is not None or not getattr(self, name),
+                name,
+                "an --out too, the folder of the run",
+                "none",
+            )
+        alone = self.coordinator is None
+        for name in ("num_processes", "process_id"):
+            value = getattr(self, name)
+            require(
+                alone == (value is None),
+                name,
+                "to be given together with --coordinator",
+                value,
+            )
+        if self.num_processes is not None and self.process_id is not None:
+            n = self.num_processes
+            require(n >= 1, "num_processes", "at least 1", n)
+            require(
+                0 <= self.process_id < n, "process_id", f"0 to {n - 1}", self.process_id
+            )
+
+
+def require(condition: bool, name: str, expected: str, got: Any) -> None:
+    """Raises a UsageError that names the option unless the condition holds."""
+    if not condition:
+        flag = "--" + name.replace("_", "-")
+        raise UsageError(f"{flag}: expected {expected}, got {got}")
 
 
 def main(
@@ -34,15 +116,72 @@ def main(
 ) -> None:
     """Runs an experiment from the command line.
 
-    Exits with status 2 and one message when the arguments or the data are at fault, and
-    with 130 after Ctrl-C.
+    Exits with one message and a status: 2 when the arguments or the data are at fault,
+    1 when the run could not go on, 130 after Ctrl-C and 143 after SIGTERM.
     """
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        run(parse(sys.argv[1:] if argv is None else argv))
+        config = parse(argv)
+        if config.run.coordinator is None:
+            run(config)
+        elif os.environ.get(_CHILD):
+            _end_with_parent()
+            run(config)
+        else:
+            sys.exit(_supervise(argv))
     except (DataError, UsageError) as error:
         sys.exit(_complain(f"error: {error}", 2))
+    except RunError as error:
+        sys.exit(_complain(f"error: {error}", 1))
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        print(error, file=sys.stderr, flush=True)
+        os.abort()  # at a usual exit JAX would wait for the process that is lost
+    except Stopped as stopped:
+        sys.exit(_complain(str(stopped), 128 + stopped.signum))
     except KeyboardInterrupt:
-        sys.exit(_complain("interrupted", 130))
+        sys.exit(_complain("interrupted", 128 + signal.SIGINT))
+
+
+_CHILD = "JAXRNN_CHILD"  # set where a process has one above it that explains its end
+
+
+def _supervise(argv: Sequence[str]) -> int:
+    """Runs this program once more, below this process, and returns its status.
+
+    JAX aborts a process at once when another one of the run is lost; this one is left
+    to say so.
+    """
+    spec = sys.modules["__main__"].__spec__
+    assert spec is not None  # it was started by python -m
+    child = subprocess.Popen(
+        [sys.executable, "-m", spec.name.removesuffix(".__main__"), *argv],
+        stdin=subprocess.PIPE,
+        env={**os.environ, _CHILD: "1"},
+        process_group=0,  # Ctrl-C comes once, from here
+    )
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda signum, _: child.send_signal(signum))
+    status = child.wait()
+    if status == -signal.SIGABRT:
+        return _complain(
+            "error: another process of this run is lost (see above); start them all "
+            "again with --resume, as many as you like",
+            1,
+        )
+    return status if status >= 0 else 128 - status
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one above it has gone, even if it was killed."""
+
+    def wait():
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _complain(message: str, status: int) -> int:
@@ -50,122 +189,225 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
+def say(message: str) -> None:
+    """Prints a line above the progress bar."""
+    tqdm.write(message, file=sys.stderr)
+
+
 class Output:
     """The folder of one run, and the times spent in it.
 
+    Use it with `with`; until its end no other run can open the folder. Where several
+    processes work together only the first one writes.
+
     Args:
       experiment: its name.
-      out: the folder; None for `runs/<experiment>-<time>`.
+      config: of the experiment, a dataclass whose field `run` are the `Options`. With
+        `--resume` all but those must be as they were.
 
     Raises:
-      UsageError: if the folder cannot be made or holds something already.
+      UsageError: if the folder cannot be written, is in use, holds a run already (and
+        neither `--resume` nor `--overwrite` is given) or holds something else.
     """
 
-    def __init__(self, experiment: str, out: Path | None):
+    def __init__(self, experiment: str, config: Any):
+        options: Options = config.run
         self.experiment = experiment
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        self.path = out or Path("runs") / f"{experiment}-{stamp}"
+        self.path = options.out or Path("runs") / f"{experiment}-{stamp}"
+        self.checkpoints = self.path / "checkpoints"
+        self.config = plain(dataclasses.asdict(config))
+        del self.config["run"]
+        self.writes = jax.process_index() == 0
+        self._start = time.perf_counter()
+        self._lock = None
+        if not self.writes:
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
-                raise UsageError(f"--out: {self.path} is not empty; name a new folder")
-            probe = self.path / ".probe"
-            probe.touch()
-            probe.unlink()
+            self._lock = (self.path / ".lock").open("a+")
+            try:
+                self._take_lock(self._lock)
+                self._settle(options)
+            except BaseException:
+                self._lock.close()
+                raise
         except OSError as error:
             raise UsageError(f"--out: cannot write to {self.path}: {error}") from None
-        self._start = time.perf_counter()
-        self._metrics = self.path / "metrics.jsonl"
+
+    def _take_lock(self, lock) -> None:
+        """Until this process ends, however it ends."""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UsageError(
+                f"--out: {self.path} is in use by a run that lives, process "
+                f"{lock.read().strip() or 'unknown'}"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+
+    def _settle(self, options: Options) -> None:
+        """Makes the folder one of this run."""
+        config = self.path / "config.json"
+        found = {path.name for path in self.path.iterdir()} - {".lock"}
+        partial = {name for name in found if name.startswith(".config.json-")}
+        if found - partial and not config.exists():
+            raise UsageError(f"--out: {self.path} is not empty and holds no run")
+        if config.exists() and not (options.resume or options.overwrite):
+            what = "a finished" if self.finished else "an unfinished"
+            raise UsageError(
+                f"--out: {self.path} holds {what} run; --resume goes on with it, "
+                "--overwrite deletes it, or name a new folder"
+            )
+        if options.overwrite:
+            # config.json last: without it the folder would not be known as a run.
+            for name in sorted(found, key="config.json".__eq__):
+                path = self.path / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if config.exists():
+            self._compare(config)
+        else:
+            self._write_json("config.json", self.config)
+
+    def _compare(self, path: Path) -> None:
+        try:
+            before = json.loads(path.read_text())
+        except ValueError as error:
+            raise UsageError(f"--resume: {path} is damaged: {error}") from None
+        for name, value in self.config.items():
+            if name not in before or before[name] != value:
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(
+                    f"--resume: {self.path} was made with {flag} "
+                    f"{before.get(name, 'unknown')}, now it is {value}"
+                )
+
+    @property
+    def finished(self) -> bool:
+        """Whether all results are there: the summary is written last."""
+        return (self.path / "summary.json").exists()
+
+    def __enter__(self) -> "Output":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Lets other runs open the folder."""
+        if self._lock is not None:
+            self._lock.close()
 
     @property
     def seconds(self) -> float:
         """Since the run began."""
         return time.perf_counter() - self._start
 
-    def log(self, **metrics: Any) -> None:
-        """Appends one line to `metrics.jsonl`; numbers that are not finite are null."""
-        with self._metrics.open("a") as file:
-            file.write(json.dumps(_plain(metrics), allow_nan=False) + "\n")
+    def log(self, lines: list[dict[str, Any]]) -> None:
+        """Makes `metrics.jsonl` hold these lines; numbers that are not finite are null.
 
-    def summarize(self, config: Any, **results: Any) -> None:
-        """Writes `summary.json`."""
-        summary = {
-            "experiment": self.experiment,
-            "config": dataclasses.asdict(config),
-            **results,
-            "seconds": self.seconds,
-            "versions": versions(),
-            "device": device(),
-        }
-        text = json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n"
-        with self.replacing("summary.json") as path:
+        The file is replaced as a whole, so that no kill leaves half a line.
+        """
+        if self.writes:
+            text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+            with self.replacing("metrics.jsonl") as path:
+                path.write_text(text)
+
+    def summarize(self, **results: Any) -> None:
+        """Writes `summary.json`, which ends the run.
+
+        It says nothing about time: that is in `timing.json`, so that a run that was
+        stopped and resumed leaves the same summary as one that was not.
+        """
+        if self.writes:
+            summary = {
+                "experiment": self.experiment,
+                "config": self.config,
+                **results,
+                "versions": versions(),
+                "device": device(),
+            }
+            self._write_json("summary.json", plain(summary))
+
+    def time(self, **times: Any) -> None:
+        """Writes `timing.json`."""
+        if self.writes:
+            self._write_json("timing.json", plain({**times, "seconds": self.seconds}))
+
+    def _write_json(self, name: str, value: Any) -> None:
+        text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+        with self.replacing(name) as path:
             path.write_text(text)
 
     def save_params(self, params: Any) -> None:
         """Writes `params.safetensors`, each array under its path in the pytree."""
-        from safetensors.numpy import save_file
-
-        arrays = {
-            jax.tree_util.keystr(path): np.ascontiguousarray(leaf)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-        }
+        if not self.writes:
+            return
         with self.replacing("params.safetensors") as path:
-            save_file(arrays, path)
+            interop.save_safetensors(params, path)
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
         """A path to write to, which becomes `name` once it is whole."""
         suffix = Path(name).suffix
-        handle, temporary = tempfile.mkstemp(suffix, f".{name}-", self.path)
+        try:
+            handle, temporary = tempfile.mkstemp(suffix, f".{name}-", self.path)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / name}: {error}") from error
         os.close(handle)
         try:
             yield Path(temporary)
             os.chmod(temporary, 0o644)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, self.path / name)
-        except BaseException:
+        except BaseException as error:
             os.unlink(temporary)
+            if isinstance(error, OSError):
+                raise RunError(f"cannot write {self.path / name}: {error}") from error
             raise
 
 
-class Compiled:
-    """A function compiled ahead of time for each shape of its arguments.
+def connect(options: Options) -> jax.sharding.Mesh | None:
+    """Joins the other processes and lays out the devices; to be called first.
 
-    Keeps the seconds spent on compiling apart from those spent on running.
-    """
-
-    def __init__(self, fun: Callable[..., Any]):
-        self._jitted = jax.jit(fun)
-        self._compiled: dict[Any, Callable[..., Any]] = {}
-        self.compile_seconds = 0.0
-        self.seconds = 0.0
-
-    def __call__(self, *args: Any) -> Any:
-        start = time.perf_counter()
-        shapes = tuple(jax.typeof(leaf) for leaf in jax.tree.leaves(args))
-        if shapes not in self._compiled:
-            self._compiled[shapes] = self._jitted.lower(*args).compile()
-            self.compile_seconds += time.perf_counter() - start
-            start = time.perf_counter()
-        out = jax.block_until_ready(self._compiled[shapes](*args))
-        self.seconds += time.perf_counter() - start
-        return out
-
-
-def batch_mesh(devices: int) -> jax.sharding.Mesh | None:
-    """A mesh to split a batch over; None for one device.
+    Returns:
+      A mesh over all devices of all processes to split a batch over; None for one
+      device.
 
     Raises:
-      UsageError: if there are fewer devices.
+      UsageError: if there are fewer devices than asked for, or the other processes
+        cannot be found.
     """
-    if devices == 1:
-        return None
     with contextlib.suppress(RuntimeError):  # too late once JAX has started
-        jax.config.update("jax_num_cpu_devices", devices)
-    if devices > jax.device_count():
+        if options.devices > 1:
+            jax.config.update("jax_num_cpu_devices", options.devices)
+    if options.coordinator is not None:
+        try:
+            jax.distributed.initialize(
+                options.coordinator,
+                options.num_processes,
+                options.process_id,
+                initialization_timeout=60,
+                heartbeat_timeout_seconds=20,
+            )
+        except Exception as error:
+            raise UsageError(
+                f"--coordinator: the {options.num_processes} processes did not meet at "
+                f"{options.coordinator}: {str(error).splitlines()[0]}"
+            ) from error
+    if options.devices > jax.local_device_count():
         raise UsageError(
-            f"--devices: expected at most {jax.device_count()}, got {devices}"
+            f"--devices: expected at most {jax.local_device_count()}, "
+            f"got {options.devices}"
         )
-    return jax.sharding.Mesh(jax.devices()[:devices], ("batch",))
+    local = options.devices
+    devices = [
+        device
+        for process in range(jax.process_count())
+        for device in jax.local_devices(process)[:local]
+    ]
+    return None if len(devices) == 1 else jax.sharding.Mesh(devices, ("batch",))
 
 
 def versions() -> dict[str, str]:
@@ -187,14 +429,14 @@ def device() -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON's own types, with None for numbers that JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
+        return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.ndarray | np.generic | jax.Array):
-        return _plain(np.asarray(value).tolist())
+        return plain(np.asarray(value).tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Path):

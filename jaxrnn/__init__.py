@@ -4,6 +4,16 @@ A model is a `Cell`; everything else is where its carry comes from, where its in
 come from, and which outputs you read. Import it as `import jaxrnn as rnn`.
 """
 
+from jaxrnn.attention import (
+    Attended,
+    AttentionParams,
+    FeedingCarry,
+    attend,
+    attention_pool,
+    bahdanau,
+    input_feeding,
+    luong,
+)
 from jaxrnn.cells import (
     ElmanCarry,
     ElmanParams,
@@ -19,6 +29,15 @@ from jaxrnn.cells import (
 )
 from jaxrnn.combinators import Directions, bidirectional, chain, remat, residual
 from jaxrnn.core import Cell, last, scan_unroll
+from jaxrnn.decode import (
+    Generated,
+    Hypotheses,
+    beam_search,
+    generate,
+    greedy,
+    sample,
+    stream,
+)
 from jaxrnn.layers import (
     DropoutCarry,
     EmbeddingParams,
@@ -43,14 +62,19 @@ from jaxrnn.train import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attended",
+    "AttentionParams",
     "Cell",
     "Directions",
     "DropoutCarry",
     "ElmanCarry",
     "ElmanParams",
     "EmbeddingParams",
+    "FeedingCarry",
     "GRUCarry",
     "GRUParams",
+    "Generated",
+    "Hypotheses",
     "LSTMCarry",
     "LSTMParams",
     "LayerNormParams",
@@ -60,25 +84,35 @@ __all__ = [
     "TrainState",
     "accuracy",
     "activation",
+    "attend",
+    "attention_pool",
+    "bahdanau",
+    "beam_search",
     "bidirectional",
     "chain",
     "cross_entropy",
     "dropout",
     "elman",
     "embedding",
+    "generate",
+    "greedy",
     "gru",
+    "input_feeding",
     "last",
     "layer_norm",
     "linear",
     "lstm",
+    "luong",
     "make_epoch",
     "make_update",
     "recurrent",
     "remat",
     "residual",
+    "sample",
     "scan_unroll",
     "shuffled",
     "sigmoid_cross_entropy",
     "squared_error",
+    "stream",
     "train_state",
 ]

@@ -4,6 +4,7 @@ All are one affine map of the input and of the hidden state followed by a pointw
 part, so all unroll through the fast recurrence.
 """
 
+import numbers
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ from jaxrnn.core import (
     Cell,
     Input,
     blank,
+    check_flag,
     check_floating,
+    check_function,
     check_size,
     leaf,
     scan_unroll,
@@ -135,8 +138,8 @@ def elman(
       >>> y.shape
       (5,)
     """
-    if not callable(activation):
-        raise ValueError(f"elman: activation: expected a function, got {activation!r}")
+    check_function("elman: activation", activation)
+    bias = check_flag("elman: bias", bias)
 
     def split(params: ElmanParams):
         return Affine(params.w_x, params.w_h, _bias(params, params.w_h.shape[1])), ()
@@ -228,6 +231,11 @@ def lstm(
       >>> carry.c.shape, ys.shape
       ((5,), (7, 5))
     """
+
+    bias = check_flag("lstm: bias", bias)
+    check_function("lstm: b_init", b_init)
+    if not isinstance(forget_bias, numbers.Real):
+        raise ValueError(f"lstm: forget_bias: expected a number, got {forget_bias!r}")
 
     def split(params: LSTMParams):
         return Affine(params.w_x, params.w_h, _bias(params, params.w_h.shape[1])), ()
@@ -338,15 +346,16 @@ def gru(
       (7, 5)
     """
 
+    bias = check_flag("gru: bias", bias)
+    reset_after = check_flag("gru: reset_after", reset_after)
+
     def split(params: GRUParams):
-        # The gate vector is n from x, r, z, n from h: the input's share is then its
-        # first three quarters, that of the hidden state its last three.
+        # The gate vector is r, z, n from x, n from h.
         size = params.w_h.shape[0]
-        n_first = partial(jnp.roll, shift=size, axis=-1)
         zeros = jnp.zeros(size, params.w_h.dtype)
         b_h = zeros if params.b_h is None else params.b_h
-        b = jnp.concatenate([n_first(_bias(params, 3 * size)), b_h])
-        return Affine(n_first(params.w_x), params.w_h, b), ()
+        b = jnp.concatenate([_bias(params, 3 * size), b_h])
+        return Affine(params.w_x, params.w_h, b), ()
 
     def step_reset_before(params: GRUParams, carry: GRUCarry, x: jax.Array):
         b = _bias(params, 3 * params.w_h.shape[0])
@@ -383,7 +392,7 @@ def _gru(theta, z, carry):
 
 
 def _gru_forward(theta, gates, carry):
-    n_x, r, z, n_h = jnp.split(gates, 4)
+    r, z, n_x, n_h = jnp.split(gates, 4)
     r, z = sigmoid(r), sigmoid(z)
     n = jnp.tanh(n_x + r * n_h)
     return GRUCarry(n + z * (carry.h - n)), (r, z, n, n_h)
@@ -394,9 +403,9 @@ def _gru_backward(theta, residuals, h, ct):
     ct_n = ct.h * (1 - z) * (1 - n * n)
     ct_gates = jnp.concatenate(
         [
-            ct_n,
             ct_n * n_h * r * (1 - r),
             ct.h * (h - n) * z * (1 - z),
+            ct_n,
             ct_n * r,
         ]
     )
@@ -462,8 +471,10 @@ def recurrent(
       >>> ys.shape
       (7, 5)
     """
-    if not callable(apply):
-        raise ValueError(f"recurrent: apply: expected a function, got {apply!r}")
+    check_function("recurrent: apply", apply)
+    if theta_init is not None:
+        check_function("recurrent: theta_init", theta_init)
+    bias = check_flag("recurrent: bias", bias)
     if "h" not in getattr(carry_type, "_fields", ()):
         raise ValueError(
             "recurrent: carry_type: expected a NamedTuple class with a field h, "
@@ -527,6 +538,11 @@ def _cell(
     if compute_dtype is not None:
         check_floating(f"{kind}: compute_dtype", compute_dtype)
     w_x_init, w_h_init, b_init, carry_init = inits
+    check_function(f"{kind}: w_x_init", w_x_init)
+    check_function(f"{kind}: w_h_init", w_h_init)
+    for name, init in (("b_init", b_init), ("carry_init", carry_init)):
+        if init is not None:
+            check_function(f"{kind}: {name}", init)
 
     def init(key):
         w_x_key, w_h_key, b_key, extra_key, carry_key = jax.random.split(key, 5)

@@ -1,6 +1,7 @@
 """Cells made of cells."""
 
 import math
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -11,7 +12,10 @@ from jaxrnn.core import (
     Cell,
     Input,
     blank,
+    check_array,
+    check_flag,
     check_input,
+    check_key,
     check_length,
     check_mask,
     check_size,
@@ -68,6 +72,8 @@ def chain(*cells: Cell) -> Cell:
 
     def initial_carry(params, key=None):
         check_entries("params", params)
+        if key is not None:
+            check_key("chain: key", key)
         keys = [None] * len(cells) if key is None else jax.random.split(key, len(cells))
         return tuple(
             cell.initial_carry(p, k)
@@ -223,7 +229,7 @@ def bidirectional(
     }
     _check_cell("bidirectional: forward", forward)
     _check_cell("bidirectional: backward", backward)
-    if merge not in merges:
+    if not isinstance(merge, str) or merge not in merges:
         raise ValueError(
             f"bidirectional: merge: expected one of {', '.join(merges)}, got {merge!r}"
         )
@@ -241,6 +247,8 @@ def bidirectional(
 
     def initial_carry(params, key=None):
         check_directions("params", params)
+        if key is not None:
+            check_key(f"{name}: key", key)
         keys = (None, None) if key is None else jax.random.split(key)
         return Directions(
             forward.initial_carry(params.forward, keys[0]),
@@ -250,6 +258,7 @@ def bidirectional(
     def unroll(params, carry, xs, *, mask=None, reverse=False):
         check_directions("params", params)
         check_directions("carry", carry)
+        reverse = check_flag(f"{name}: reverse", reverse)
         ahead, ys = forward.unroll(
             params.forward, carry.forward, xs, mask=mask, reverse=reverse
         )
@@ -308,6 +317,9 @@ def remat(cell: Cell, *, segment: int | None = None) -> Cell:
         length = check_length(f"{name}: xs", xs)
         size = min(segment or math.isqrt(length - 1) + 1, length)
         mask = check_mask(name, mask, length)
+        reverse = check_flag(f"{name}: reverse", reverse)
+        params = jax.tree.map(partial(check_array, f"{name}: params"), params)
+        carry = jax.tree.map(partial(check_array, f"{name}: carry"), carry)
 
         @jax.checkpoint
         def run(params, carry, inputs):

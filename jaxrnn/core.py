@@ -99,6 +99,7 @@ class _Init:
         self.reads = reads
 
     def __call__(self, key: jax.Array, /) -> Any:
+        check_key(f"{self.name}: key", key)
         return self._init(key)
 
     def __repr__(self):
@@ -165,6 +166,8 @@ def leaf(
 
     def checked_initial_carry(params, key=None):
         check_params(params)
+        if key is not None:
+            check_key(f"{name}: key", key)
         return initial_carry(params, key)
 
     def checked_step(params, carry, x):
@@ -174,8 +177,9 @@ def leaf(
     def checked_unroll(params, carry, xs, *, mask=None, reverse=False):
         check(params, carry)
         xs = check_input(f"{name}: xs", xs, reads, ("T",))
+        reverse = check_flag(f"{name}: reverse", reverse)
         return unroll(
-            params, carry, xs, mask=check_mask(name, mask, len(xs)), reverse=reverse
+            params, carry, xs, mask=check_mask(name, mask, xs.shape[0]), reverse=reverse
         )
 
     cell = Cell(init, checked_initial_carry, checked_step, checked_unroll)
@@ -203,6 +207,7 @@ def scan_unroll(step: Step, *, unroll: int = 1) -> Unroll:
 
     def unroll_by_scan(params, carry, xs, *, mask=None, reverse=False):
         mask = check_mask("unroll", mask, check_length("xs", xs))
+        reverse = check_flag("unroll: reverse", reverse)
 
         def body(carry, inputs):
             x, keep = inputs
@@ -277,9 +282,59 @@ def check_size(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Returns the value as a bool, or raises a ValueError that names it."""
+    of_numpy = getattr(value, "dtype", None) == jnp.bool_ and jnp.ndim(value) == 0
+    if not (isinstance(value, bool) or of_numpy):
+        raise ValueError(f"{name}: expected a bool, got {value!r}")
+    return bool(value)
+
+
+def check_function(name: str, value: Any) -> None:
+    """Raises a ValueError unless the value can be called."""
+    if not callable(value):
+        raise ValueError(f"{name}: expected a function, got {value!r}")
+
+
+def check_key(name: str, key: Any) -> None:
+    """Raises a ValueError unless it is one key, of the new kind or of the old."""
+    try:
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.wrap_key_data(key)
+        one = key.shape == ()
+    except (AttributeError, TypeError):
+        one = False
+    if not one:
+        what = getattr(key, "shape", type(key).__name__)
+        raise ValueError(
+            f"{name}: expected one key, such as jax.random.key(0), got {what}"
+        )
+
+
+def check_array(name: str, value: Any) -> jax.Array:
+    """Returns the value as an array, or raises a ValueError that names it."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"{name}: expected an array, got {type(value).__name__}: {reason}"
+        ) from None
+
+
+def _check_leaf(name: str, leaf: Any) -> tuple[tuple[int, ...], Any]:
+    """The shape and the dtype, or a ValueError for what is no array."""
+    try:
+        return jnp.shape(leaf), jnp.result_type(leaf)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"{name}: expected an array, got {type(leaf).__name__}"
+        ) from None
+
+
 def check_length(name: str, xs: Any) -> int:
     """Returns the common size of the leading axes, or raises a ValueError."""
-    shapes = [jnp.shape(x) for x in jax.tree.leaves(xs)]
+    shapes = [_check_leaf(name, x)[0] for x in jax.tree.leaves(xs)]
     lengths = {shape[:1] for shape in shapes}
     if len(lengths) != 1 or lengths & {(), (0,)}:
         raise ValueError(
@@ -291,7 +346,12 @@ def check_length(name: str, xs: Any) -> int:
 
 def check_floating(name: str, dtype: Any) -> None:
     """Raises a ValueError unless the dtype is a floating one."""
-    if not jnp.issubdtype(dtype, jnp.floating):
+    try:
+        named = isinstance(dtype, type | str | jnp.dtype)
+        floating = named and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        floating = False
+    if not floating:
         raise ValueError(f"{name}: expected a floating dtype, got {dtype!r}")
 
 
@@ -299,7 +359,7 @@ def check_mask(name: str, mask: Any, length: int) -> jax.Array | None:
     """Returns the mask as an array `[length]` of bool, or raises a ValueError."""
     if mask is None:
         return None
-    mask = jnp.asarray(mask)
+    mask = check_array(f"{name}: mask", mask)
     if mask.dtype != jnp.bool_:
         raise ValueError(f"{name}: mask: expected dtype bool, got {mask.dtype}")
     if mask.shape != (length,):
@@ -325,21 +385,18 @@ def check_tree(name: str, got: Any, expected: Any, with_dtype: bool = False) -> 
     paths_and_leaves = jax.tree_util.tree_leaves_with_path(got)
     for (path, leaf), want in zip(paths_and_leaves, expected_leaves, strict=True):
         where = f"{name}{jax.tree_util.keystr(path)}"
-        if jnp.shape(leaf) != want.shape:
-            batched = jnp.ndim(leaf) > len(want.shape)
+        shape, dtype = _check_leaf(where, leaf)
+        if shape != want.shape:
+            batched = len(shape) > len(want.shape)
             hint = "; for a batch use jax.vmap" if batched else ""
-            raise ValueError(
-                f"{where}: expected shape {want.shape}, got {jnp.shape(leaf)}{hint}"
-            )
-        if with_dtype and jnp.result_type(leaf) != want.dtype:
-            raise ValueError(
-                f"{where}: expected dtype {want.dtype}, got {jnp.result_type(leaf)}"
-            )
+            raise ValueError(f"{where}: expected shape {want.shape}, got {shape}{hint}")
+        if with_dtype and dtype != want.dtype:
+            raise ValueError(f"{where}: expected dtype {want.dtype}, got {dtype}")
 
 
 def check_input(name: str, x: Any, reads: Input, leading: tuple[str, ...]) -> jax.Array:
     """Returns x as an array that `reads` fits, or raises a ValueError."""
-    x = jnp.asarray(x)
+    x = check_array(name, x)
     if reads.kind is not None and not jnp.issubdtype(x.dtype, reads.kind):
         hint = "; convert it with x.astype(float)" if reads.kind is jnp.floating else ""
         kind = {jnp.floating: "floating", jnp.integer: "integer"}[reads.kind]
@@ -358,7 +415,7 @@ def check_input(name: str, x: Any, reads: Input, leading: tuple[str, ...]) -> ja
             f"{name}: expected size {reads.shape[-1]} on the last axis, "
             f"got shape {x.shape}"
         )
-    if leading and len(x) == 0:
+    if leading and x.shape[0] == 0:  # len fails for a symbolic size
         raise ValueError(
             f"{name}: expected at least one time step, got shape {x.shape}"
         )

@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxrnn.core import Cell, Input, blank, check_floating, check_size, leaf
+from jaxrnn.core import (
+    Cell,
+    Input,
+    blank,
+    check_flag,
+    check_floating,
+    check_function,
+    check_size,
+    leaf,
+)
 from jaxrnn.transposable import rows_product
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
@@ -82,6 +91,9 @@ def linear(
     input_size = check_size("linear: input_size", input_size)
     output_size = check_size("linear: output_size", output_size)
     check_floating("linear: dtype", dtype)
+    check_function("linear: w_init", w_init)
+    check_function("linear: b_init", b_init)
+    bias = check_flag("linear: bias", bias)
 
     def init(key):
         w_key, b_key = jax.random.split(key)
@@ -131,6 +143,7 @@ def embedding(
     vocab_size = check_size("embedding: vocab_size", vocab_size)
     size = check_size("embedding: size", size)
     check_floating("embedding: dtype", dtype)
+    check_function("embedding: w_init", w_init)
 
     def init(key):
         return EmbeddingParams(w_init(key, (vocab_size, size), dtype))
@@ -207,8 +220,7 @@ def activation(fun: Callable[[jax.Array], jax.Array]) -> Cell:
       >>> rnn.activation(jax.nn.relu).step((), (), jnp.array([-1.0, 2.0]))[1]
       Array([0., 2.], dtype=float32)
     """
-    if not callable(fun):
-        raise ValueError(f"activation: fun: expected a function, got {fun!r}")
+    check_function("activation: fun", fun)
 
     def step(params, carry, x):
         del params
@@ -253,6 +265,7 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
     """
     if not (isinstance(rate, numbers.Real) and 0 <= float(rate) < 1):
         raise ValueError(f"dropout: rate: expected a number in [0, 1), got {rate!r}")
+    per_step = check_flag("dropout: per_step", per_step)
 
     def initial_carry(params, key=None):
         del params
@@ -283,7 +296,8 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
         del params
         check(carry)
         xs = blank(mask, xs)
-        steps = jnp.ones(len(xs), jnp.int32) if mask is None else mask.astype(jnp.int32)
+        taken = jnp.ones(xs.shape[0], bool) if mask is None else mask
+        steps = taken.astype(jnp.int32)
         if reverse:
             before = jnp.cumsum(steps[::-1], dtype=steps.dtype)[::-1] - steps
         else:

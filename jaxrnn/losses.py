@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrnn.core import blank, check_mask
+from jaxrnn.core import blank, check_array, check_mask
 
 
 def cross_entropy(
@@ -150,7 +150,7 @@ def _check_mask(name: str, mask: Any, values: jax.Array) -> jax.Array | None:
 
 
 def _check_floating(name: str, what: str, values: Any) -> jax.Array:
-    values = jnp.asarray(values)
+    values = check_array(f"{name}: {what}", values)
     if not jnp.issubdtype(values.dtype, jnp.floating):
         raise ValueError(
             f"{name}: {what}: expected floating numbers, got {values.dtype}"
@@ -162,7 +162,7 @@ def _check_floating(name: str, what: str, values: Any) -> jax.Array:
 
 def _check_labels(name: str, logits: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
     logits = _check_floating(name, "logits", logits)
-    labels = jnp.asarray(labels)
+    labels = check_array(f"{name}: labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"{name}: labels: expected integers, got {labels.dtype}")
     if logits.ndim == 0 or labels.shape != logits.shape[:-1]:
@@ -177,7 +177,7 @@ def _check_same(
     name: str, what: str, values: Any, targets: Any
 ) -> tuple[jax.Array, jax.Array]:
     values = _check_floating(name, what, values)
-    targets = jnp.asarray(targets)
+    targets = check_array(f"{name}: targets", targets)
     if values.shape != targets.shape:
         raise ValueError(
             f"{name}: targets: expected the shape of {what} {values.shape}, "

@@ -33,9 +33,10 @@ from jaxrnn.transposable import linear_map, rows_product, varying_alike
 class Affine(NamedTuple):
     """The map from x and h to the pre-activations z of the gates, [G].
 
-    The input's share fills the first columns of z, that of the hidden state the last
-    ones, and where they overlap they add up. (They need not overlap wholly: the
-    candidate of a GRU keeps the two apart.)
+    The first columns of both shares add up. The rest stay apart, as in the candidate of
+    a GRU:
+
+        z = [x w_x + h w_h where both are, more of x w_x, more of h w_h] + b
     """
 
     w_x: jax.Array  # [D, at most G]
@@ -43,7 +44,29 @@ class Affine(NamedTuple):
     b: jax.Array  # [G]
 
     def __call__(self, x: jax.Array, h: jax.Array) -> jax.Array:
-        return _overlap(dot(x, self.w_x), dot(h, self.w_h), len(self.b)) + self.b
+        u, v, both = dot(x, self.w_x), dot(h, self.w_h), self.both
+        if both == len(self.b):
+            return u + v + self.b
+        return jnp.concatenate([u[:both] + v[:both], u[both:], v[both:]]) + self.b
+
+    @property
+    def both(self) -> int:
+        """How many columns of z have a share of both."""
+        return self.w_x.shape[1] + self.w_h.shape[1] - len(self.b)
+
+    def parts(self, z: jax.Array) -> list[jax.Array]:
+        """The columns of z [G] that only x reaches, if any, and those h reaches."""
+        start, stop = self.both, self.w_x.shape[1]
+        if start == stop:
+            return [z]
+        return [z[start:stop], jnp.concatenate([z[:start], z[stop:]])]
+
+    def join(self, parts: list[jax.Array]) -> jax.Array:
+        """The inverse of `parts`."""
+        *of_x, of_h = parts
+        if not of_x:
+            return of_h
+        return jnp.concatenate([of_h[: self.both], *of_x, of_h[self.both :]])
 
     def astype(self, dtype: Any) -> "Affine":
         """With the weights of its products in the dtype; None for as they are."""
@@ -158,7 +181,7 @@ def recurrence(
             return select(keep, new, carry), (row, residuals)
 
         carry, (rows, residuals) = scan(body, carry, (xs, mask))
-        hs = rows[:, : len(carry.h)]
+        hs = lax.slice_in_dim(rows, 0, len(carry.h), axis=1)
         d_zs = _d_affine(affine, d_affine, rows, d_xs, compute_dtype)
         d_out = linear_map(
             sweep,
@@ -176,8 +199,8 @@ def recurrence(
         theta, w_h = merge(floats, fixed), w_h.astype(compute_dtype)
 
         def body(d_carry, inputs):
-            (*head, tail), h, residuals, keep = inputs
-            d_z = jnp.concatenate([*head, tail + dot(d_carry.h, w_h)])
+            (*of_x, of_h), h, residuals, keep = inputs
+            d_z = affine.join([*of_x, of_h + dot(d_carry.h, w_h)])
 
             def backward(ct):
                 ct_theta, *rest = part.backward(theta, residuals, h, ct)
@@ -204,10 +227,10 @@ def recurrence(
                 theta, residuals, h, zero_where_not(keep, ct_carry)
             )
             ct_floats = jax.tree.map(jnp.add, ct_floats, floats_of(ct_theta))
-            *head, tail = _split_at(len(ct_z) - w_h.shape[1], ct_z)
-            ct_old = _add_h(ct_old, dot(tail, w_h_t))
+            parts = affine.parts(ct_z)
+            ct_old = _add_h(ct_old, dot(parts[-1], w_h_t))
             ct_carry = _add_h(select(keep, ct_old, ct_carry), ct_h)
-            return (ct_carry, ct_floats), [*head, tail]
+            return (ct_carry, ct_floats), parts
 
         zeros = jax.tree.map(jnp.zeros_like, floats)
         (ct_carry, ct_floats), ct_zs = scan(
@@ -217,7 +240,9 @@ def recurrence(
 
     run.defjvp(run_jvp, symbolic_zeros=True)
     carry, hs = run(affine, floats, carry, xs, fixed, mask)
-    after = [carry.h[None], hs[:-1]] if reverse else [hs[1:], carry.h[None]]
+    # hs[1:] would be a gather where T is a symbol, in `jax.export`.
+    rest = lax.slice_in_dim(hs, *((0, -1) if reverse else (1, None)))
+    after = [carry.h[None], rest] if reverse else [rest, carry.h[None]]
     return carry, jnp.concatenate(after)
 
 
@@ -241,28 +266,23 @@ def _partition(theta: Any):
 def _d_affine(affine: Affine, d_affine: Affine, rows, d_xs, dtype) -> list[jax.Array]:
     """The part of the tangents of the z [T, G] that needs no loop.
 
-    In pieces: the columns that only x reaches, if there are any, then those that h
-    reaches. `rows` [T, H + 1 + D] are the states before each step, ones and the inputs,
-    since one product of them all is faster than one of each.
+    In the parts of `Affine.parts`. `rows` [T, H + 1 + D] are the states before each
+    step, ones and the inputs, since one product of them all is faster than one of each.
     """
-    size, reached = affine.w_h.shape
-    start = len(affine.b) - reached
+    (size, reached), both = affine.w_h.shape, affine.both
     d_w_x, d_w_h, d_b = _instantiate(d_affine)
-    d_w = jnp.concatenate([d_b[None], _widen(d_w_x, len(d_b))])
-    *head, tail = _split_at(start, d_w)
-    d_zs = [rows_product(rows[:, size:], w, dtype) for w in head]
-    d_zs += [rows_product(rows, jnp.concatenate([d_w_h, tail]), dtype)]
+    *d_b_x, d_b_h = affine.parts(d_b)
+    d_w = [d_w_h, d_b_h[None], _widen(d_w_x[:, :both], reached)]
+    of_h = rows_product(rows, jnp.concatenate(d_w), dtype)
+    of_x = [
+        rows_product(rows[:, size:], jnp.concatenate([b[None], d_w_x[:, both:]]), dtype)
+        for b in d_b_x
+    ]
     if not _is_zero(d_xs):
-        d_zs = [
-            d_z + _widen(rows_product(d_xs, w, dtype), d_z.shape[1])
-            for d_z, w in zip(d_zs, _split_at(start, affine.w_x), strict=True)
-        ]
-    return d_zs
-
-
-def _split_at(start: int, a: jax.Array) -> list[jax.Array]:
-    """The columns before and from `start`; only the latter if there are none before."""
-    return [a[..., :start], a[..., start:]] if start else [a]
+        of_both = rows_product(d_xs, affine.w_x[:, :both], dtype)
+        of_h = of_h + _widen(of_both, reached)
+        of_x = [a + rows_product(d_xs, affine.w_x[:, both:], dtype) for a in of_x]
+    return [*of_x, of_h]
 
 
 def _is_zero(tangent: Any) -> bool:
@@ -286,12 +306,3 @@ def _widen(a: jax.Array, size: int) -> jax.Array:
     """With columns of zeros after its own."""
     more = size - a.shape[1]
     return jnp.pad(a, [(0, 0), (0, more)]) if more else a
-
-
-def _overlap(u: jax.Array, v: jax.Array, size: int) -> jax.Array:
-    """[first part of u, the sum where both are, last part of v]."""
-    start, stop = size - len(v), len(u)
-    both = u[start:] + v[: stop - start]
-    if len(both) == size:
-        return both
-    return jnp.concatenate([u[:start], both, v[stop - start :]])

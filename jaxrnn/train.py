@@ -19,6 +19,7 @@ class TrainState(NamedTuple):
     opt_state: Any
     step: jax.Array  # [], how many updates have been made
     key: jax.Array
+    carry: Any = ()  # [B, ...], carried from one batch to the next, if anything is
 
 
 class Metrics(NamedTuple):
@@ -30,7 +31,10 @@ class Metrics(NamedTuple):
 
 
 def train_state(
-    params: Any, optimizer: optax.GradientTransformation, key: jax.Array
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    carry: Any = (),
 ) -> TrainState:
     """The state before the first update.
 
@@ -38,11 +42,13 @@ def train_state(
       params: of the model.
       optimizer: from optax.
       key: for all randomness of the training.
+      carry: of each sequence of the batch, for an update with `has_carry`.
 
     Returns:
       The state.
     """
-    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key)
+    step = jnp.zeros((), jnp.int32)
+    return TrainState(params, optimizer.init(params), step, key, carry)
 
 
 def make_update(
@@ -50,6 +56,8 @@ def make_update(
     optimizer: optax.GradientTransformation,
     *,
     has_aux: bool = False,
+    has_carry: bool = False,
+    microbatches: int = 1,
     mesh: Mesh | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """Makes a jitted update for a batch from the loss of one example.
@@ -58,8 +66,16 @@ def make_update(
       loss_fn: `(params, *example, key) -> loss`, or `-> (loss, aux)`.
       optimizer: from optax.
       has_aux: whether the loss returns a pair.
-      mesh: a mesh with one axis, such as `jax.make_mesh((2,), ("batch",))`. Each of its
-        devices works on an equal share of the batch, and the gradients are averaged.
+      has_carry: truncated backpropagation through time. The loss is then that of the
+        next piece of a long sequence, `(params, carry, *example, key) -> (loss,
+        carry)`, or `-> (loss, (carry, aux))`; the carry goes on to the next batch, in
+        `state.carry`, and no gradient flows through it.
+      microbatches: how many equal parts of a batch (of each device's share of it) are
+        worked on one after the other, to need the memory of one part only.
+      mesh: a mesh, such as `jax.make_mesh((2,), ("batch",))`. Its first axis splits the
+        batch into equal shares, and the gradients are averaged; its devices may belong
+        to several processes. Over further axes the compiler splits what the layout of
+        the params says, such as a large embedding.
         On a CPU, `jax.config.update("jax_num_cpu_devices", 2)` makes two devices of
         its cores, which is faster than one that uses both; there, wait for each update
         with `jax.block_until_ready`, since XLA may deadlock where several are queued.
@@ -69,8 +85,8 @@ def make_update(
       leading axis B. Each example has a key of its own.
 
     Raises:
-      ValueError: if the mesh has more than one axis; from `update`, if the arrays of a
-        batch differ in their leading axis or do not divide evenly over the mesh.
+      ValueError: if `microbatches` is below 1; from `update`, if the arrays of a batch
+        differ in their leading axis or do not divide evenly.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax
@@ -88,56 +104,111 @@ def make_update(
       (1, ())
     """
 
-    if mesh is not None and len(mesh.axis_names) != 1:
-        raise ValueError(f"make_update: mesh: expected one axis, got {mesh.axis_names}")
+    microbatches = check_size("make_update: microbatches", microbatches)
+    shares = 1 if mesh is None else mesh.devices.shape[0]
 
-    def example_loss(params, example, key):
-        out = loss_fn(params, *example, key)
-        return out if has_aux else (out, ())
+    def example_loss(params, carry, example, key):
+        out = loss_fn(params, *((carry,) if has_carry else ()), *example, key)
+        loss, rest = out if has_aux or has_carry else (out, ())
+        if not has_carry:
+            return loss, (), rest
+        carry, aux = rest if has_aux else (rest, ())
+        return loss, carry, aux
 
-    def batch_loss(params, batch, keys):
-        outs = jax.vmap(example_loss, (None, 0, 0))(params, batch, keys)
-        loss, aux = jax.tree.map(lambda a: jnp.mean(a, axis=0), outs)
-        return loss, aux
+    def batch_loss(params, carry, batch, keys):
+        losses, carry, auxs = jax.vmap(example_loss, (None, 0, 0, 0))(
+            params, carry, batch, keys
+        )
+        loss, aux = jax.tree.map(lambda a: jnp.mean(a, axis=0), (losses, auxs))
+        return loss, (aux, carry)
 
-    gradients = jax.value_and_grad(batch_loss, has_aux=True)
+    def gradients(params, carry, batch, keys):
+        (loss, (aux, carry)), grads = jax.value_and_grad(batch_loss, has_aux=True)(
+            params, carry, batch, keys
+        )
+        return (loss, aux, grads), carry
+
+    if microbatches > 1:
+        gradients = _accumulated(microbatches, gradients)
     if mesh is not None:
         gradients = _averaged_over(mesh, gradients)
 
     @jax.jit
     def update(state: TrainState, *batch: Any) -> tuple[TrainState, Metrics]:
         size = check_length("update: batch", batch)
-        if mesh is not None and size % mesh.size:
+        if has_carry != bool(jax.tree.leaves(state.carry)):
             raise ValueError(
-                f"update: batch: expected a multiple of the {mesh.size} devices of the "
-                f"mesh, got {size} examples"
+                f"update: state: expected {'a' if has_carry else 'no'} carry, since "
+                f"has_carry={has_carry}, got {jax.tree.structure(state.carry)}"
+            )
+        if has_carry and check_length("update: state.carry", state.carry) != size:
+            raise ValueError(
+                f"update: state.carry: expected the {size} sequences of the batch, got "
+                f"shapes {[a.shape for a in jax.tree.leaves(state.carry)]}"
+            )
+        if size % (shares * microbatches):
+            raise ValueError(
+                f"update: batch: expected a multiple of {shares * microbatches} "
+                f"({shares} shares of the mesh, {microbatches} microbatches), "
+                f"got {size} examples"
             )
         key, examples_key = jax.random.split(state.key)
         keys = jax.random.split(examples_key, size)
-        (loss, aux), grads = gradients(state.params, batch, keys)
+        means, carry = gradients(state.params, state.carry, batch, keys)
+        loss, aux, grads = means
         # Some of optax relies on implicit promotion, which users may have turned off.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
         metrics = Metrics(loss, optax.tree.norm(grads), aux)
-        return TrainState(params, opt_state, state.step + 1, key), metrics
+        return TrainState(params, opt_state, state.step + 1, key, carry), metrics
 
     return update
 
 
+def _accumulated(microbatches: int, gradients: Callable) -> Callable:
+    """The mean over equal parts of the batch, one part at a time."""
+
+    def of_all(params, *inputs):
+        parts = jax.tree.map(
+            lambda a: a.reshape(microbatches, -1, *a.shape[1:]), inputs
+        )
+        first, rest = (
+            jax.tree.map(lambda a, part=part: a[part], parts)
+            for part in (0, slice(1, None))
+        )
+
+        def body(total, part):
+            means, carry = gradients(params, *part)
+            return jax.tree.map(jnp.add, total, means), carry
+
+        means, carry = gradients(params, *first)
+        total, carries = lax.scan(body, means, rest)
+        carry = jax.tree.map(
+            lambda a, rest: jnp.concatenate([a, rest.reshape(-1, *a.shape[1:])]),
+            carry,
+            carries,
+        )
+        return jax.tree.map(lambda a: a / microbatches, total), carry
+
+    return of_all
+
+
 def _averaged_over(mesh: Mesh, gradients: Callable) -> Callable:
     mesh = Mesh(mesh.devices, mesh.axis_names)  # a batch need not be laid out on it
-    (axis,) = mesh.axis_names
+    axis = mesh.axis_names[0]
     whole, share = PartitionSpec(), PartitionSpec(axis)
 
-    def of_share(params, batch, keys):
-        return lax.pmean(gradients(params, batch, keys), axis)
+    def of_share(params, *inputs):
+        means, carry = gradients(params, *inputs)
+        return lax.pmean(means, axis), carry
 
     return jax.shard_map(
         of_share,
         mesh=mesh,
-        in_specs=(whole, share, share),
-        out_specs=whole,
+        in_specs=(whole, share, share, share),
+        out_specs=(whole, share),
+        axis_names={axis},
         check_vma=False,  # with it, JAX would sum gradients that are averaged here
     )
 

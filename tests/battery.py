@@ -15,9 +15,12 @@ from jax import lax
 import jaxrnn as rnn
 
 T, D, H, V, B = 7, 3, 5, 11, 2
+S, M, A = 13, 17, 19  # of the memory that an attention reads
 SOME_VALID = jnp.array([False, True, True, False, True, True, False])
 MASKS = jnp.stack([SOME_VALID, ~SOME_VALID])  # of a batch
 ALL_VALID = jnp.ones(T, bool)
+MEMORY = jnp.asarray(np.random.default_rng(0).normal(size=(S, M)), jnp.float32)
+MEMORY_MASK = jnp.arange(S) % 3 != 1
 
 NORMAL = jax.nn.initializers.normal(1.0)
 
@@ -289,6 +292,8 @@ LAYERS = {
     "dropout": Case(rnn.dropout(0.5), key=KEY),
     "dropout per step": Case(rnn.dropout(0.5, per_step=True), key=KEY),
     "dropout without key": Case(rnn.dropout(0.5)),
+    "luong": Case(rnn.attend(rnn.luong(D, M), MEMORY, MEMORY_MASK)),
+    "bahdanau without memory": Case(rnn.bahdanau(D, M, A)),
 }
 
 LANGUAGE_MODEL = rnn.chain(
@@ -302,6 +307,8 @@ LANGUAGE_MODEL = rnn.chain(
 ELMAN, GRU = rnn.elman(D, H), rnn.gru(D, H)
 DROPPED = rnn.chain(rnn.dropout(0.4, per_step=True), rnn.lstm(D, H))
 EMBED, READ = rnn.embedding(V, D), rnn.linear(2 * H, V)
+
+FED = rnn.input_feeding(rnn.chain(rnn.lstm(D + H, H), rnn.bahdanau(H, M, A)), H)
 
 COMBINATIONS = {
     "chain": Case(rnn.chain(rnn.gru(D, H), rnn.linear(H, V))),
@@ -319,6 +326,14 @@ COMBINATIONS = {
         ),
         key=KEY,
     ),
+    "attention": Case(
+        rnn.attend(
+            rnn.chain(rnn.gru(D, H), rnn.residual(rnn.luong(H, M)), rnn.linear(H, V)),
+            MEMORY,
+            MEMORY_MASK,
+        )
+    ),
+    "input feeding": Case(rnn.attend(FED, MEMORY)),
     "concatenated": Case(
         rnn.bidirectional(ELMAN, DROPPED),
         reference=both_ways(concatenated, ELMAN, DROPPED),

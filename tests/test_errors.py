@@ -13,6 +13,7 @@ import pytest
 from battery import CASES, RECURRENT, B, D, H, T, V, janet, step_of
 
 import jaxrnn as rnn
+from jaxrnn import interop
 
 KEY = jax.random.key(0)
 
@@ -881,14 +882,42 @@ TRAINING = {
     "batch that does not divide": (
         lambda: rnn.make_update(jnp.dot, SGD, mesh=MESH)(STATE, jnp.ones(T)),
         "update: batch: ",
-        "expected a multiple of the 2 devices",
+        "expected a multiple of 2",
         "got 7 examples",
     ),
-    "mesh of two axes": (
-        lambda: rnn.make_update(jnp.dot, SGD, mesh=jax.make_mesh((2, 1), ("a", "b"))),
-        "make_update: mesh: ",
-        "expected one axis",
-        "got ('a', 'b')",
+    "a carry that is not asked for": (
+        lambda: UPDATE(STATE._replace(carry=jnp.ones((T, H))), jnp.ones((T, D))),
+        "update: state: ",
+        "expected no carry, since has_carry=False",
+        "got PyTreeDef(*)",
+    ),
+    "no carry where there should be one": (
+        lambda: rnn.make_update(jnp.dot, SGD, has_carry=True)(STATE, jnp.ones(T)),
+        "update: state: ",
+        "expected a carry, since has_carry=True",
+        "got PyTreeDef(())",
+    ),
+    "a carry of another batch": (
+        lambda: rnn.make_update(jnp.dot, SGD, has_carry=True)(
+            STATE._replace(carry=jnp.ones((3, H))), jnp.ones(T)
+        ),
+        "update: state.carry: ",
+        "expected the 7 sequences of the batch",
+        "got shapes [(3, 5)]",
+    ),
+    "no microbatches": (
+        lambda: rnn.make_update(jnp.dot, SGD, microbatches=0),
+        "make_update: microbatches: ",
+        "expected an integer of at least 1",
+        "got 0",
+    ),
+    "microbatches that do not divide": (
+        lambda: rnn.make_update(jnp.dot, SGD, microbatches=3, mesh=MESH)(
+            STATE, jnp.ones(8)
+        ),
+        "update: batch: ",
+        "expected a multiple of 6 (2 shares of the mesh, 3 microbatches)",
+        "got 8 examples",
     ),
     "data of two sizes": (
         lambda: EPOCH(STATE, (jnp.ones((T, D)), jnp.ones(D)), ORDER),
@@ -924,3 +953,80 @@ def test_batch_size(batch_size):
         "expected",
         f"got {batch_size!r}",
     )
+
+
+BELOW = {  # what JAX or Python would have complained about, found by fuzz.py
+    "no key": (lambda: LSTM.init(None), "lstm(3, 5): key: ", "one key", "got NoneType"),
+    "two keys": (
+        lambda: LSTM.init(jax.random.split(KEY)),
+        "lstm(3, 5): key: ",
+        "expected one key",
+        "got (2,)",
+    ),
+    "a number for a key": (
+        lambda: rnn.chain(LSTM, LINEAR).initial_carry(
+            rnn.chain(LSTM, LINEAR).init(KEY), 0
+        ),
+        "chain: key: ",
+        "expected one key",
+        "got int",
+    ),
+    "text for numbers": (
+        lambda: LSTM.unroll(LSTM.init(KEY), LSTM.initial_carry(LSTM.init(KEY)), "xs"),
+        "lstm(3, 5): xs: ",
+        "expected an array",
+        "got str",
+    ),
+    "text in the carry": (
+        lambda: LSTM.step(LSTM.init(KEY), rnn.LSTMCarry("h", "c"), jnp.ones(D)),
+        "lstm(3, 5): carry.h: ",
+        "expected an array",
+        "got str",
+    ),
+    "no labels": (
+        lambda: rnn.cross_entropy(jnp.ones((T, V)), None),
+        "cross_entropy: labels: ",
+        "expected an array",
+        "got NoneType",
+    ),
+    "a flag that is text": (
+        lambda: rnn.lstm(D, H, bias="no"),
+        "lstm: bias: ",
+        "expected a bool",
+        "got 'no'",
+    ),
+    "an array for a dtype": (
+        lambda: rnn.lstm(D, H, dtype=jnp.ones(3)),
+        "lstm: dtype: ",
+        "expected a floating dtype",
+        "got Array",
+    ),
+    "no initializer": (
+        lambda: rnn.lstm(D, H, w_x_init=None),
+        "lstm: w_x_init: ",
+        "expected a function",
+        "got None",
+    ),
+    "reverse of many": (
+        lambda: BOTH.unroll(
+            BOTH.init(KEY),
+            BOTH.initial_carry(BOTH.init(KEY)),
+            jnp.ones((T, D)),
+            reverse=jnp.ones(T, bool),
+        ),
+        "bidirectional(lstm(3, 5), lstm(3, 5)): reverse: ",
+        "expected a bool",
+        "got Array",
+    ),
+    "many layers": (
+        lambda: interop.load_torch("lstm", {}, num_layers=10**12),
+        "load_torch: num_layers: ",
+        "expected no more than the 0 entries",
+        "got 1000000000000",
+    ),
+}
+
+
+@pytest.mark.parametrize(**table(BELOW))
+def test_what_would_fail_below(mistake, parts):
+    check(mistake, *parts)

@@ -1,6 +1,8 @@
 """What must not be stored: gates of every step, weight gradients of every example."""
 
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import jax
@@ -130,3 +132,51 @@ def test_the_search_finds_weight_gradients_of_each_example(naive, name):
     assert {tuple(sorted([BATCH, rows, gates * H])) for rows in (D, H)} <= {
         tuple(sorted(shape)) for shape in found
     }
+
+
+A_LONG_RUN = """
+import resource, sys, time
+import jax, jax.numpy as jnp, optax
+import jaxrnn as rnn
+
+T, B, D, H = 100_000, 8, 32, 256
+model = rnn.chain(rnn.lstm(D, H), rnn.linear(H, 1))
+truncated = sys.argv[1] == "truncated"
+if not truncated:
+    model = rnn.remat(model)
+optimizer = optax.adam(1e-3)
+key = jax.random.key(0)
+params = model.init(key)
+carry = model.initial_carry(params)
+xs = jax.random.normal(key, (B, T, D))
+ys = jnp.roll(xs[..., :1], 7, axis=1)
+
+def loss_fn(params, carry, xs, ys, key):
+    carry, found = model.unroll(params, carry, xs)
+    return rnn.squared_error(found, ys), carry
+
+carries = jax.tree.map(lambda a: jnp.zeros((B, *a.shape)), carry)
+update = rnn.make_update(loss_fn, optimizer, has_carry=True)
+state = rnn.train_state(params, optimizer, key, carries)
+start = time.perf_counter()
+size = 1_000 if truncated else T
+for first in range(0, T, size):
+    piece = slice(first, first + size)
+    state, metrics = jax.block_until_ready(update(state, xs[:, piece], ys[:, piece]))
+assert jnp.isfinite(metrics.loss)
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(f"{sys.argv[1]}: {seconds:.0f} s, {peak:.2f} GiB at the most in the process")
+assert peak < 8
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["remat", "truncated"])
+def test_a_hundred_thousand_steps_fit_into_8_gib(how):
+    """Without either the residuals alone, 13 H numbers a step, would take 9.9 GiB."""
+    done = subprocess.run(
+        [sys.executable, "-c", A_LONG_RUN, how], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)

@@ -1,6 +1,6 @@
 """Training: updates, epochs, orders, many seeds, and losses that fall."""
 
-from functools import cache
+from functools import cache, partial
 
 import chex
 import jax
@@ -11,6 +11,7 @@ import pytest
 from battery import D, H, T, V, assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxrnn as rnn
 
@@ -92,6 +93,124 @@ def test_update_split_over_a_mesh():
     epoch = rnn.make_epoch(update)
     args = start(CLIPPED), (xs, labels), order
     assert_close(epoch(*args), EPOCH(*args), 1e-5)
+
+
+@pytest.mark.parametrize("mesh", [None, jax.make_mesh((2,), ("batch",))])
+def test_microbatches_give_the_update_of_the_whole_batch(mesh):
+    """The same keys for the same examples, and the aux of all."""
+
+    def with_aux(params, xs, label, key):
+        return loss_fn(params, xs, label, key), {"label": label}
+
+    make = partial(rnn.make_update, with_aux, CLIPPED, has_aux=True)
+    xs, labels = sign_data()
+    batch = xs[:12], labels[:12]
+    whole = make()(start(CLIPPED), *batch)
+    for microbatches in (2, 3, 6):
+        update = make(microbatches=microbatches, mesh=mesh)
+        assert_close(update(start(CLIPPED), *batch), whole, 1e-5)
+
+
+def test_microbatches_need_the_memory_of_one():
+    model = rnn.chain(rnn.lstm(D, 61), rnn.linear(61, 2))
+
+    def loss_fn(params, xs, key):
+        carry = model.initial_carry(params, key)
+        return jnp.sum(model.unroll(params, carry, xs)[1] ** 2)
+
+    optimizer = optax.sgd(0.1)
+    state = rnn.train_state(model.init(KEY), optimizer, KEY)
+    xs = jnp.ones((32, 97, D))
+
+    def temporaries(n):
+        update = jax.jit(rnn.make_update(loss_fn, optimizer, microbatches=n))
+        return update.lower(state, xs).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(8) < temporaries(1) / 4
+
+
+@pytest.mark.parametrize("mesh", [None, jax.make_mesh((2,), ("batch",))])
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_truncated_backpropagation_carries_on(mesh, microbatches):
+    """Piece by piece as a loop over sequences would, written out here."""
+    cell = rnn.chain(rnn.lstm(D, H), rnn.linear(H, 1))
+    params = cell.init(KEY)
+    carries = jax.tree.map(
+        lambda a: jnp.zeros((8, *a.shape)), cell.initial_carry(params)
+    )
+    xs = jax.random.normal(KEY, (8, 4 * T, D))
+
+    def loss_fn(params, carry, xs, key):
+        del key
+        carry, ys = cell.unroll(params, carry, xs)
+        return jnp.mean((ys - 1) ** 2), (carry, {"mean": jnp.mean(ys)})
+
+    optimizer = optax.sgd(0.1)
+    update = rnn.make_update(
+        loss_fn,
+        optimizer,
+        has_aux=True,
+        has_carry=True,
+        mesh=mesh,
+        microbatches=microbatches,
+    )
+    state = rnn.train_state(params, optimizer, KEY, carries)
+    for start in range(0, 4 * T, T):
+        piece = xs[:, start : start + T]
+        state, metrics = update(state, piece)
+
+        def mean_loss(params, carries=carries, piece=piece):
+            found = [
+                loss_fn(params, jax.tree.map(lambda a, i=i: a[i], carries), x, KEY)
+                for i, x in enumerate(piece)
+            ]
+            losses, rest = zip(*found, strict=True)
+            return sum(losses) / 8, [carry for carry, _ in rest]
+
+        (loss, rest), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
+        carries = jax.tree.map(lambda *a: jnp.stack(a), *rest)
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+        assert_close(metrics.loss, loss, 1e-5)
+        assert_close(state.carry, carries, 1e-5)
+        assert_close(state.params, params, 1e-5)
+
+
+def test_an_embedding_split_over_a_second_axis_of_the_mesh():
+    """Each device has half of the table and half of the batch, and none more."""
+    mesh = jax.make_mesh((2, 2), ("batch", "model"), axis_types=(AxisType.Auto,) * 2)
+    vocab_size = 10_000
+    model = rnn.chain(
+        rnn.embedding(vocab_size, D), rnn.gru(D, H), rnn.linear(H, CLASSES)
+    )
+
+    def loss_fn(params, tokens, label, key):
+        carry = model.initial_carry(params, key)
+        return rnn.cross_entropy(
+            rnn.last(model.unroll(params, carry, tokens)[1]), label
+        )
+
+    optimizer = optax.adam(0.1)
+    params = model.init(KEY)
+    tokens = jax.random.randint(KEY, (6, T), 0, vocab_size)
+    batch = tokens, jnp.arange(6) % CLASSES
+    plain = rnn.make_update(loss_fn, optimizer)
+    expected = plain(rnn.train_state(params, optimizer, KEY), *batch)
+
+    rows = NamedSharding(mesh, PartitionSpec("model", None))
+    embedding = jax.tree.map(lambda a: jax.device_put(a, rows), params[0])
+    split = rnn.train_state((embedding, *params[1:]), optimizer, KEY)
+    update = rnn.make_update(loss_fn, optimizer, mesh=mesh)
+    for _ in range(2):
+        found = update(split, *batch)
+        assert_close(found, expected, 1e-4)
+        (table,) = jax.tree.leaves(found[0].params[0])
+        assert {s.data.shape for s in table.addressable_shards} == {
+            (vocab_size // 2, D)
+        }
+        split = found[0]
+        expected = plain(expected[0], *batch)
+    text = jax.jit(update).lower(split, *batch).compile().as_text()
+    assert f"f32[{vocab_size},{D}]" not in text
 
 
 def test_each_example_and_each_update_has_a_key_of_its_own():

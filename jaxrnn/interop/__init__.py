@@ -1,0 +1,36 @@
+"""Weights in and out: torch, flax, haiku, Keras, and safetensors files.
+
+`load_torch(kind, state)` and its kin give a cell and its params that compute what the
+other framework's layer computes; `to_torch(kind, params)` and its kin give the weights
+back under the framework's own names, as numpy arrays. The kinds are "rnn", "gru" and
+"lstm". No framework needs to be installed. What does not fit is a `ValueError` that
+names the entry, what was expected and what came.
+
+Where conventions differ, the weights are rearranged so that the function stays the
+same: gates change places, two biases become their sum, a constant that is added at run
+time becomes part of the bias, and h' = (1 - z) h + z a becomes h' = (1 - z) n + z h by
+the sign of the weights of z, since 1 - sigmoid(a) = sigmoid(-a).
+
+The frameworks' wrappers are combinators here: layers one after the other are
+`chain(*cells)` with a tuple of params, two directions `bidirectional(*cells)` with
+`Directions(*params)`.
+"""
+
+from jaxrnn.interop.flax import load_flax, to_flax
+from jaxrnn.interop.haiku import load_haiku, to_haiku
+from jaxrnn.interop.keras import load_keras, to_keras
+from jaxrnn.interop.safetensors import load_safetensors, save_safetensors
+from jaxrnn.interop.torch import load_torch, to_torch
+
+__all__ = [
+    "load_flax",
+    "load_haiku",
+    "load_keras",
+    "load_safetensors",
+    "load_torch",
+    "save_safetensors",
+    "to_flax",
+    "to_haiku",
+    "to_keras",
+    "to_torch",
+]

@@ -1,0 +1,117 @@
+"""Kills runs at random moments and resumes them: do they end as if left alone?
+
+    python tests/kills.py --kills 100
+
+Each trial starts a run, sends it SIGKILL at a moment drawn uniformly from the time a
+whole run takes, resumes it with `--resume`, and compares the params, the metrics and
+the summary with those of a run that was left alone, byte for byte.
+"""
+
+import argparse
+import collections
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SAME = ("params.safetensors", "metrics.jsonl", "summary.json")
+# A kill may fall into a write to the cache of compiled programs as well.
+CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+OPTIONS = [
+    "--epochs",
+    "40",
+    "--hidden-size",
+    "13",
+    "--seeds",
+    "2",
+    "--checkpoint-steps",
+    "1",
+]
+
+
+def command(out: Path, *more: str) -> list[str]:
+    rows = [sys.executable, "-m", "experiments.rows", "--out", str(out)]
+    return [*rows, *OPTIONS, *more]
+
+
+def environment(out: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        **CACHE,
+        "JAX_COMPILATION_CACHE_DIR": str(out.parent / "cache"),
+    }
+
+
+def complete(out: Path, *more: str) -> None:
+    done = subprocess.run(
+        command(out, *more),
+        cwd=ROOT,
+        env=environment(out),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise AssertionError(f"{out}: status {done.returncode}\n{done.stderr}")
+
+
+def trial(out: Path, alone: Path, delay: float) -> str:
+    """Kills after so many seconds, resumes, compares; says when the kill fell."""
+    process = subprocess.Popen(
+        command(out),
+        cwd=ROOT,
+        env=environment(out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        process.wait(delay)
+        moment = "after its end"
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        moment = _moment(out)
+    complete(out, "--resume")
+    for name in SAME:
+        if (out / name).read_bytes() != (alone / name).read_bytes():
+            raise AssertionError(f"{out / name} differs after a kill {moment}")
+    return moment
+
+
+def _moment(out: Path) -> str:
+    folder = out / "checkpoints"
+    if not folder.is_dir():
+        return "before training"
+    names = [path.name for path in folder.iterdir()]
+    if any("tmp" in name for name in names):
+        return "during a save"
+    return "between saves" if names else "before the first save"
+
+
+def run(kills: int, seed: int, folder: Path) -> collections.Counter[str]:
+    """Makes the trials, two at a time; counts them by when the kill fell."""
+    complete(folder / "alone")  # and fills the cache of compiled programs
+    times = json.loads((folder / "alone" / "timing.json").read_text())
+    # Two at a time are slower, and imports come before the clock.
+    seconds = 1.5 * (times["seconds"] - times["compile_seconds"]) + 5
+    delays = [random.Random(seed + i).uniform(0, seconds) for i in range(kills)]
+    counts: collections.Counter[str] = collections.Counter()
+    with ThreadPoolExecutor(2) as pool:
+        outs = [folder / f"kill-{i}" for i in range(kills)]
+        for moment in pool.map(trial, outs, [folder / "alone"] * kills, delays):
+            counts[moment] += 1
+            print(f"{counts.total()} of {kills} resumed and equal", flush=True)
+    return counts
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(dict(run(args.kills, args.seed, Path(folder))))

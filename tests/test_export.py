@@ -1,0 +1,201 @@
+"""Programs for batches and sequences of any size, in files that need no jaxrnn.
+
+`jax.export` traces a cell with symbols for sizes. What is written here is read in a
+process without jaxrnn, so arguments and results are arrays: the leaves of params and
+carries.
+"""
+
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from battery import D, H, V, quick_jit
+from jax import export
+
+import jaxrnn as rnn
+
+pytest.importorskip("flatbuffers", reason="jax.export needs flatbuffers for files")
+
+SIZES = ((3, 13), (2, 1))  # of batch and time, none of which export sees
+
+CELLS = {
+    "elman": rnn.elman(D, H),
+    "gru": rnn.gru(D, H),
+    "lstm": rnn.lstm(D, H),
+    "bidirectional": rnn.bidirectional(rnn.lstm(D, H), rnn.gru(D, H)),
+    "chain": rnn.chain(rnn.embedding(V, D), rnn.lstm(D, H), rnn.linear(H, V)),
+}
+
+# What is exported: how, which of the cells, and how many of the sizes it runs on.
+PROGRAMS = {
+    "bare": (CELLS, 2),
+    "masked": (CELLS, 2),
+    "stream": (sorted(CELLS.keys() - {"bidirectional"}), 1),
+    "gradient": (sorted(CELLS.keys() - {"elman"}), 1),
+    "last": (["lstm"], 1),
+}
+NAMES = [f"{what} {cell}" for what, (cells, _) in PROGRAMS.items() for cell in cells]
+
+READER = """
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax import export
+
+
+def stream(call, args):
+    *leaves, xs = args
+    count = len(program.out_avals) - 1
+    params, carry = leaves[:-count], leaves[-count:]
+    ys = []
+    for x in np.moveaxis(xs, 1, 0):
+        *carry, y = call(*params, *carry, x)
+        ys.append(y)
+    return [*carry, np.stack(ys, 1)]
+
+
+def gradient(call, args):
+    *floats, xs, mask = args
+
+    def total(floats):
+        return sum(a.sum() for a in call(*floats, xs, mask))
+
+    return jax.grad(total)(floats)
+
+
+def once(call, args):
+    return call(*args)
+
+
+for path in Path().glob("*.program"):
+    program = export.deserialize(bytearray(path.read_bytes()))
+    run = {"stream": stream, "gradient": gradient}.get(path.stem.split()[0], once)
+    for inputs in Path().glob(f"{path.stem} [0-9].npz"):
+        with np.load(inputs, allow_pickle=False) as file:
+            args = [file[f"arr_{i}"] for i in range(len(file.files))]
+        np.savez(f"{inputs.stem} out.npz", *run(jax.jit(program.call), args))
+assert "jaxrnn" not in sys.modules
+"""
+
+
+def arguments(what, cell, batch, time):
+    """Params, random carries [B, ...], xs [B, T, ...] and a mask [B, T] or None."""
+    noise = np.random.default_rng(time)
+    params = cell.init(jax.random.key(0))
+    carry = jax.tree.map(
+        lambda a: noise.normal(size=(batch, *a.shape)).astype(a.dtype),
+        cell.initial_carry(params),
+    )
+    xs = noise.normal(size=(batch, time, D)).astype(np.float32)
+    if cell is CELLS["chain"]:
+        xs = noise.integers(0, V, (batch, time), np.int32)
+    mask = noise.random((batch, time)) < 0.7
+    return params, carry, xs, None if what in ("bare", "stream") else mask
+
+
+def unroll(cell, params, carry, xs, mask):
+    """Of a batch."""
+
+    def one(carry, xs, mask):
+        return cell.unroll(params, carry, xs, mask=mask)
+
+    return jax.vmap(one)(carry, xs, mask)
+
+
+def last(cell, params, carry, xs, mask):
+    """What a classifier reads."""
+    return jax.vmap(rnn.last)(unroll(cell, params, carry, xs, mask)[1], mask)
+
+
+def tick(cell, params, carry, x, mask):
+    """One step of a batch."""
+    del mask
+    return jax.vmap(cell.step, (None, 0, 0))(params, carry, x)
+
+
+def gradient(cell, params, carry, xs, mask):
+    """Of the sum of all that comes out."""
+
+    def total(params, carry):
+        outputs = unroll(cell, params, carry, xs, mask)
+        return sum(a.sum() for a in jax.tree.leaves(outputs))
+
+    return jax.grad(total, (0, 1))(params, carry)
+
+
+def write(what, cell, path):
+    """Exports a function of arrays whose batch and time have any size."""
+    params, carry, xs, mask = arguments(what, cell, *SIZES[0])
+    if what == "stream":
+        whole = B, *_ = export.symbolic_shape("B")
+        xs = xs[:, 0]
+    else:
+        whole = B, _ = export.symbolic_shape("B, T", constraints=["T >= 1"])
+
+    def symbolic(tree, *dims):
+        return jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct((*dims, *a.shape[len(dims) :]), a.dtype),
+            tree,
+        )
+
+    fun = {"stream": tick, "last": last}.get(what, unroll)
+    specs = (symbolic(params), symbolic(carry, B), *symbolic((xs, mask), *whole))
+    leaves, tree = jax.tree.flatten(specs)
+
+    def of_leaves(*leaves):
+        return jax.tree.leaves(fun(cell, *tree.unflatten(leaves)))
+
+    exported = export.export(jax.jit(of_leaves))(*leaves)
+    path.write_bytes(exported.serialize(vjp_order=1 if what == "gradient" else 0))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a process without jaxrnn has run every program."""
+    folder = tmp_path_factory.mktemp("programs")
+    for name in NAMES:
+        what, cell = name.split()[0], CELLS[name.split()[1]]
+        write(what, cell, folder / f"{name}.program")
+        for i, sizes in enumerate(SIZES[: PROGRAMS[what][1]]):
+            leaves = jax.tree.leaves(arguments(what, cell, *sizes))
+            np.savez(folder / f"{name} {i}.npz", *leaves)
+    reader = [sys.executable, "-W", "error", "-c", READER]
+    run = subprocess.run(reader, cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_computes_what_the_cell_does(name, folder):
+    what, cell = name.split()[0], CELLS[name.split()[1]]
+    fun = {"gradient": gradient, "last": last}.get(what, unroll)
+    for i, sizes in enumerate(SIZES[: PROGRAMS[what][1]]):
+        args = arguments(what, cell, *sizes)
+        expected = jax.tree.leaves(quick_jit(partial(fun, cell))(*args))
+        with np.load(folder / f"{name} {i} out.npz", allow_pickle=False) as file:
+            got = [file[f"arr_{j}"] for j in range(len(file.files))]
+        for a, b in zip(got, expected, strict=True):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_params_may_be_part_of_the_program():
+    """Closed over, and with no carry in or out: one array in, one array out."""
+    (T,) = export.symbolic_shape("T", constraints=["T >= 1"])
+    cell = CELLS["lstm"]
+    params = cell.init(jax.random.key(0))
+
+    def read(xs):
+        return cell.unroll(params, cell.initial_carry(params), xs)[1]
+
+    spec = jax.ShapeDtypeStruct((T, D), jnp.float32)
+    file = export.export(jax.jit(read))(spec).serialize()
+    xs = np.ones((7, D), np.float32)
+    got = export.deserialize(file).call(xs)
+    np.testing.assert_allclose(got, read(xs), rtol=1e-5, atol=1e-5)

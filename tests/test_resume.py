@@ -1,0 +1,358 @@
+"""Runs that are stopped, killed, refused or damaged, and what is left of them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import kills
+import numpy as np
+import optax
+import pytest
+
+import jaxrnn as rnn
+from experiments import checkpoints, rows, runs, training
+
+ROOT = Path(__file__).parent.parent
+TINY = ["--epochs", "3", "--hidden-size", "7", "--seeds", "2", "--train-images", "320"]
+
+
+def rows_run(out: Path, *options: str) -> None:
+    runs.main(rows.parse, rows.run, ["--out", str(out), *TINY, *options])
+
+
+def failing(capsys, out: Path, *options: str, status: int = 2) -> str:
+    with pytest.raises(SystemExit) as error:
+        rows_run(out, *options)
+    assert error.value.code == status
+    return capsys.readouterr().err
+
+
+def same(a: Path, b: Path) -> bool:
+    return all((a / n).read_bytes() == (b / n).read_bytes() for n in kills.SAME)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pieces():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "PIECE", 5)
+        yield
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "alone"
+    rows_run(out)
+    return out
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_a_resumed_run_equals_one_left_alone(
+    signum, alone, tmp_path, capsys, monkeypatch
+):
+    advance = training._Loop._advance
+
+    def advance_and_stop(loop, bar):
+        advance(loop, bar)
+        if loop.step == 15:  # within the second epoch: there are ten updates in one
+            os.kill(os.getpid(), signum)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Loop, "_advance", advance_and_stop)
+        message = failing(capsys, out, status=128 + signum)
+    assert f"{signal.Signals(signum).name} after update 15 of 30" in message
+    assert f"--resume --out {out}" in message
+    assert not (out / "summary.json").exists()
+    assert (out / "checkpoints" / "15").is_dir()
+    rows_run(out, "--resume")
+    assert "going on after update 15 of 30" in capsys.readouterr().err
+    assert same(out, alone)
+
+
+def test_three_random_kills(tmp_path):
+    assert kills.run(3, 0, tmp_path).total() == 3
+
+
+@pytest.mark.slow
+def test_a_hundred_random_kills(tmp_path):
+    counts = kills.run(100, 1000, tmp_path)
+    assert counts.total() == 100
+    assert counts["during a save"] > 0
+
+
+def test_a_finished_run_is_kept(alone, capsys):
+    before = {p.name: p.read_bytes() for p in alone.iterdir() if p.is_file()}
+    assert "holds a finished run; --resume" in failing(capsys, alone)
+    rows_run(alone, "--resume")
+    assert "finished before" in capsys.readouterr().out
+    after = {p.name: p.read_bytes() for p in alone.iterdir() if p.is_file()}
+    before.pop(".lock"), after.pop(".lock")
+    assert before == after
+
+
+def test_a_run_killed_after_its_last_update_still_ends(alone, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(alone, out)
+    for name in (*kills.SAME, "memory.png"):
+        (out / name).unlink()
+    rows_run(out, "--resume")
+    assert same(out, alone)
+    assert (out / "memory.png").exists()
+
+
+def test_overwrite_deletes_runs_and_nothing_else(alone, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(alone, out)
+    rows_run(out, "--overwrite", "--epochs", "1")
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 1
+
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("years of work")
+    for option in ("--overwrite", "--resume", "--no-overwrite"):
+        message = failing(capsys, other, option.replace("--no-overwrite", "--keep=2"))
+        assert "is not empty and holds no run" in message
+    assert (other / "thesis.tex").read_text() == "years of work"
+
+
+def test_resume_needs_the_options_the_run_was_made_with(alone, capsys):
+    message = failing(capsys, alone, "--resume", "--hidden-size", "11")
+    assert "was made with --hidden-size 7, now it is 11" in message
+
+
+def test_a_second_run_is_refused_while_the_first_lives(tmp_path):
+    out = tmp_path / "run"
+    with runs.Output("rows", rows.parse([*TINY, "--out", str(out)])):
+        second = subprocess.run(
+            [*kills.command(out), "--resume"], cwd=ROOT, capture_output=True, text=True
+        )
+    assert second.returncode == 2
+    assert f"is in use by a run that lives, process {os.getpid()}" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize("blocks", [0, 12])
+def test_a_disk_without_room(tmp_path, blocks):
+    """A limit on the size of files, in KiB, fails a write as a full disk does."""
+    command = [*kills.command(tmp_path / "run"), "--hidden-size", "61"]
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -f {blocks} && exec "$@"', "bash", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (1, 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: " in done.stderr
+    assert "cannot save the checkpoint" if blocks else "cannot write" in done.stderr
+
+
+# Checkpoints by themselves.
+
+STATE = {
+    "w": jnp.arange(35.0).reshape(5, 7),
+    "n": jnp.int32(3),
+    "keys": jax.random.split(jax.random.key(0), 2),
+    "host": np.full((2, 3), np.nan, np.float32),
+}
+
+
+def scaled(factor: int):
+    return STATE | {"w": factor * STATE["w"]}
+
+
+def save(folder: Path, steps=(10, 20, 30), keep: int = 3, scores=None):
+    saver = checkpoints.Checkpoints(folder, keep)
+    for step in steps:
+        score = None if scores is None else scores[step]
+        saver.save(step, scaled(step), {"history": [step]}, score=score)
+    saver.finish()
+    saver.close()
+
+
+def assert_is(found, step: int):
+    assert found.step == step
+    assert found.record["history"] == [step]
+    for name, want in scaled(step).items():
+        got = found.state[name]
+        assert got.dtype == want.dtype
+        if name == "keys":
+            got, want = jax.random.key_data(got), jax.random.key_data(want)
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_checkpoint_comes_back_whole(tmp_path):
+    assert checkpoints.restore(tmp_path / "c", STATE) is None
+    save(tmp_path / "c")
+    assert_is(checkpoints.restore(tmp_path / "c", STATE), 30)
+
+
+def test_the_latest_and_the_best_are_kept(tmp_path):
+    scores = {10: 0.1, 20: 0.9, 30: 0.3, 40: 0.4, 50: None, 60: None}
+    save(tmp_path / "c", tuple(scores), keep=2, scores=scores)
+    names = {p.name for p in (tmp_path / "c").iterdir()}
+    assert names == {"20", "50", "60"}
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "remove"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys, damage):
+    """Each of its files in turn; what is read is whole, whichever it is."""
+    whole = tmp_path / "whole"
+    save(whole, steps=(10, 20))
+    names = [path.relative_to(whole) for path in files(whole / "20")]
+    assert len(names) >= 4
+    fell_back = 0
+    for name in names:
+        folder = tmp_path / "c"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(whole, folder)
+        content = bytearray((folder / name).read_bytes())
+        if damage == "flip":
+            content[len(content) // 2] ^= 0x10
+        size = {"flip": len(content), "cut": len(content) // 2}.get(damage, 0)
+        (folder / name).write_bytes(content[:size])
+        if damage == "remove":
+            (folder / name).unlink()
+        found = checkpoints.restore(folder, STATE)
+        assert_is(found, found.step)
+        if found.step == 10:
+            fell_back += 1
+            assert "update 20 is damaged" in capsys.readouterr().err
+            assert (folder / "20.damaged").is_dir()
+            save(folder, steps=(20,))  # its place is free
+            assert_is(checkpoints.restore(folder, STATE), 20)
+    assert fell_back >= 4  # the others have nothing that matters
+
+
+def test_no_good_checkpoint_at_all(tmp_path):
+    save(tmp_path / "c", steps=(10, 20))
+    for path in files(tmp_path / "c"):
+        path.write_bytes(b"")
+    with pytest.raises(
+        runs.RunError, match=r"none of the 2 checkpoints .* --overwrite"
+    ):
+        checkpoints.restore(tmp_path / "c", STATE)
+    assert {p.name for p in (tmp_path / "c").iterdir()} == {"10.damaged", "20.damaged"}
+
+
+def test_a_checkpoint_of_other_sizes_or_another_version(tmp_path, monkeypatch):
+    save(tmp_path / "c", steps=(10,))
+    with pytest.raises(
+        runs.RunError, match=r"\['w'\]: expected .*11, 7\], found .*5, 7"
+    ):
+        checkpoints.restore(tmp_path / "c", STATE | {"w": jnp.zeros((11, 7))})
+    with pytest.raises(runs.RunError, match=r"has no state\['more'\]"):
+        checkpoints.restore(tmp_path / "c", STATE | {"more": jnp.zeros(2)})
+    monkeypatch.setattr(checkpoints, "FORMAT", 2)
+    with pytest.raises(runs.RunError, match=r"of format 1; this version .* format 2"):
+        checkpoints.restore(tmp_path / "c", STATE)
+    assert {p.name for p in (tmp_path / "c").iterdir()} == {"10"}
+
+
+# A loss that is not finite.
+
+
+def seeds_job(bad: dict[int, int]) -> training.Job:
+    """Counts updates in the params; seed s has no finite loss at update bad[s]."""
+
+    def loss_fn(params, x, key):
+        del key
+        return jnp.sum(params) * x, {"x": x}
+
+    optimizer = optax.sgd(1.0)
+
+    def batches(epoch, first, stop, share):
+        del epoch, share
+        xs = np.ones((3, stop - first, 1), np.float32)
+        for seed, update in bad.items():
+            if first <= update < stop:
+                xs[seed, update - first] = np.nan
+        return (xs,)
+
+    return training.Job(
+        start=lambda: jax.vmap(lambda k: rnn.train_state(jnp.zeros(1), optimizer, k))(
+            jax.random.split(jax.random.key(0), 3)
+        ),
+        update=rnn.make_update(loss_fn, optimizer, has_aux=True),
+        aux=("x",),
+        batches=batches,
+        measure=lambda state: {"size": np.abs(state.params[:, 0])},
+        score="size",
+        higher_is_better=True,
+        epochs=1,
+        steps=11,
+    )
+
+
+def train(tmp_path, job, nonfinite):
+    config = rows.parse(["--out", str(tmp_path / "run")])
+    with runs.Output("test", config) as output:
+        return training.train(job, output, config.run, nonfinite, None)
+
+
+def test_one_diverged_seed_does_not_stop_the_others(tmp_path, capsys):
+    result = train(tmp_path, seeds_job({1: 7}), "stop")
+    np.testing.assert_array_equal(result.state.params[:, 0], [-11, -7, -11])
+    np.testing.assert_array_equal(result.guard.stopped, [False, True, False])
+    said = capsys.readouterr().err
+    assert "seed 1 stopped: the loss is nan" in said
+    assert "at update 8" in said
+
+
+def test_an_update_that_is_not_finite_is_skipped_by_choice(tmp_path):
+    result = train(tmp_path, seeds_job({0: 0, 1: 7}), "skip")
+    np.testing.assert_array_equal(result.state.params[:, 0], [-10, -10, -11])
+    assert not result.guard.stopped.any()
+
+
+def test_when_all_seeds_diverge_the_last_good_state_is_kept(tmp_path):
+    job = seeds_job({0: 3, 1: 7, 2: 5})
+    with pytest.raises(runs.RunError, match=r"nan .* norm nan at update 4;"):
+        train(tmp_path, job, "stop")
+    like = (
+        (job.start(), training._no_guard(3)),
+        {name: np.zeros((3, 11), np.float32) for name in ("loss", "x")},
+    )
+    found = checkpoints.restore(tmp_path / "run" / "checkpoints", like)
+    (state, guard), _ = found.state
+    np.testing.assert_array_equal(state.params[:, 0], [-3, -7, -5])
+    np.testing.assert_array_equal(guard.step, [3, 7, 5])
+
+
+def test_a_run_that_diverges_says_what_to_try(tmp_path, capsys):
+    options = ["--optimizer", "sgd", "--learning-rate", "1e38", "--seeds", "1"]
+    message = failing(capsys, tmp_path / "run", *options, status=1)
+    for part in ("at update", "gradient's norm", "--learning-rate", "--nonfinite skip"):
+        assert part in message
+    assert not (tmp_path / "run" / "summary.json").exists()
+    # It stays stopped, for the same reason.
+    again = failing(capsys, tmp_path / "run", *options, "--resume", status=1)
+    assert message.splitlines()[-1] == again.splitlines()[-1]
+
+
+def test_metrics_are_json_even_of_a_run_that_diverged(tmp_path, capsys):
+    del capsys
+    options = ["--optimizer", "sgd", "--learning-rate", "1e38", "--seeds", "1"]
+    with pytest.raises(SystemExit):
+        rows_run(tmp_path / "run", *options)
+    for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(name))
+
+
+def test_orbax_missing_names_the_install_command(tmp_path):
+    code = "import sys; sys.modules['orbax'] = None\nimport experiments.rows"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "pip install 'jaxrnn[experiments]'" in done.stderr
