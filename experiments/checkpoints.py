@@ -31,6 +31,12 @@ for _name in ("absl", "asyncio"):
 FORMAT = 1  # to be raised when an old checkpoint can no longer be read
 
 
+def _orbax() -> Any:  # its annotations do not admit a Path
+    from orbax.checkpoint import v1
+
+    return v1
+
+
 class Restored(NamedTuple):
     """What a checkpoint holds."""
 
@@ -48,8 +54,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int):
-        from orbax.checkpoint import v1 as ocp
-
+        ocp = _orbax()
         self.folder = folder
         policies = ocp.training.preservation_policies
         best = policies.BestN(
@@ -190,10 +195,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _load(path: Path, step: int, like: Any) -> Restored:
-    from orbax.checkpoint import v1 as ocp
-
+    ocp = _orbax()
     metadata = ocp.metadata(path.resolve())
-    record = dict(metadata.custom_metadata or {})
+    record: dict[str, Any] = dict(metadata.custom_metadata or {})
     if record.get("format") != FORMAT:
         raise (
             ValueError("it has no record of its format")

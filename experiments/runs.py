@@ -275,7 +275,9 @@ class Output:
     def _compare(self, path: Path) -> None:
         try:
             before = json.loads(path.read_text())
-        except ValueError as error:
+            if not isinstance(before, dict):
+                raise ValueError("it holds no options")
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"--resume: {path} is damaged: {error}") from None
         for name, value in self.config.items():
             if name not in before or before[name] != value:

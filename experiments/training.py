@@ -30,12 +30,12 @@ PIECE = 25  # at most so many updates between two looks at the clock and at sign
 class Share(NamedTuple):
     """Which examples of a batch this process reads."""
 
-    index: int
-    count: int
+    number: int
+    of_all: int
 
     def of(self, batch: np.ndarray, axis: int = -1) -> np.ndarray:
         """The share of an array whose axis is the batch."""
-        return np.split(batch, self.count, axis)[self.index]
+        return np.split(batch, self.of_all, axis)[self.number]
 
 
 class Job(NamedTuple):
@@ -218,7 +218,7 @@ class _Loop:
     def _tell(self, told: np.ndarray) -> np.ndarray:
         guard = jax.tree.map(np.asarray, self.state[1])
         for seed in np.flatnonzero(guard.stopped & ~told):
-            say(f"seed {seed} stopped: {_reason(guard, seed)}")
+            say(f"seed {seed} stopped: {_reason(guard, int(seed))}")
         return guard.stopped
 
     def _advice(self) -> str:

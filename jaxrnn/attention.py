@@ -20,6 +20,7 @@ from jaxrnn.core import (
     Cell,
     Input,
     blank,
+    check_flag,
     check_floating,
     check_input,
     check_mask,
@@ -303,7 +304,7 @@ def attend(
     """
     if not isinstance(cell, Cell):
         raise ValueError(f"attend: cell: expected a Cell, got {cell!r}")
-    bound_type = _Shown if weights else _Bound
+    bound_type = _Shown if check_flag("attend: weights", weights) else _Bound
 
     def is_attention(node):
         return isinstance(node, AttentionParams | _Bound)
@@ -397,19 +398,19 @@ def input_feeding(cell: Cell, size: int) -> Cell:
         reads = Input((inner.shape[0] - size,))
 
     def initial_carry(params, key=None):
-        floats = [
-            a.dtype
-            for a in jax.tree.leaves(params)
-            if jnp.issubdtype(a.dtype, jnp.floating)
-        ]
+        dtypes = [getattr(a, "dtype", None) for a in jax.tree.leaves(params)]
+        floats = [d for d in dtypes if d and jnp.issubdtype(d, jnp.floating)]
         y = jnp.zeros(size, floats[0] if floats else jnp.float32)
         return FeedingCarry(cell.initial_carry(params, key), y)
 
-    def step(params, carry, x):
+    def check_carry(carry):
         if not isinstance(carry, FeedingCarry):
             raise ValueError(
                 f"{name}: carry: expected FeedingCarry, got {type(carry).__name__}"
             )
+
+    def step(params, carry, x):
+        check_carry(carry)
         x = check_input(f"{name}: x", x, reads, ())
         inputs = jnp.concatenate([x.astype(carry.y.dtype), carry.y])
         inner_carry, y = inner_step(params, carry.cell, inputs)
@@ -423,6 +424,7 @@ def input_feeding(cell: Cell, size: int) -> Cell:
     unroll_by_scan = scan_unroll(step)
 
     def unroll(params, carry, xs, *, mask=None, reverse=False):
+        check_carry(carry)
         xs = check_input(f"{name}: xs", xs, reads, ("T",))
         return unroll_by_scan(params, carry, xs, mask=mask, reverse=reverse)
 

@@ -540,9 +540,9 @@ def _cell(
     w_x_init, w_h_init, b_init, carry_init = inits
     check_function(f"{kind}: w_x_init", w_x_init)
     check_function(f"{kind}: w_h_init", w_h_init)
-    for name, init in (("b_init", b_init), ("carry_init", carry_init)):
-        if init is not None:
-            check_function(f"{kind}: {name}", init)
+    for name, given in (("b_init", b_init), ("carry_init", carry_init)):
+        if given is not None:
+            check_function(f"{kind}: {name}", given)
 
     def init(key):
         w_x_key, w_h_key, b_key, extra_key, carry_key = jax.random.split(key, 5)

@@ -12,8 +12,8 @@ inputs are vectors reads whatever the chooser makes of its outputs.
 
 import dataclasses
 import itertools
-import math
 import numbers
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -25,7 +25,9 @@ from jaxrnn.core import (
     Cell,
     Input,
     Step,
+    check_array,
     check_input,
+    check_key,
     check_length,
     check_mask,
     check_size,
@@ -120,7 +122,7 @@ def sample(
         "sample: temperature",
         temperature,
         "a positive number",
-        lambda value: 0 < value < math.inf,
+        lambda value: 0 < value <= sys.float_info.max,
     )
     if top_k is not None:
         top_k = check_size("sample: top_k", top_k)
@@ -139,8 +141,7 @@ class _Sample:
 
     def __call__(self, logits: jax.Array, key: jax.Array | None, /) -> jax.Array:
         logits = _check_logits("sample", logits)
-        if key is None:
-            raise ValueError("sample: key: expected a key to draw with, got None")
+        check_key("sample: key", key)
         logits = (logits - logits.max()) / self.temperature
         if self.top_k is None and self.top_p is None:
             return jax.random.categorical(key, logits).astype(jnp.int32)
@@ -377,7 +378,7 @@ def beam_search(
         f"{name}: length_penalty",
         length_penalty,
         "a finite number of at least 0",
-        lambda value: 0 <= value < math.inf,
+        lambda value: 0 <= value <= sys.float_info.max,
     )
     step = _step_of(name, cell)
     carry, token = _read_prompt(name, cell, params, carry, first, mask)
@@ -460,7 +461,11 @@ def _step_of(name: str, cell: Cell) -> Step:
 
 def _read_prompt(name, cell, params, carry, first, mask):
     """Reads all of a prompt but its last token, which is returned with the carry."""
-    first = jax.tree.map(jnp.asarray, first)
+    first = jax.tree.map(lambda a: check_array(f"{name}: first", a), first)
+    for what, tree in (("params", params), ("carry", carry)):
+        for leaf in jax.tree.leaves(tree):
+            if not hasattr(leaf, "dtype"):
+                check_array(f"{name}: {what}", leaf)
     reads = reads_of(cell)
     shape = None if reads is None else reads.shape
     if mask is None and (shape is None or first.ndim != len(shape) + 1):
@@ -478,6 +483,8 @@ def _match(name, step, params, carry, x, choose, key, stop_token):
     """Checks that the cell reads what is chosen; x and the stop token in its dtype."""
     if not callable(choose):
         raise ValueError(f"{name}: choose: expected a function, got {choose!r}")
+    if key is not None:
+        check_key(f"{name}: key", key)
 
     def choice(carry, x, key):
         return _next(choose, step(params, carry, x)[1], key)[0]
@@ -511,7 +518,7 @@ def _check_stop(name: str, stop_token: Any) -> jax.Array:
 
 def _check_logits(name: str, logits: Any) -> jax.Array:
     """The logits in at least single precision."""
-    logits = jnp.asarray(logits)
+    logits = check_array(f"{name}: logits", logits)
     floating = jnp.issubdtype(logits.dtype, jnp.floating)
     if not floating or logits.ndim != 1 or not logits.size:
         hint = "; for a batch use jax.vmap" if logits.ndim > 1 else ""
@@ -524,6 +531,6 @@ def _check_logits(name: str, logits: Any) -> jax.Array:
 
 def _check_number(name: str, value: Any, expected: str, fits: Any) -> float:
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (real and fits(float(value))):
+    if not (real and fits(value)):
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
     return float(value)

@@ -9,7 +9,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxrnn.core import check_length, check_size
+from jaxrnn.core import check_function, check_key, check_length, check_size
 
 
 class TrainState(NamedTuple):
@@ -47,8 +47,18 @@ def train_state(
     Returns:
       The state.
     """
+    _check_optimizer("train_state", optimizer)
     step = jnp.zeros((), jnp.int32)
     return TrainState(params, optimizer.init(params), step, key, carry)
+
+
+def _check_optimizer(name: str, optimizer: Any) -> None:
+    for part in ("init", "update"):
+        if not callable(getattr(optimizer, part, None)):
+            raise ValueError(
+                f"{name}: optimizer: expected one of optax, with init and update, "
+                f"got {optimizer!r}"
+            )
 
 
 def make_update(
@@ -104,16 +114,20 @@ def make_update(
       (1, ())
     """
 
+    check_function("make_update: loss_fn", loss_fn)
+    _check_optimizer("make_update", optimizer)
     microbatches = check_size("make_update: microbatches", microbatches)
+    if mesh is not None and not isinstance(mesh, Mesh):
+        raise ValueError(f"make_update: mesh: expected a jax.sharding.Mesh, got {mesh}")
     shares = 1 if mesh is None else mesh.devices.shape[0]
 
     def example_loss(params, carry, example, key):
         out = loss_fn(params, *((carry,) if has_carry else ()), *example, key)
-        loss, rest = out if has_aux or has_carry else (out, ())
-        if not has_carry:
-            return loss, (), rest
-        carry, aux = rest if has_aux else (rest, ())
-        return loss, carry, aux
+        if has_carry:
+            loss, rest = out
+            return loss, *(rest if has_aux else (rest, ()))
+        loss, aux = out if has_aux else (out, ())
+        return loss, (), aux
 
     def batch_loss(params, carry, batch, keys):
         losses, carry, auxs = jax.vmap(example_loss, (None, 0, 0, 0))(
@@ -135,6 +149,10 @@ def make_update(
 
     @jax.jit
     def update(state: TrainState, *batch: Any) -> tuple[TrainState, Metrics]:
+        if not isinstance(state, TrainState):
+            raise ValueError(
+                f"update: state: expected TrainState, got {type(state).__name__}"
+            )
         size = check_length("update: batch", batch)
         if has_carry != bool(jax.tree.leaves(state.carry)):
             raise ValueError(
@@ -271,6 +289,8 @@ def shuffled(key: jax.Array, num_examples: int, batch_size: int) -> jax.Array:
       >>> rnn.shuffled(jax.random.key(0), 23, 5).shape
       (4, 5)
     """
+    check_key("shuffled: key", key)
+    num_examples = check_size("shuffled: num_examples", num_examples)
     batch_size = check_size("shuffled: batch_size", batch_size)
     if batch_size > num_examples:
         raise ValueError(

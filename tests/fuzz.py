@@ -4,8 +4,8 @@
     python tests/fuzz.py --target idx --inputs 10000
 
 Targets: `idx` and `safetensors` read mutated files, `config` resumes runs whose
-config.json was mutated, `checkpoint` restores one of which a file was, `arguments` calls
-public functions with valid arguments of which one to three were replaced by anything.
+config.json was mutated, `checkpoint` restores one of which a file was, `arguments`
+calls public functions with valid arguments, one to three of them replaced by anything.
 Allowed is a result, or the error that is documented, raised on purpose and not by
 something that it called; within a time and within a limit on memory. With atheris the
 inputs are guided by coverage, else (or with `--plain`) they are drawn from a seed.
@@ -14,8 +14,10 @@ inputs are guided by coverage, else (or with `--plain`) they are drawn from a se
 import argparse
 import collections
 import contextlib
+import copy
 import gzip
 import io
+import itertools
 import json
 import linecache
 import os
@@ -51,7 +53,7 @@ class NotAllowed(Exception):  # noqa: N818 - what the fuzzer looks for
     """An outcome that nothing documents."""
 
 
-class TooSlow(BaseException):  # noqa: N818
+class TooSlow(BaseException):
     """Not an Exception, so that nothing but the fuzzer catches it."""
 
 
@@ -144,8 +146,8 @@ class Tally:
 
     def report(self, name: str) -> str:
         lines = [
-            f"{name}: {self.tried:,} inputs tried, {len(self.bad)} kinds of outcome not "
-            f"allowed, slowest {self.slowest:.2f} s"
+            f"{name}: {self.tried:,} inputs tried, {len(self.bad)} kinds of outcome "
+            f"not allowed, slowest {self.slowest:.2f} s"
         ]
         for outcome, count in self.outcomes.most_common():
             mark = "  NOT ALLOWED" if outcome in self.bad else ""
@@ -180,7 +182,8 @@ def try_guided(
     """Lets atheris choose the inputs; never returns, since libFuzzer does not."""
     import atheris
 
-    with atheris.instrument_imports(include=["jaxrnn", "experiments.data"]):
+    instrument: Any = getattr(atheris, "instrument_imports")  # noqa: B009
+    with instrument(include=["jaxrnn", "experiments.data"]):
         target = make(folder)
     tally, end = Tally(target), time.perf_counter() + seconds
     corpus = folder / "corpus"
@@ -196,6 +199,7 @@ def try_guided(
             os._exit(status)
 
     options = [f"-seed={seed + 1}", "-max_len=4096", "-rss_limit_mb=0", "-verbosity=0"]
+    options.append(f"-artifact_prefix={folder}/")
     atheris.Setup([sys.argv[0], *options, "-timeout=0", str(corpus)], one)
     atheris.Fuzz()
 
@@ -552,7 +556,10 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             lambda params, carry, xs, mask, reverse, cell=cell: cell.unroll(
                 params, carry, xs, mask=mask, reverse=reverse
             ),
-            dict(params=params, carry=carry, xs=inputs, mask=mask, reverse=False),
+            {
+                **{"params": params, "carry": carry, "xs": inputs},
+                **{"mask": mask, "reverse": False},
+            },
         )
     summing = rnn.scan_unroll(lambda params, carry, x: (carry, x))
     found["scan_unroll"] = (
@@ -579,7 +586,10 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         lambda temperature, top_k, top_p, logits, key: rnn.sample(
             temperature, top_k=top_k, top_p=top_p
         )(logits, key),
-        dict(temperature=0.8, top_k=3, top_p=0.9, logits=jnp.ones(V), key=key),
+        {
+            **{"temperature": 0.8, "top_k": 3, "top_p": 0.9},
+            **{"logits": jnp.ones(V), "key": key},
+        },
     )
     params = model.init(key)
     reading = {
@@ -588,7 +598,10 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     }
     drawing = {**reading, "choose": rnn.greedy, "key": key, "stop_token": 0}
     found["generate"] = rnn.generate, {**drawing, "stopped": False}
-    found["stream"] = lambda **kwargs: list(rnn.stream(**kwargs)), drawing
+    found["stream"] = (
+        lambda **kwargs: list(itertools.islice(rnn.stream(**kwargs), 9)),
+        drawing,
+    )
     found["beam_search"] = (
         rnn.beam_search,
         {**reading, "beam_size": 2, "stop_token": 0, "length_penalty": 1.0},
@@ -637,19 +650,17 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         if framework == "torch":
             options = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh"}
         found[f"load_{framework}"] = load, {"kind": "gru", argument: weights, **options}
-        if isinstance(weights, dict):
-            name, entry = next(iter(weights.items()))
+        name = next(iter(weights)) if isinstance(weights, dict) else 0
 
-            def within(entry, kind, load=load, weights=weights, name=name):
-                return load(kind, {**weights, name: entry})
+        def within(entry, kind, load=load, weights=weights, name=name):
+            changed = copy.copy(weights)
+            changed[name] = entry
+            return load(kind, changed)
 
-        else:
-            entry = weights[0]
-
-            def within(entry, kind, load=load, weights=weights):
-                return load(kind, [entry, *weights[1:]])
-
-        found[f"load_{framework}: entry"] = within, {"entry": entry, "kind": "gru"}
+        found[f"load_{framework}: entry"] = (
+            within,
+            {"entry": weights[name], "kind": "gru"},
+        )
     path = folder / "params.safetensors"
 
     def save(params):
@@ -763,7 +774,6 @@ def main() -> None:
             # libFuzzer ends its process, so that each target has one.
             child = os.fork()
             if child == 0:
-                sys.stderr = open(os.devnull, "w")
                 try_guided(TARGETS[name], Path(folder), finish, **budget)
                 os._exit(3)
             status = max(status, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

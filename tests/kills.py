@@ -22,21 +22,12 @@ ROOT = Path(__file__).parent.parent
 SAME = ("params.safetensors", "metrics.jsonl", "summary.json")
 # A kill may fall into a write to the cache of compiled programs as well.
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-OPTIONS = [
-    "--epochs",
-    "40",
-    "--hidden-size",
-    "13",
-    "--seeds",
-    "2",
-    "--checkpoint-steps",
-    "1",
-]
+OPTIONS = "--hidden-size 13 --seeds 2 --epochs 40 --checkpoint-steps 1"
 
 
 def command(out: Path, *more: str) -> list[str]:
     rows = [sys.executable, "-m", "experiments.rows", "--out", str(out)]
-    return [*rows, *OPTIONS, *more]
+    return [*rows, *OPTIONS.split(), *more]
 
 
 def environment(out: Path) -> dict[str, str]:
@@ -109,7 +100,7 @@ def run(kills: int, seed: int, folder: Path) -> collections.Counter[str]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Kills runs and resumes them.")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -638,8 +638,8 @@ MISTAKES = {
     ),
     "no key": (
         lambda: rnn.generate(*START, 2, T, rnn.sample()),
-        "sample: key: expected a key",
-        "got None",
+        "sample: key: expected one key",
+        "got NoneType",
     ),
     "choice of no input": (
         lambda: rnn.generate(*START, 2, T, lambda y, key: y),
