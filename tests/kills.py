@@ -3,18 +3,20 @@
     python tests/kills.py --kills 100
 
 Each trial starts a run, sends it SIGKILL at a moment drawn uniformly from the time a
-whole run takes, resumes it with `--resume`, and compares the params, the metrics and
-the summary with those of a run that was left alone, byte for byte.
+whole run takes (again, if it had ended by then), resumes it with `--resume`, and
+compares the params, the metrics and the summary with those of a run that was left
+alone, byte for byte.
 """
 
 import argparse
 import collections
-import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,8 +52,21 @@ def complete(out: Path, *more: str) -> None:
         raise AssertionError(f"{out}: status {done.returncode}\n{done.stderr}")
 
 
-def trial(out: Path, alone: Path, delay: float) -> str:
-    """Kills after so many seconds, resumes, compares; says when the kill fell."""
+def trial(out: Path, alone: Path, seconds: float, seed: int) -> str:
+    """Kills at a random moment, resumes, compares; says when the kill fell."""
+    draw = random.Random(seed)
+    while not killed(out, draw.uniform(0, seconds)):
+        shutil.rmtree(out)  # it had ended before: that is no kill
+    moment = _moment(out)
+    complete(out, "--resume")
+    for name in SAME:
+        if (out / name).read_bytes() != (alone / name).read_bytes():
+            raise AssertionError(f"{out / name} differs after a kill {moment}")
+    return moment
+
+
+def killed(out: Path, delay: float) -> bool:
+    """Starts a run and kills it after so many seconds; whether it was still alive."""
     process = subprocess.Popen(
         command(out),
         cwd=ROOT,
@@ -61,16 +76,11 @@ def trial(out: Path, alone: Path, delay: float) -> str:
     )
     try:
         process.wait(delay)
-        moment = "after its end"
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        moment = _moment(out)
-    complete(out, "--resume")
-    for name in SAME:
-        if (out / name).read_bytes() != (alone / name).read_bytes():
-            raise AssertionError(f"{out / name} differs after a kill {moment}")
-    return moment
+        return True
+    return False
 
 
 def _moment(out: Path) -> str:
@@ -85,15 +95,15 @@ def _moment(out: Path) -> str:
 
 def run(kills: int, seed: int, folder: Path) -> collections.Counter[str]:
     """Makes the trials, two at a time; counts them by when the kill fell."""
-    complete(folder / "alone")  # and fills the cache of compiled programs
-    times = json.loads((folder / "alone" / "timing.json").read_text())
-    # Two at a time are slower, and imports come before the clock.
-    seconds = 1.5 * (times["seconds"] - times["compile_seconds"]) + 5
-    delays = [random.Random(seed + i).uniform(0, seconds) for i in range(kills)]
+    complete(folder / "first")  # fills the cache of compiled programs
+    start = time.monotonic()
+    complete(folder / "alone")
+    seconds = time.monotonic() - start
     counts: collections.Counter[str] = collections.Counter()
     with ThreadPoolExecutor(2) as pool:
         outs = [folder / f"kill-{i}" for i in range(kills)]
-        for moment in pool.map(trial, outs, [folder / "alone"] * kills, delays):
+        same = [[folder / "alone"] * kills, [seconds] * kills]
+        for moment in pool.map(trial, outs, *same, range(seed, seed + kills)):
             counts[moment] += 1
             print(f"{counts.total()} of {kills} resumed and equal", flush=True)
     return counts
