@@ -296,12 +296,11 @@ def check_function(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected a function, got {value!r}")
 
 
-def check_key(name: str, key: Any) -> None:
-    """Raises a ValueError unless it is one key, of the new kind or of the old."""
+def check_key(name: str, key: Any) -> jax.Array:
+    """Returns one key, of the new kind or of the old, or raises a ValueError."""
     try:
-        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            key = jax.random.wrap_key_data(key)
-        one = key.shape == ()
+        new = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        one = (key if new else jax.random.wrap_key_data(key)).shape == ()
     except (AttributeError, TypeError):
         one = False
     if not one:
@@ -309,6 +308,7 @@ def check_key(name: str, key: Any) -> None:
         raise ValueError(
             f"{name}: expected one key, such as jax.random.key(0), got {what}"
         )
+    return key
 
 
 def check_array(name: str, value: Any) -> jax.Array:

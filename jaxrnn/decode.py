@@ -141,7 +141,7 @@ class _Sample:
 
     def __call__(self, logits: jax.Array, key: jax.Array | None, /) -> jax.Array:
         logits = _check_logits("sample", logits)
-        check_key("sample: key", key)
+        key = check_key("sample: key", key)
         logits = (logits - logits.max()) / self.temperature
         if self.top_k is None and self.top_p is None:
             return jax.random.categorical(key, logits).astype(jnp.int32)

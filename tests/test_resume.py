@@ -51,7 +51,9 @@ def alone(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_a_resumed_run_equals_one_left_alone(
     signum, alone, tmp_path, capsys, monkeypatch
 ):
@@ -75,8 +77,8 @@ def test_a_signal_saves_and_a_resumed_run_equals_one_left_alone(
     assert same(out, alone)
 
 
-def test_three_random_kills(tmp_path):
-    assert kills.run(3, 0, tmp_path).total() == 3
+def test_a_few_random_kills(tmp_path):
+    assert kills.run(2, 0, tmp_path).total() == 2
 
 
 @pytest.mark.slow
@@ -136,7 +138,7 @@ def test_a_second_run_is_refused_while_the_first_lives(tmp_path):
     assert "Traceback" not in second.stderr
 
 
-@pytest.mark.parametrize("blocks", [0, 12])
+@pytest.mark.parametrize("blocks", [pytest.param(0, marks=pytest.mark.slow), 12])
 def test_a_disk_without_room(tmp_path, blocks):
     """A limit on the size of files, in KiB, fails a write as a full disk does."""
     command = [*kills.command(tmp_path / "run"), "--hidden-size", "61"]
@@ -203,7 +205,15 @@ def files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "remove"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "flip",
+        "cut",
+        pytest.param("empty", marks=pytest.mark.slow),
+        pytest.param("remove", marks=pytest.mark.slow),
+    ],
+)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys, damage):
     """Each of its files in turn; what is read is whole, whichever it is."""
     whole = tmp_path / "whole"
