@@ -209,7 +209,7 @@ def files(folder: Path) -> list[Path]:
     "damage",
     [
         "flip",
-        "cut",
+        pytest.param("cut", marks=pytest.mark.slow),
         pytest.param("empty", marks=pytest.mark.slow),
         pytest.param("remove", marks=pytest.mark.slow),
     ],
