@@ -120,7 +120,8 @@ def run_flax(folder: Path, epochs: int, devices: int) -> float:
     )
     params = net.init(key, xs[:1], False)
     state = params, optimizer.init(params), key
-    mesh = jax.make_mesh((devices,), ("batch",))
+    auto = jax.sharding.AxisType.Auto
+    mesh = jax.make_mesh((devices,), ("batch",), axis_types=(auto,))
     place = NamedSharding(mesh, PartitionSpec("batch"))
 
     def update(state, index):
@@ -150,11 +151,10 @@ def run_flax(folder: Path, epochs: int, devices: int) -> float:
         return jax.lax.map(hits, parts).mean()
 
     accuracy, orders = 0.0, np.random.default_rng(0)
-    with jax.set_mesh(mesh):
-        for _ in range(epochs):
-            order = orders.permutation(len(xs))[: steps * BATCH].reshape(steps, BATCH)
-            state = jax.block_until_ready(epoch(state, jnp.asarray(order)))
-            accuracy = float(measure(state[0]))
+    for _ in range(epochs):
+        order = orders.permutation(len(xs))[: steps * BATCH].reshape(steps, BATCH)
+        state = jax.block_until_ready(epoch(state, jnp.asarray(order)))
+        accuracy = float(measure(state[0]))
     return accuracy
 
 
