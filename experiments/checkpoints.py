@@ -198,14 +198,12 @@ def _load(path: Path, step: int, like: Any) -> Restored:
     ocp = _orbax()
     metadata = ocp.metadata(path.resolve())
     record: dict[str, Any] = dict(metadata.custom_metadata or {})
-    if record.get("format") != FORMAT:
-        raise (
-            ValueError("it has no record of its format")
-            if ("format" not in record)
-            else RunError(
-                f"{path} is a checkpoint of format {record['format']}; this version of "
-                f"jaxrnn reads format {FORMAT}"
-            )
+    if "format" not in record:
+        raise ValueError("it has no record of its format")
+    if record["format"] != FORMAT:
+        raise RunError(
+            f"{path} is a checkpoint of format {record['format']}; this version of "
+            f"jaxrnn reads format {FORMAT}"
         )
     raw = _without_keys(like)
     expected = _shapes(raw)

@@ -267,6 +267,8 @@ class Output:
             for name in sorted(found, key="config.json".__eq__):
                 path = self.path / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in self.path.glob(".*-*"):
+            path.unlink(missing_ok=True)  # half a file of a run that was killed
         if config.exists():
             self._compare(config)
         else:
@@ -345,8 +347,11 @@ class Output:
         """Writes `params.safetensors`, each array under its path in the pytree."""
         if not self.writes:
             return
-        with self.replacing("params.safetensors") as path:
+        path = self.path / "params.safetensors"
+        try:
             interop.save_safetensors(params, path)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error}") from error
 
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:

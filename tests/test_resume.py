@@ -102,9 +102,11 @@ def test_a_run_killed_after_its_last_update_still_ends(alone, tmp_path):
     shutil.copytree(alone, out)
     for name in (*kills.SAME, "memory.png"):
         (out / name).unlink()
+    (out / ".memory.png-half").write_bytes(b"half a picture")
     rows_run(out, "--resume")
     assert same(out, alone)
     assert (out / "memory.png").exists()
+    assert not (out / ".memory.png-half").exists()
 
 
 def test_overwrite_deletes_runs_and_nothing_else(alone, tmp_path, capsys):
@@ -242,6 +244,16 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys, dama
             save(folder, steps=(20,))  # its place is free
             assert_is(checkpoints.restore(folder, STATE), 20)
     assert fell_back >= 4  # the others have nothing that matters
+
+
+def test_the_digest_finds_what_the_storage_does_not(tmp_path, capsys):
+    save(tmp_path / "c", steps=(10, 20))
+    path = tmp_path / "c" / "20" / "_CHECKPOINT_METADATA"
+    record = json.loads(path.read_text())
+    record["custom_metadata"]["history"] = [21]
+    path.write_text(json.dumps(record))
+    assert_is(checkpoints.restore(tmp_path / "c", STATE), 10)
+    assert "its bytes are not those that were saved" in capsys.readouterr().err
 
 
 def test_no_good_checkpoint_at_all(tmp_path):
