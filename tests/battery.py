@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 
 import jaxrnn as rnn
@@ -209,6 +210,14 @@ def with_gradient(unroll):
         return outputs, gradients
 
     return run
+
+
+def assert_refused(mistake, *parts):
+    """It raises a ValueError with all of these parts in its message."""
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        mistake()
+    assert type(error.value) is ValueError
+    assert all(part in str(error.value) for part in parts), str(error.value)
 
 
 def assert_close(got, expected, tolerance=1e-12):
