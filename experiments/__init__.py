@@ -4,7 +4,18 @@ from importlib.util import find_spec
 
 _missing = [
     name
-    for name in ("matplotlib", "numpy", "orbax", "safetensors", "tqdm", "tyro")
+    for name in (
+        "matplotlib",
+        "mido",
+        "numpy",
+        "orbax",
+        "sacrebleu",
+        "safetensors",
+        "sklearn",
+        "tokenizers",
+        "tqdm",
+        "tyro",
+    )
     if find_spec(name) is None
 ]
 if _missing:

@@ -18,8 +18,6 @@ What to expect on two CPU cores, as the mean accuracy on the test images:
                                                     the 16 runs diverge
 """
 
-import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
@@ -27,14 +25,18 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 
 import jaxrnn as rnn
-from experiments import plots, runs, training
+from experiments import runs, training
 from experiments.data.images import Images, load_images
+from experiments.plots import curves
+from experiments.plots.rows import CLASS_NAMES, confusion, memory
 
 CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
+SETTINGS = training.Settings(
+    epochs=10, batch_size=100, learning_rate=3e-3, weight_decay=1e-2, seeds=3
+)
 
 
 @dataclass(frozen=True)
@@ -64,49 +66,22 @@ class Config:
     """Draw weights and a learned first state from N(0, this^2); None: orthogonal."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the operands of the recurrent products; all else is float32."""
-    epochs: int = 10
-    """Passes over the training images."""
-    batch_size: int = 100
-    """Images in an update."""
     shuffle: bool = True
     """Whether each epoch has an order of its own."""
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """From optax."""
-    learning_rate: float = 3e-3
-    """Step size, at its peak where there is a schedule."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """cosine: a short rise and then a fall to zero."""
-    weight_decay: float = 1e-2
-    """For adamw."""
-    clip: float | None = 1.0
-    """Largest global norm of a gradient; None: no limit."""
-    seeds: int = 3
-    """How many runs to train at once, each from a random start of its own."""
-    seed: int = 0
-    """Number of the first of them."""
     train_images: int | None = None
     """Use only so many of the training images, the first ones; None: all."""
     holdout: int = 0
     """Measure on so many held-out training images, not on the test images."""
-    nonfinite: Literal["stop", "skip"] = "stop"
-    """A loss that is not finite: stop that seed before it, or skip that update."""
+    train: training.Settings = field(default_factory=lambda: SETTINGS)
     run: runs.Options = field(default_factory=runs.Options)
 
     def __post_init__(self):
-        for name in ("hidden_size", "layers", "epochs", "batch_size", "seeds"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("dropout", 0 <= self.dropout < 1, "in [0, 1)")
-        for name in ("learning_rate", "clip", "init_scale", "train_images"):
-            value = getattr(self, name)
-            self._require(name, value is None or value > 0, "above 0")
-        for name in ("weight_decay", "holdout", "seed"):
-            self._require(name, getattr(self, name) >= 0, "at least 0")
-
-    def _require(self, name: str, condition: bool, expected: str) -> None:
-        runs.require(condition, name, expected, getattr(self, name))
+        runs.check(self, at_least_1=("hidden_size", "layers"), shares=("dropout",))
+        runs.check(self, above_0=("init_scale", "train_images"))
+        runs.check(self, at_least_0=("holdout",))
 
 
-def defaults(recipe: str, dataset: str, cell: str | None) -> Config:
+def defaults(recipe: str, dataset: str, cell: str) -> Config:
     """The options of a recipe, chosen on held-out training images."""
     if recipe == "classic":
         return Config(
@@ -117,39 +92,26 @@ def defaults(recipe: str, dataset: str, cell: str | None) -> Config:
             bias=False,
             init_scale=0.01,
             shuffle=False,
-            optimizer="sgd",
-            learning_rate=0.1,
-            schedule="constant",
-            weight_decay=0.0,
-            clip=None,
-            epochs=20,
-            seeds=16,
             train_images=55_000 if dataset == "mnist" else None,
+            train=training.Settings(
+                epochs=20,
+                batch_size=100,
+                optimizer="sgd",
+                learning_rate=0.1,
+                schedule="constant",
+                clip=None,
+                seeds=16,
+            ),
         )
-    config = Config()
+    train = SETTINGS
     if dataset == "digits":
-        config = replace(config, epochs=60, batch_size=32)
+        train = replace(train, epochs=60, batch_size=32)
     if cell == "elman":
-        config = replace(config, learning_rate=1e-3)
-    return config
+        train = replace(train, learning_rate=1e-3)
+    return Config(train=train)
 
 
-def parse(argv: Sequence[str]) -> Config:
-    """Reads the command line; the defaults depend on three of its options."""
-    import tyro
-
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("recipe", "dataset", "cell"):
-        first.add_argument(f"--{name}")
-    known, _ = first.parse_known_args(list(argv))
-    default = defaults(known.recipe or "tuned", known.dataset or "digits", known.cell)
-    return tyro.cli(
-        Config,
-        args=list(argv),
-        default=default,
-        prog="python -m experiments.rows",
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+parse = runs.parser("rows", defaults, recipe="tuned", dataset="digits", cell="lstm")
 
 
 class Params(NamedTuple):
@@ -206,22 +168,6 @@ def network(config: Config, input_size: int, num_classes: int) -> Network:
     )
 
 
-def make_optimizer(config: Config, total_steps: int) -> optax.GradientTransformation:
-    """The optimizer with its schedule and clipping."""
-    rate: Any = config.learning_rate
-    if config.schedule == "cosine":
-        warmup = max(1, total_steps // 20)
-        rate = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, total_steps + 1)
-    optimizer = {
-        "adamw": partial(optax.adamw, weight_decay=config.weight_decay),
-        "adam": optax.adam,
-        "sgd": optax.sgd,
-    }[config.optimizer](rate)
-    if config.clip is None:
-        return optimizer
-    return optax.chain(optax.clip_by_global_norm(config.clip), optimizer)
-
-
 def sequences(images: np.ndarray, max_value: int, order: str) -> np.ndarray:
     """Images [N, R, C] in 0..max_value as sequences [N, T, D] in 0..1."""
     values = images.astype(np.float32) / max_value
@@ -262,18 +208,14 @@ def _predictor(net: Network):
 def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
     """Training of all seeds at once, each measured after each epoch."""
     config, net, split = problem.config, problem.net, problem.split
-    num_images, batch_size = len(problem.train_set[0]), config.batch_size
+    num_images, batch_size = len(problem.train_set[0]), config.train.batch_size
     steps = num_images // batch_size
-    optimizer = make_optimizer(config, config.epochs * steps)
+    optimizer = training.make_optimizer(config.train, config.train.epochs * steps)
 
     def loss_fn(params, xs, label, key):
         logits = net.logits(params, xs, key)
         aux = {"accuracy": rnn.accuracy(logits, label)}
         return rnn.cross_entropy(logits, label), aux
-
-    def start(key):
-        params_key, update_key = jax.random.split(key)
-        return rnn.train_state(net.init(params_key), optimizer, update_key)
 
     def epoch_order(key, epoch):
         if config.shuffle:
@@ -281,7 +223,7 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
             return rnn.shuffled(key, num_images, batch_size)
         return jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
-    keys = jax.vmap(jax.random.key)(config.seed + jnp.arange(config.seeds))
+    keys = training.keys(config.train)
     all_orders = jax.jit(jax.vmap(epoch_order, (0, None)))
 
     @lru_cache(1)
@@ -296,7 +238,8 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
         return {f"{split}_{name}": values for name, values in found.items()}
 
     return training.Job(
-        start=lambda: jax.jit(jax.vmap(start))(keys),
+        settings=config.train,
+        start=training.starter(config.train, net.init, optimizer),
         update=rnn.make_update(loss_fn, optimizer, has_aux=True, mesh=mesh),
         aux=("accuracy",),
         batches=batches,
@@ -304,7 +247,6 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
         # Test images choose nothing, not even a checkpoint.
         score="train_loss" if split == "test" else f"{split}_accuracy",
         higher_is_better=split != "test",
-        epochs=config.epochs,
         steps=steps,
     )
 
@@ -335,19 +277,14 @@ def run(config: Config) -> None:
         eval_images = Images(*(a[cut:] for a in train_images))
         train_images, split = Images(*(a[:cut] for a in train_images)), "holdout"
     train_images = Images(*(a[: config.train_images] for a in train_images))
-    if config.batch_size > len(train_images.images):
+    if config.train.batch_size > len(train_images.images):
         raise runs.UsageError(
             f"--batch-size: expected at most the {len(train_images.images)} training "
-            f"images, got {config.batch_size}"
+            f"images, got {config.train.batch_size}"
         )
 
     mesh = runs.connect(config.run)
-    parts = 1 if mesh is None else mesh.size
-    if config.batch_size % parts:
-        raise runs.UsageError(
-            f"--batch-size: expected a multiple of the {parts} devices, "
-            f"got {config.batch_size}"
-        )
+    training.check_batch_size(config.train, mesh)
 
     def arrays(images: Images) -> tuple[np.ndarray, np.ndarray]:
         return sequences(images.images, data.max_value, config.order), images.labels
@@ -366,33 +303,20 @@ def study(problem: Problem, mesh, output: runs.Output, images: Images) -> None:
     """Trains, measures, and writes and prints the results."""
     config, split = problem.config, problem.split
     job = make_job(problem, mesh)
-    result = training.train(job, output, config.run, config.nonfinite, mesh)
-    params = training.local(result.state.params)
-    logits = problem.logits(params)
+    result = training.train(job, output, config.run, mesh)
+    params, logits = result.params, problem.logits(result.params)
     final = scores(logits, images.labels)
-    output.save_params(params)
     draw(problem, output, params, logits, images, result.history)
-    seconds, updates = result.times["train_seconds"], result.times["updates"]
-    examples = updates * config.batch_size * config.seeds
-    output.time(
-        **result.times,
-        steps_per_second=updates / seconds if updates else None,
-        examples_per_second=examples / seconds if updates else None,
-    )
-    guard = result.guard
-    output.summarize(
+    training.conclude(
+        output,
+        job,
+        result,
         dataset=config.dataset,
-        epochs_done=len(result.history),
         train_images=len(problem.train_set[0]),
         **{f"{split}_images": len(images.images)},
         **{f"{split}_{name}": values.mean() for name, values in final.items()},
         **{f"{split}_{name}_per_seed": values for name, values in final.items()},
         **divergence(result.history, f"{split}_accuracy"),
-        not_finite_at_update_per_seed=[
-            int(step) + 1 if stopped else None
-            for stopped, step in zip(guard.stopped, guard.step, strict=True)
-        ],
-        steps=config.epochs * job.steps,
     )
     report(config, output, final, result.history, split)
 
@@ -419,7 +343,7 @@ def report(config, output, final, history, split) -> None:
 
     classic = config.recipe == "classic"
     if classic:
-        print(f"accuracy over {config.seeds} seeds after each epoch")
+        print(f"accuracy over {config.train.seeds} seeds after each epoch")
         for metrics in history:
             first, every = (
                 spread(metrics[f"{split}_{name}"])
@@ -428,15 +352,15 @@ def report(config, output, final, history, split) -> None:
             print(f"{metrics['epoch']:3}  first 100: {first}   all: {every}")
         found = divergence(history, f"{split}_accuracy")
         print(
-            f"{found['diverged']} of {config.seeds} seeds diverged: they ended more "
-            "than 5 points below their own best epoch, or in numbers not finite"
+            f"{found['diverged']} of {config.train.seeds} seeds diverged: they ended "
+            "more than 5 points below their own best epoch, or in numbers not finite"
         )
     names = {"accuracy": f"all {split} images", "first_100_accuracy": "the first 100"}
     for name, where in names.items():
         if name == "accuracy" or classic:
             print(
                 f"accuracy on {where}: mean {final[name].mean():.2%} over "
-                f"{config.seeds} seeds ({spread(final[name])})"
+                f"{config.train.seeds} seeds ({spread(final[name])})"
             )
     print(f"results in {output.path}")
 
@@ -446,16 +370,20 @@ def draw(problem, output, params, logits, images, history) -> None:
     if not output.writes:
         return
     config, net, split = problem.config, problem.net, problem.split
-    classes = plots.CLASS_NAMES.get(config.dataset, [str(i) for i in range(10)])
+    classes = CLASS_NAMES.get(config.dataset, [str(i) for i in range(10)])
     with output.replacing("curves.png") as path:
-        plots.curves(path, history, split, title=f"{config.dataset}, {config.cell}")
+        panels = {
+            "cross-entropy (nats)": ("train_loss", f"{split}_loss"),
+            "accuracy": ("train_accuracy", f"{split}_accuracy"),
+        }
+        curves(path, history, panels, title=f"{config.dataset}, {config.cell}")
     with output.replacing("confusion.png") as path:
-        plots.confusion(path, images.labels, logits.argmax(-1), classes)
+        confusion(path, images.labels, logits.argmax(-1), classes)
     first = jax.tree.map(lambda a: a[0], params)
     states = net.states(first, jnp.asarray(problem.eval_set[0][0]))
     after_each = net.readout.unroll(first.readout, (), states)[1]
     with output.replacing("memory.png") as path:
-        plots.memory(
+        memory(
             path,
             images.images[0],
             np.asarray(states),

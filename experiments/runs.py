@@ -1,5 +1,6 @@
 """What every experiment shares: its options, its output folder, its records."""
 
+import argparse
 import contextlib
 import dataclasses
 import fcntl
@@ -109,6 +110,56 @@ def require(condition: bool, name: str, expected: str, got: Any) -> None:
         raise UsageError(f"{flag}: expected {expected}, got {got}")
 
 
+def check(
+    config: Any,
+    *,
+    at_least_1: Sequence[str] = (),
+    at_least_0: Sequence[str] = (),
+    above_0: Sequence[str] = (),
+    shares: Sequence[str] = (),
+) -> None:
+    """Raises a UsageError for an option out of its range; None is in any range."""
+    for names, holds, expected in (
+        (at_least_1, lambda v: v >= 1, "at least 1"),
+        (at_least_0, lambda v: v >= 0, "at least 0"),
+        (above_0, lambda v: v > 0, "above 0"),
+        (shares, lambda v: 0 <= v < 1, "in [0, 1)"),
+    ):
+        for name in names:
+            value = getattr(config, name)
+            require(value is None or holds(value), name, expected, value)
+
+
+def parser(
+    experiment: str, defaults: Callable[..., ConfigT], **choices: str
+) -> Callable[[Sequence[str]], ConfigT]:
+    """Makes a reader of the command line.
+
+    Args:
+      experiment: the name of the module.
+      defaults: (**choices) -> config, the defaults that hold for these choices.
+      **choices: the options on which other defaults depend, with their own defaults.
+    """
+
+    def parse(argv: Sequence[str]) -> ConfigT:
+        import tyro
+
+        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        for name, default in choices.items():
+            first.add_argument(f"--{name.replace('_', '-')}", default=default)
+        known, _ = first.parse_known_args(list(argv))
+        default = defaults(**vars(known))
+        return tyro.cli(
+            type(default),
+            args=list(argv),
+            default=default,
+            prog=f"python -m experiments.{experiment}",
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+
+    return parse
+
+
 def main(
     parse: Callable[[Sequence[str]], ConfigT],
     run: Callable[[ConfigT], None],
@@ -216,8 +267,7 @@ class Output:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.path = options.out or Path("runs") / f"{experiment}-{stamp}"
         self.checkpoints = self.path / "checkpoints"
-        self.config = plain(dataclasses.asdict(config))
-        del self.config["run"]
+        self.config = options_of(config)
         self.writes = jax.process_index() == 0
         self._start = time.perf_counter()
         self._lock = None
@@ -373,6 +423,48 @@ class Output:
             if isinstance(error, OSError):
                 raise RunError(f"cannot write {self.path / name}: {error}") from error
             raise
+
+
+def options_of(config: Any) -> dict[str, Any]:
+    """All options but those of `Options`, by name, in JSON's own types."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= {} if isinstance(value, Options) else options_of(value)
+        else:
+            found[field.name] = plain(value)
+    return found
+
+
+def config_of_run(config: ConfigT) -> ConfigT:
+    """The config with which the run in `--out` was made, to go on with what it left.
+
+    Args:
+      config: of the same class; only its `Options` are kept.
+
+    Raises:
+      UsageError: if there is no run, or its config.json is damaged.
+    """
+    path = Path(config.run.out) / "config.json"
+
+    def fill(part: Any) -> Any:
+        if isinstance(part, Options):
+            return dataclasses.replace(part, resume=True)
+        values = {}
+        for field in dataclasses.fields(part):
+            value = getattr(part, field.name)
+            nested = dataclasses.is_dataclass(value)
+            values[field.name] = fill(value) if nested else found[field.name]
+        return dataclasses.replace(part, **values)
+
+    try:
+        found = json.loads(path.read_text())
+        return fill(config)
+    except OSError as error:
+        raise UsageError(f"--out: {path.parent} holds no run: {error}") from None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UsageError(f"--out: {path} is damaged: {error!r}") from None
 
 
 def connect(options: Options) -> jax.sharding.Mesh | None:

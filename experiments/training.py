@@ -10,21 +10,131 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
+import jaxrnn as rnn
 from experiments import checkpoints
-from experiments.runs import Options, Output, RunError, Stopped, plain, say
+from experiments.runs import (
+    Options,
+    Output,
+    RunError,
+    Stopped,
+    check,
+    plain,
+    require,
+    say,
+)
 
 PIECE = 25  # at most so many updates between two looks at the clock and at signals
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; every experiment has these options, with defaults of its own."""
+
+    epochs: int
+    """Passes over the training data."""
+    batch_size: int
+    """Examples in an update."""
+    learning_rate: float
+    """Step size, at its peak where there is a schedule."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """From optax."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine: a short rise and then a fall to zero."""
+    weight_decay: float = 0.0
+    """For adamw."""
+    clip: float | None = 1.0
+    """Largest global norm of a gradient; None: no limit."""
+    seeds: int = 1
+    """How many runs to train at once, each from a random start of its own."""
+    seed: int = 0
+    """Number of the first of them."""
+    nonfinite: Literal["stop", "skip"] = "stop"
+    """A loss that is not finite: stop that seed before it, or skip that update."""
+
+    def __post_init__(self):
+        check(self, at_least_1=("epochs", "batch_size", "seeds"))
+        check(self, above_0=("learning_rate", "clip"))
+        check(self, at_least_0=("weight_decay", "seed"))
+
+
+def make_optimizer(
+    settings: Settings, total_steps: int, decayed: Callable[[Any], Any] | None = None
+) -> optax.GradientTransformation:
+    """The optimizer with its schedule and clipping.
+
+    Args:
+      settings: which, and how fast.
+      total_steps: of the schedule.
+      decayed: (params) -> pytree of bool, which arrays the weight decay is for; None
+        for all.
+    """
+    rate: Any = settings.learning_rate
+    if settings.schedule == "cosine":
+        warmup = max(1, total_steps // 20)
+        rate = optax.warmup_cosine_decay_schedule(0.0, rate, warmup, total_steps + 1)
+    decay = {"weight_decay": settings.weight_decay, "mask": decayed}
+    optimizer = {
+        "adamw": partial(optax.adamw, **decay),
+        "adam": optax.adam,
+        "sgd": optax.sgd,
+    }[settings.optimizer](rate)
+    if settings.clip is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(settings.clip), optimizer)
+
+
+def matrices(params: Any) -> Any:
+    """True for matrices, False for biases, scales and first states."""
+    return jax.tree.map(lambda a: a.ndim > 1, params)
+
+
+def keys(settings: Settings) -> jax.Array:
+    """A key for each seed, [S]."""
+    return jax.vmap(jax.random.key)(settings.seed + jnp.arange(settings.seeds))
+
+
+def starter(
+    settings: Settings,
+    init: Callable[[jax.Array], Any],
+    optimizer: optax.GradientTransformation,
+    carry: Callable[[Any], Any] = lambda params: (),
+) -> Callable[[], Any]:
+    """Makes `Job.start`.
+
+    Args:
+      settings: which seeds.
+      init: (key) -> params.
+      optimizer: from optax.
+      carry: (params) -> carry [B, ...], for truncated backpropagation.
+    """
+
+    def start(key):
+        params_key, update_key = jax.random.split(key)
+        params = init(params_key)
+        return rnn.train_state(params, optimizer, update_key, carry(params))
+
+    return lambda: jax.jit(jax.vmap(start))(keys(settings))
+
+
+def check_batch_size(settings: Settings, mesh: Mesh | None) -> None:
+    """Raises a UsageError unless the devices can share a batch."""
+    parts = 1 if mesh is None else mesh.size
+    expected = f"a multiple of the {parts} devices"
+    size = settings.batch_size
+    require(size % parts == 0, "batch_size", expected, size)
 
 
 class Share(NamedTuple):
@@ -41,6 +151,7 @@ class Share(NamedTuple):
 class Job(NamedTuple):
     """What there is to train; S seeds, each with a state of its own."""
 
+    settings: Settings
     start: Callable[[], Any]  # () -> state, arrays [S, ...]
     update: Callable[..., Any]  # of one seed: (state, *batch) -> (state, rnn.Metrics)
     aux: tuple[str, ...]  # names in the dict that the update's metrics have as aux
@@ -49,8 +160,12 @@ class Job(NamedTuple):
     measure: Callable[[Any], dict[str, Any]]  # (state) -> metrics, after each epoch
     score: str  # the metric by which the best checkpoint is known
     higher_is_better: bool
-    epochs: int
     steps: int  # updates in an epoch
+    # Updates between two looks at the clock, compiled as one loop over batches of one
+    # shape: 1 where batches differ in shape. None: PIECE.
+    piece: int | None = None
+    # Whether the params of the epoch with the best score are the result, for each seed.
+    keep_best: bool = False
 
 
 class Guard(NamedTuple):
@@ -66,29 +181,29 @@ class Result(NamedTuple):
     """What training leaves behind."""
 
     state: Any
+    params: Any  # [S, ...] after the last update, or of the best epoch
     guard: Guard
     history: list[dict[str, Any]]  # a line for each epoch
     times: dict[str, float]
 
 
-def train(
-    job: Job, output: Output, options: Options, nonfinite: str, mesh: Mesh | None
-) -> Result:
+def train(job: Job, output: Output, options: Options, mesh: Mesh | None) -> Result:
     """Trains, from the start or from the last checkpoint.
+
+    A loss or a gradient that is not finite changes nothing: with `nonfinite` "stop" the
+    seed stays as it was before that update; with "skip" it goes on with the next batch.
 
     Args:
       job: what to train.
       output: where the records and the checkpoints go.
       options: when to save, and whether to resume.
-      nonfinite: what to do about a loss or a gradient that is not finite: "stop", the
-        seed stays as it was before that update; "skip", it goes on with the next batch.
       mesh: the devices over which batches are split; None for one device.
 
     Raises:
       RunError: if every seed had to stop, or a checkpoint cannot be saved or read.
       Stopped: after SIGINT or SIGTERM, once the state is saved.
     """
-    loop = _Loop(job, output, options, nonfinite, mesh)
+    loop = _Loop(job, output, options, mesh)
     with _signals() as received:
         try:
             return loop.run(received)
@@ -97,15 +212,22 @@ def train(
 
 
 class _Loop:
-    def __init__(self, job, output, options, nonfinite, mesh):
+    def __init__(self, job, output, options, mesh):
         self.job, self.output, self.options, self.mesh = job, output, options, mesh
-        self.piece = Compiled(jax.vmap(partial(_guarded, job.update, nonfinite)))
+        self.seeds, self.total = job.settings.seeds, job.settings.epochs * job.steps
+        piece = jax.vmap(partial(_guarded, job.update, job.settings.nonfinite))
+        self.whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+        self.piece = Compiled(piece, out_shardings=self.whole)
         state = job.start()
-        self.seeds = len(jax.tree.leaves(state)[0])
         self.state = self._everywhere((state, _no_guard(self.seeds)))
+        self.best: Any = ()  # if asked for: scores [S], and the params that had them
+        if job.keep_best:
+            self.best = np.full(self.seeds, -np.inf), self.state[0].params
+            self.choose = self._jitted(_choose)
         # Equal pieces need one compilation.
-        equal = [n for n in range(PIECE, PIECE // 3, -1) if job.steps % n == 0]
-        self.size = equal[0] if equal else PIECE
+        most = job.piece or PIECE
+        equal = [n for n in range(most, most // 3, -1) if job.steps % n == 0]
+        self.size = equal[0] if equal else most
         self.step = self.made = 0  # in the whole run, and by this process
         self.history: list[dict[str, Any]] = []
         # Of the epoch under way, one number for each update.
@@ -116,10 +238,10 @@ class _Loop:
         found = checkpoints.restore(output.checkpoints, self._saved())
         if found is not None:
             self.step = found.step
-            self.state, self.partial = found.state
+            self.state, self.best, self.partial = found.state
             self.partial = jax.tree.map(np.array, self.partial)
             self.history = found.record["history"]
-            say(f"going on after update {self.step} of {job.epochs * job.steps}")
+            say(f"going on after update {self.step} of {self.total}")
         elif options.resume:
             say("there is no checkpoint: starting")
         output.log(self.history)
@@ -127,8 +249,7 @@ class _Loop:
         self.saved_at = self.step, time.monotonic()
 
     def run(self, received: list[int]) -> Result:
-        job = self.job
-        total = job.epochs * job.steps
+        job, total = self.job, self.total
         told = np.array(self.state[1].stopped)
         bar = tqdm(total=total, initial=self.step, unit="step", disable=None)
         with bar:
@@ -155,7 +276,9 @@ class _Loop:
             "updates": self.made,
         }
         guard = jax.tree.map(np.array, self.state[1])
-        return Result(self.state[0], guard, self.history, times)
+        state = self.state[0]
+        params = self.best[1] if job.keep_best else state.params
+        return Result(state, local(params), guard, self.history, times)
 
     def _advance(self, bar: tqdm) -> None:
         epoch, first = divmod(self.step, self.job.steps)
@@ -165,7 +288,7 @@ class _Loop:
         self.state, metrics = self.piece(self.state, *batch)
         metrics = jax.tree.map(np.asarray, metrics)
         shown = {}
-        for name, values in {"loss": metrics.loss, **metrics.aux}.items():
+        for name, values in {"loss": metrics.loss, **dict(metrics.aux)}.items():
             self.partial[name][:, first:stop] = values
             shown[name] = f"{values.mean():.3f}"
         self.step += stop - first
@@ -182,6 +305,19 @@ class _Loop:
         line |= self.job.measure(self.state[0])
         self.history.append(plain(line))
         self.output.log(self.history)
+        if self.job.keep_best:
+            before, params = self.best
+            scores = self._scores()
+            better = scores > before
+            params = self.choose(better, self.state[0].params, params)
+            self.best = np.where(better, scores, before), params
+
+    def _scores(self) -> np.ndarray:
+        """Of each seed after the last epoch, the higher the better; [S]."""
+        values = np.array(self.history[-1][self.job.score], float)  # NaN for null
+        return np.where(
+            np.isnan(values), -np.inf, values * (1 if self.job.higher_is_better else -1)
+        )
 
     def _agree(self, received: list[int]) -> int:
         """Saves if it is time to; returns the signal that one of the processes got."""
@@ -199,16 +335,14 @@ class _Loop:
         return signum
 
     def _saved(self) -> Any:
-        return self.state, self.partial
+        return self.state, self.best, self.partial
 
     def _save(self, *, wait: bool = False) -> None:
         score = None
         if self.history and self.step % self.job.steps == 0:
-            values = [v for v in self.history[-1][self.job.score] if v is not None]
-            if values:
-                score = float(np.mean(values)) * (
-                    1 if self.job.higher_is_better else -1
-                )
+            scores = self._scores()
+            if np.isfinite(scores).any():
+                score = float(scores[np.isfinite(scores)].mean())
         record = {"history": self.history}
         self.saver.save(self.step, self._saved(), record, score=score)
         if wait:
@@ -232,10 +366,10 @@ class _Loop:
 
     def _everywhere(self, tree: Any) -> Any:
         """The same arrays on all devices of all processes."""
-        if self.mesh is None:
-            return tree
-        sharding = NamedSharding(self.mesh, PartitionSpec())
-        return jax.jit(lambda t: t, out_shardings=sharding)(tree)
+        return tree if self.mesh is None else self._jitted(lambda t: t)(tree)
+
+    def _jitted(self, fun: Callable) -> Callable:
+        return jax.jit(fun, out_shardings=self.whole)
 
     def _split(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
         """Each device gets its share of the third axis."""
@@ -263,6 +397,15 @@ def _guarded(update, nonfinite: str, start: Any, *batches: Any) -> Any:
     return lax.scan(body, start, batches)
 
 
+def _choose(first: jax.Array, a: Any, b: Any) -> Any:
+    """For each seed one of two trees."""
+
+    def of_one(first, a, b):
+        return jax.tree.map(partial(jnp.where, first), a, b)
+
+    return jax.vmap(of_one)(first, a, b)
+
+
 def _no_guard(seeds: int) -> Guard:
     nothing = jnp.zeros(seeds)
     return Guard(nothing != 0, nothing.astype(jnp.int32), nothing, nothing)
@@ -284,6 +427,28 @@ def take(data: tuple[np.ndarray, ...], order: np.ndarray, share: Share) -> tuple
     """Batches for `Job.batches` from arrays [N, ...] and numbers [S, updates, B]."""
     index = share.of(order)
     return tuple(a[index] for a in data)
+
+
+def conclude(output: Output, job: Job, result: Result, **results: Any) -> None:
+    """Writes the params, the times and, last of all, the summary."""
+    settings, guard = job.settings, result.guard
+    output.save_params(result.params)
+    seconds, updates = result.times["train_seconds"], result.times["updates"]
+    examples = updates * settings.batch_size * settings.seeds
+    output.time(
+        **result.times,
+        steps_per_second=updates / seconds if updates else None,
+        examples_per_second=examples / seconds if updates else None,
+    )
+    output.summarize(
+        epochs_done=len(result.history),
+        steps=settings.epochs * job.steps,
+        **results,
+        not_finite_at_update_per_seed=[
+            int(step) + 1 if stopped else None
+            for stopped, step in zip(guard.stopped, guard.step, strict=True)
+        ],
+    )
 
 
 @contextlib.contextmanager
@@ -314,8 +479,8 @@ class Compiled:
     Keeps the seconds spent on compiling apart from those spent on running.
     """
 
-    def __init__(self, fun: Callable[..., Any]):
-        self._jitted = jax.jit(fun)
+    def __init__(self, fun: Callable[..., Any], **options: Any):
+        self._jitted = jax.jit(fun, **options)
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self.compile_seconds = 0.0
         self.seconds = 0.0

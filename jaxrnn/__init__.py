@@ -27,15 +27,25 @@ from jaxrnn.cells import (
     lstm,
     recurrent,
 )
-from jaxrnn.combinators import Directions, bidirectional, chain, remat, residual
+from jaxrnn.combinators import (
+    Directions,
+    TiedParams,
+    bidirectional,
+    chain,
+    remat,
+    residual,
+    tied_embedding,
+)
 from jaxrnn.core import Cell, last, scan_unroll
 from jaxrnn.decode import (
     Generated,
     Hypotheses,
+    SamplingCarry,
     beam_search,
     generate,
     greedy,
     sample,
+    scheduled_sampling,
     stream,
 )
 from jaxrnn.layers import (
@@ -81,6 +91,8 @@ __all__ = [
     "LinearParams",
     "Metrics",
     "RecurrentParams",
+    "SamplingCarry",
+    "TiedParams",
     "TrainState",
     "accuracy",
     "activation",
@@ -110,9 +122,11 @@ __all__ = [
     "residual",
     "sample",
     "scan_unroll",
+    "scheduled_sampling",
     "shuffled",
     "sigmoid_cross_entropy",
     "squared_error",
     "stream",
+    "tied_embedding",
     "train_state",
 ]

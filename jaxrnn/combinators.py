@@ -14,6 +14,7 @@ from jaxrnn.core import (
     blank,
     check_array,
     check_flag,
+    check_floating,
     check_input,
     check_key,
     check_length,
@@ -23,6 +24,8 @@ from jaxrnn.core import (
     named,
     reads_of,
 )
+from jaxrnn.layers import EmbeddingParams, embedding
+from jaxrnn.transposable import rows_product
 
 
 class Directions(NamedTuple):
@@ -274,6 +277,94 @@ def bidirectional(
 
     cell = Cell(init, initial_carry, None, unroll)
     return named(cell, name, reads_of(forward))
+
+
+class TiedParams(NamedTuple):
+    """Weights of `tied_embedding`."""
+
+    w: jax.Array  # [V, D], the vectors of the tokens, and the weights of the logits
+    cell: Any
+    b: jax.Array  # [V], of the logits
+
+
+def tied_embedding(
+    vocab_size: int, size: int, cell: Cell, *, dtype: Any = jnp.float32
+) -> Cell:
+    """From tokens to logits with one table for both.
+
+        e_t = w[x_t],    h_t = cell(e_t),    y_t = h_t w^T + b
+
+    Args:
+      vocab_size: V.
+      size: D, of a vector.
+      cell: reads vectors `[D]` and gives vectors `[D]`.
+      dtype: of w and b.
+
+    Returns:
+      A cell from an integer `x` `[]` to logits `[V]`, with `TiedParams` and the carry
+      of `cell`. Its `step` is None if that of the cell is.
+
+    Raises:
+      ValueError: if a size is below 1; later, if the cell does not give `[D]`.
+
+    References:
+      Press and Wolf, "Using the output embedding to improve language models", EACL
+      2017.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> model = rnn.tied_embedding(11, 5, rnn.lstm(5, 5))
+      >>> params = model.init(jax.random.key(0))
+      >>> carry = model.initial_carry(params)
+      >>> model.unroll(params, carry, jnp.array([3, 1, 4, 1]))[1].shape
+      (4, 11)
+    """
+    vocab_size = check_size("tied_embedding: vocab_size", vocab_size)
+    size = check_size("tied_embedding: size", size)
+    check_floating("tied_embedding: dtype", dtype)
+    _check_cell("tied_embedding: cell", cell)
+    name = f"tied_embedding({vocab_size}, {size}, {name_of(cell)})"
+    table = embedding(vocab_size, size, dtype=dtype)
+
+    def init(key):
+        table_key, cell_key = jax.random.split(key)
+        b = jnp.zeros(vocab_size, dtype)
+        return TiedParams(table.init(table_key).w, cell.init(cell_key), b)
+
+    def check_params(params):
+        if not isinstance(params, TiedParams):
+            raise ValueError(
+                f"{name}: params: expected TiedParams, got {type(params).__name__}"
+            )
+
+    def initial_carry(params, key=None):
+        check_params(params)
+        return cell.initial_carry(params.cell, key)
+
+    def logits(params, ys):
+        if ys.shape[1:] != (size,):
+            raise ValueError(
+                f"{name}: expected outputs of the cell of size {size}, got {ys.shape}"
+            )
+        return rows_product(ys.astype(params.w.dtype), params.w.T) + params.b[None]
+
+    def step(params, carry, x):
+        assert cell.step is not None  # for the type checker: see the last line
+        check_params(params)
+        assert table.step is not None
+        _, vector = table.step(EmbeddingParams(params.w), (), x)
+        carry, y = cell.step(params.cell, carry, vector)
+        return carry, logits(params, y[None])[0]
+
+    def unroll(params, carry, xs, *, mask=None, reverse=False):
+        check_params(params)
+        _, vectors = table.unroll(EmbeddingParams(params.w), (), xs, mask=mask)
+        carry, ys = cell.unroll(params.cell, carry, vectors, mask=mask, reverse=reverse)
+        return carry, blank(mask, logits(params, ys))
+
+    streams = cell.step is not None
+    tied = Cell(init, initial_carry, step if streams else None, unroll)
+    return named(tied, name, reads_of(table))
 
 
 def remat(cell: Cell, *, segment: int | None = None) -> Cell:

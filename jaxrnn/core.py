@@ -7,6 +7,7 @@ a leading time axis (`xs`, `hs`, `ys`). Functions see one sequence, `[T, D]`;
 """
 
 import numbers
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
@@ -280,6 +281,16 @@ def check_size(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
     return int(value)
+
+
+def check_number(
+    name: str, value: Any, expected: str, fits: Callable[[float], bool]
+) -> float:
+    """Returns the value as a float, or raises a ValueError that names it."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (real and fits(value)):
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    return float(value)
 
 
 def check_flag(name: str, value: Any) -> bool:

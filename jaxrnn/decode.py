@@ -30,10 +30,13 @@ from jaxrnn.core import (
     check_key,
     check_length,
     check_mask,
+    check_number,
     check_size,
     last,
     name_of,
+    named,
     reads_of,
+    scan_unroll,
     select,
 )
 
@@ -118,7 +121,7 @@ def sample(
       >>> choose(jnp.array([1.0, -jnp.inf, -jnp.inf]), jax.random.key(0)).item()
       0
     """
-    temperature = _check_number(
+    temperature = check_number(
         "sample: temperature",
         temperature,
         "a positive number",
@@ -127,7 +130,7 @@ def sample(
     if top_k is not None:
         top_k = check_size("sample: top_k", top_k)
     if top_p is not None:
-        top_p = _check_number(
+        top_p = check_number(
             "sample: top_p", top_p, "a number in (0, 1]", lambda value: 0 < value <= 1
         )
     return _Sample(temperature, top_k, top_p)
@@ -374,7 +377,7 @@ def beam_search(
     name = "beam_search"
     length = check_size(f"{name}: length", length)
     size = check_size(f"{name}: beam_size", beam_size)
-    penalty = _check_number(
+    penalty = check_number(
         f"{name}: length_penalty",
         length_penalty,
         "a finite number of at least 0",
@@ -446,6 +449,93 @@ def beam_search(
         found.scores,
         jnp.where(real, found.lengths, 0),
     )
+
+
+class SamplingCarry(NamedTuple):
+    """What `scheduled_sampling` needs while training."""
+
+    cell: Any
+    token: jax.Array  # [], drawn after the step before
+    steps: jax.Array  # [], how many have been taken
+    key: jax.Array
+
+
+def scheduled_sampling(cell: Cell, rate: float | jax.Array) -> Cell:
+    """In training, a cell reads some of its own outputs in place of the given tokens.
+
+        x'_t = a draw from softmax(y_{t-1}), with probability rate, from the second on
+        x'_t = x_t, otherwise
+
+    So it learns to go on after mistakes of its own. No gradient flows through a draw.
+    Without a key, as in evaluation, it is the cell alone.
+
+    Args:
+      cell: from tokens to logits, with a `step`.
+      rate: in [0, 1]; it may be a traced scalar, to rise in the course of training.
+
+    Returns:
+      A cell with the params of `cell`, and `SamplingCarry`, or without a key the carry
+      of `cell`.
+
+    Raises:
+      ValueError: if the cell has no step or the rate is outside [0, 1].
+
+    References:
+      Bengio et al., "Scheduled sampling for sequence prediction with recurrent neural
+      networks", NIPS 2015.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> model = rnn.chain(rnn.embedding(11, 3), rnn.lstm(3, 5), rnn.linear(5, 11))
+      >>> params = model.init(jax.random.key(0))
+      >>> mixed = rnn.scheduled_sampling(model, 0.25)
+      >>> carry = mixed.initial_carry(params, jax.random.key(1))
+      >>> mixed.unroll(params, carry, jnp.array([3, 1, 4, 1]))[1].shape
+      (4, 11)
+    """
+    cell_step = _step_of("scheduled_sampling", cell)
+    if not isinstance(rate, jax.Array):
+        rate = check_number(
+            "scheduled_sampling: rate",
+            rate,
+            "a number in [0, 1]",
+            lambda value: 0 <= value <= 1,
+        )
+    elif rate.shape != () or not jnp.issubdtype(rate.dtype, jnp.floating):
+        raise ValueError(
+            "scheduled_sampling: rate: expected one floating number, got "
+            f"{rate.dtype} {rate.shape}"
+        )
+    name = f"scheduled_sampling({name_of(cell)})"
+
+    def initial_carry(params, key=None):
+        if key is None:
+            return cell.initial_carry(params)
+        cell_key, key = jax.random.split(check_key(f"{name}: key", key))
+        zero = jnp.zeros((), jnp.int32)
+        return SamplingCarry(cell.initial_carry(params, cell_key), zero, zero, key)
+
+    def step(params, carry, x):
+        if not isinstance(carry, SamplingCarry):
+            return cell_step(params, carry, x)
+        x = check_input(f"{name}: x", x, TOKEN, ())
+        rate_key, draw_key = jax.random.split(
+            jax.random.fold_in(carry.key, carry.steps)
+        )
+        own = jax.random.bernoulli(rate_key, rate) & (carry.steps > 0)
+        x = jnp.where(own, carry.token.astype(x.dtype), x)
+        inner, y = cell_step(params, carry.cell, x)
+        logits = lax.stop_gradient(_check_logits(name, y))
+        token = jax.random.categorical(draw_key, logits).astype(jnp.int32)
+        return SamplingCarry(inner, token, carry.steps + 1, carry.key), y
+
+    unroll_by_scan = scan_unroll(step)
+
+    def unroll(params, carry, xs, *, mask=None, reverse=False):
+        unroll = unroll_by_scan if isinstance(carry, SamplingCarry) else cell.unroll
+        return unroll(params, carry, xs, mask=mask, reverse=reverse)
+
+    return named(Cell(cell.init, initial_carry, step, unroll), name, reads_of(cell))
 
 
 def _step_of(name: str, cell: Cell) -> Step:
@@ -527,10 +617,3 @@ def _check_logits(name: str, logits: Any) -> jax.Array:
             f"got {logits.dtype} {logits.shape}{hint}"
         )
     return logits if jnp.finfo(logits).bits >= 32 else logits.astype(jnp.float32)
-
-
-def _check_number(name: str, value: Any, expected: str, fits: Any) -> float:
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (real and fits(value)):
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")
-    return float(value)

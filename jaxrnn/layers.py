@@ -1,6 +1,5 @@
 """Layers without memory: cells whose carry is `()`, so that they chain alike."""
 
-import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from jaxrnn.core import (
     check_flag,
     check_floating,
     check_function,
+    check_number,
     check_size,
     leaf,
 )
@@ -185,10 +185,9 @@ def layer_norm(size: int, *, epsilon: float = 1e-6, dtype: Any = jnp.float32) ->
     """
     size = check_size("layer_norm: size", size)
     check_floating("layer_norm: dtype", dtype)
-    if not (isinstance(epsilon, numbers.Real) and float(epsilon) > 0):
-        raise ValueError(
-            f"layer_norm: epsilon: expected a positive number, got {epsilon!r}"
-        )
+    epsilon = check_number(
+        "layer_norm: epsilon", epsilon, "a positive number", lambda value: value > 0
+    )
 
     def init(key):
         del key
@@ -263,8 +262,9 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
       >>> bool((ys == ys[:1]).all())
       True
     """
-    if not (isinstance(rate, numbers.Real) and 0 <= float(rate) < 1):
-        raise ValueError(f"dropout: rate: expected a number in [0, 1), got {rate!r}")
+    rate = check_number(
+        "dropout: rate", rate, "a number in [0, 1)", lambda value: 0 <= value < 1
+    )
     per_step = check_flag("dropout: per_step", per_step)
 
     def initial_carry(params, key=None):

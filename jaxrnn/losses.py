@@ -11,36 +11,57 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrnn.core import blank, check_array, check_mask
+from jaxrnn.core import blank, check_array, check_mask, check_number
 
 
 def cross_entropy(
-    logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
+    logits: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    label_smoothing: float = 0.0,
 ) -> jax.Array:
     """Softmax cross-entropy with integer labels, in nats.
 
-        loss = mean over valid t of -log softmax(logits_t)[label_t]
+        loss = mean over valid t of -sum over k of q_tk log softmax(logits_t)_k
+        q_tk = (1 - label_smoothing) [k = label_t] + label_smoothing / K
+
+    exp(loss) is the perplexity, loss / log(2) the bits per token.
 
     Args:
       logits: `[T, K]`, or `[K]` for one decision.
       labels: `[T]` or `[]`, integers in 0..K-1.
       mask: `[T]` bool, or None if all steps are valid.
+      label_smoothing: in [0, 1), the share of the target that all classes have alike.
 
     Returns:
       The loss, `[]`.
 
     Raises:
-      ValueError: if shapes or dtypes do not fit.
+      ValueError: if shapes or dtypes do not fit, or the smoothing is outside [0, 1).
+
+    References:
+      Szegedy et al., "Rethinking the inception architecture for computer vision", CVPR
+      2016, for the smoothing.
 
     Example:
       >>> import jax.numpy as jnp, jaxrnn as rnn
       >>> round(rnn.cross_entropy(jnp.zeros((7, 4)), jnp.zeros(7, int)).item(), 4)
       1.3863
     """
+    smoothing = check_number(
+        "cross_entropy: label_smoothing",
+        label_smoothing,
+        "a number in [0, 1)",
+        lambda value: 0 <= value < 1,
+    )
     logits, labels = _check_labels("cross_entropy", logits, labels)
     mask = _check_mask("cross_entropy", mask, labels)
     logits, labels = blank(mask, (logits, labels))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if smoothing:
+        uniform = jax.nn.logsumexp(logits, axis=-1) - logits.mean(axis=-1)
+        losses = (1 - smoothing) * losses + smoothing * uniform
     return _masked_mean(losses, mask)
 
 

@@ -328,6 +328,14 @@ COMBINATIONS = {
     "remat of dropout": Case(rnn.remat(DROPPED), key=KEY),
     "language model": Case(LANGUAGE_MODEL, size=None, key=KEY),
     "language model without key": Case(LANGUAGE_MODEL, size=None),
+    "tied embedding": Case(
+        rnn.tied_embedding(V, H, rnn.chain(rnn.dropout(0.1), rnn.gru(H, H))),
+        size=None,
+        key=KEY,
+    ),
+    "scheduled sampling": Case(
+        rnn.scheduled_sampling(LANGUAGE_MODEL, 0.5), size=None, key=KEY
+    ),
     "nested": Case(
         rnn.chain(
             rnn.residual(rnn.chain(rnn.layer_norm(D), rnn.gru(D, H), rnn.linear(H, D))),

@@ -775,3 +775,63 @@ def test_length_penalty(value):
         "beam_search: length_penalty: expected a finite number of at least 0",
         f"got {value!r}",
     )
+
+
+def test_scheduled_sampling_reads_its_own_draws():
+    tokens = jnp.arange(T) % V
+    steps, seen = T, []
+
+    def spy_step(params, carry, x):
+        jax.debug.callback(lambda x: seen.append(int(x)), x, ordered=True)
+        return step_of(MODEL)(params, carry, x)
+
+    spy = MODEL._replace(step=spy_step)
+    cell = rnn.scheduled_sampling(spy, 1.0)
+    carry = cell.initial_carry(PARAMS, KEY)
+    _, logits = cell.unroll(PARAMS, carry, tokens)
+    jax.effects_barrier()
+    read = jnp.array(seen)
+    assert len(seen) == steps
+    assert read[0] == tokens[0]
+    assert (read[1:] != tokens[1:]).any()
+    # What it gave is what the plain model gives for what it read.
+    expected = MODEL.unroll(PARAMS, MODEL.initial_carry(PARAMS), read)[1]
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_scheduled_sampling_at_rate_zero_or_without_a_key_is_the_cell():
+    tokens = jnp.arange(T) % V
+    expected = MODEL.unroll(PARAMS, CARRY, tokens)
+    never = rnn.scheduled_sampling(MODEL, 0.0)
+    carry, logits = never.unroll(PARAMS, never.initial_carry(PARAMS, KEY), tokens)
+    assert_close((carry.cell, logits), expected, 1e-5)
+    always = rnn.scheduled_sampling(MODEL, 1.0)
+    assert_close(always.unroll(PARAMS, CARRY, tokens), expected, 1e-6)
+
+
+def test_scheduled_sampling_draws_at_its_rate_from_the_outputs():
+    """Over many keys: how often a token is replaced, and by what."""
+    first, second = 3, 5
+    _, logits = model_step(PARAMS, CARRY, first)
+    p = np.asarray(jax.nn.softmax(logits), np.float64)
+
+    def token_read(key):
+        def step(params, carry, x):  # gives what it has read, beside what it gives
+            carry, y = step_of(MODEL)(params, carry[0], x)
+            return (carry, jnp.asarray(x)), y
+
+        cell = rnn.scheduled_sampling(
+            MODEL._replace(
+                initial_carry=lambda params, key=None: (CARRY, jnp.int32(0)), step=step
+            ),
+            jnp.float32(0.4),  # as a traced rate would be
+        )
+        carry = cell.initial_carry(PARAMS, key)
+        return cell.unroll(PARAMS, carry, jnp.array([first, second]))[0].cell[1]
+
+    n = 4001
+    read = jax.jit(jax.vmap(token_read))(jax.random.split(KEY, n))
+    shares = np.bincount(read, minlength=V) / n
+    expected = 0.4 * p + 0.6 * np.eye(V)[second]
+    error = 5 * np.sqrt(expected * (1 - expected) / n) + 1e-9
+    assert (np.abs(shares - expected) < error).all()

@@ -38,6 +38,10 @@ FACTORIES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "linear": (rnn.linear, ("input_size", "output_size")),
     "embedding": (rnn.embedding, ("vocab_size", "size")),
     "layer_norm": (rnn.layer_norm, ("size",)),
+    "tied_embedding": (
+        lambda v, d, **options: rnn.tied_embedding(v, d, rnn.gru(3, 3), **options),
+        ("vocab_size", "size"),
+    ),
 }
 
 
@@ -173,6 +177,36 @@ CONSTRUCTION = {
         "residual: cell: ",
         "expected a Cell",
         "got 3",
+    ),
+    "tied embedding of no cell": (
+        lambda: rnn.tied_embedding(V, D, 3),  # pyright: ignore
+        "tied_embedding: cell: ",
+        "expected a Cell",
+        "got 3",
+    ),
+    "scheduled sampling of no cell": (
+        lambda: rnn.scheduled_sampling(3, 0.5),  # pyright: ignore
+        "scheduled_sampling: cell: ",
+        "expected a Cell",
+        "got 3",
+    ),
+    "scheduled sampling of a cell that reads the future": (
+        lambda: rnn.scheduled_sampling(BOTH, 0.5),
+        "scheduled_sampling: cell: ",
+        "expected one with a step",
+        "got bidirectional(",
+    ),
+    "scheduled sampling, rate": (
+        lambda: rnn.scheduled_sampling(LSTM, 1.5),
+        "scheduled_sampling: rate: ",
+        "expected a number in [0, 1]",
+        "got 1.5",
+    ),
+    "scheduled sampling, rates": (
+        lambda: rnn.scheduled_sampling(LSTM, jnp.ones(3)),
+        "scheduled_sampling: rate: ",
+        "expected one floating number",
+        "got float32 (3,)",
     ),
     "remat of no cell": (
         lambda: rnn.remat(3),  # pyright: ignore
@@ -802,6 +836,28 @@ def test_labels(name):
         lambda: loss(logits[0], labels[0], jnp.array(True)),
         f"{name}: mask: ",
         "no time axis",
+    )
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, True, None, "0.1", float("nan")])
+def test_label_smoothing(smoothing):
+    assert_refused(
+        lambda: rnn.cross_entropy(jnp.ones(V), jnp.array(1), label_smoothing=smoothing),
+        "cross_entropy: label_smoothing: ",
+        "expected a number in [0, 1)",
+        f"got {smoothing!r}",
+    )
+
+
+def test_a_tied_embedding_needs_outputs_of_its_size():
+    model = rnn.tied_embedding(V, D, rnn.lstm(D, H))
+    params = model.init(KEY)
+    carry = model.initial_carry(params)
+    assert_refused(
+        lambda: model.unroll(params, carry, jnp.ones(T, int)),
+        "tied_embedding(11, 3, lstm(3, 5)): ",
+        "expected outputs of the cell of size 3",
+        "got (7, 5)",
     )
 
 

@@ -287,6 +287,21 @@ def test_accuracy_of_some_hits():
     assert 0 < rnn.accuracy(jnp.eye(3), jnp.array([0, 1, 0])) < 1
 
 
+def test_label_smoothing_mixes_the_label_with_all_classes():
+    logits = NOISE.normal(size=(T, V))
+    q = 0.9 * np.eye(V)[LABELS] + 0.1 / V
+    log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    expected = -(q * log_p).sum(axis=-1)[[0, 2]].mean()
+    mask = np.isin(np.arange(T), [0, 2])
+    got = rnn.cross_entropy(
+        jnp.asarray(logits),
+        jnp.asarray(LABELS),
+        jnp.asarray(mask),
+        label_smoothing=0.1,
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
 @pytest.mark.parametrize("loss", [rnn.cross_entropy, rnn.accuracy])
 def test_labels_may_be_any_integers(loss, dtype):

@@ -14,7 +14,7 @@ SIBLINGS = {
     "recurrence": {"core", "transposable"},
     "cells": {"core", "recurrence"},
     "layers": {"core", "transposable"},
-    "combinators": {"core"},
+    "combinators": {"core", "layers", "transposable"},
     "attention": {"core", "transposable"},
     "decode": {"core"},
     "losses": {"core"},

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -302,6 +303,7 @@ def seeds_job(bad: dict[int, int]) -> training.Job:
         return (xs,)
 
     return training.Job(
+        settings=training.Settings(epochs=1, batch_size=1, learning_rate=1.0, seeds=3),
         start=lambda: jax.vmap(lambda k: rnn.train_state(jnp.zeros(1), optimizer, k))(
             jax.random.split(jax.random.key(0), 3)
         ),
@@ -311,15 +313,15 @@ def seeds_job(bad: dict[int, int]) -> training.Job:
         measure=lambda state: {"size": np.abs(state.params[:, 0])},
         score="size",
         higher_is_better=True,
-        epochs=1,
         steps=11,
     )
 
 
 def train(tmp_path, job, nonfinite):
+    job = job._replace(settings=replace(job.settings, nonfinite=nonfinite))
     config = rows.parse(["--out", str(tmp_path / "run")])
     with runs.Output("test", config) as output:
-        return training.train(job, output, config.run, nonfinite, None)
+        return training.train(job, output, config.run, None)
 
 
 def test_one_diverged_seed_does_not_stop_the_others(tmp_path, capsys):
@@ -337,17 +339,32 @@ def test_an_update_that_is_not_finite_is_skipped_by_choice(tmp_path):
     assert not result.guard.stopped.any()
 
 
+def test_the_best_epoch_of_each_seed_is_the_result(tmp_path):
+    # The params count updates down from 0; each seed scores best at a level of its own.
+    best = jnp.array([-11.0, -22.0, -33.0])
+    job = seeds_job({})._replace(
+        settings=training.Settings(epochs=3, batch_size=1, learning_rate=1.0, seeds=3),
+        measure=lambda state: {"size": np.abs(state.params[:, 0] - best)},
+        higher_is_better=False,
+        keep_best=True,
+    )
+    result = train(tmp_path, job, "stop")
+    np.testing.assert_array_equal(result.state.params[:, 0], [-33, -33, -33])
+    np.testing.assert_array_equal(result.params[:, 0], best)
+
+
 def test_when_all_seeds_diverge_the_last_good_state_is_kept(tmp_path):
     job = seeds_job({0: 3, 1: 7, 2: 5})
     with pytest.raises(runs.RunError, match=r"nan .* norm nan at update 4;"):
         train(tmp_path, job, "stop")
     like = (
         (job.start(), training._no_guard(3)),
+        (),
         {name: np.zeros((3, 11), np.float32) for name in ("loss", "x")},
     )
     found = checkpoints.restore(tmp_path / "run" / "checkpoints", like)
     assert found is not None
-    (state, guard), _ = found.state
+    (state, guard), *_ = found.state
     np.testing.assert_array_equal(state.params[:, 0], [-3, -7, -5])
     np.testing.assert_array_equal(guard.step, [3, 7, 5])
 

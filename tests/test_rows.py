@@ -135,11 +135,19 @@ def test_orders_read_the_same_pixels(order):
 
 def test_the_classic_recipe_is_the_tutorials_network():
     config = rows.parse(["--recipe", "classic", "--dataset", "mnist"])
-    assert (config.cell, config.hidden_size, config.batch_size) == ("elman", 100, 100)
-    assert (config.optimizer, config.learning_rate) == ("sgd", 0.1)
-    assert (config.epochs, config.seeds, config.train_images) == (20, 16, 55_000)
+    assert (config.cell, config.hidden_size, config.train.batch_size) == (
+        "elman",
+        100,
+        100,
+    )
+    assert (config.train.optimizer, config.train.learning_rate) == ("sgd", 0.1)
+    assert (config.train.epochs, config.train.seeds, config.train_images) == (
+        20,
+        16,
+        55_000,
+    )
     assert not config.shuffle
-    assert config.clip is None
+    assert config.train.clip is None
     net = rows.network(config, 28, 10)
     params = net.init(jax.random.key(0))
     leaves = jax.tree.leaves(params)
@@ -160,7 +168,11 @@ def test_the_classic_recipe_is_the_tutorials_network():
 
 def test_options_given_override_the_recipe():
     config = rows.parse(["--recipe", "classic", "--epochs", "3", "--cell=gru"])
-    assert (config.epochs, config.cell, config.optimizer) == (3, "gru", "sgd")
+    assert (config.train.epochs, config.cell, config.train.optimizer) == (
+        3,
+        "gru",
+        "sgd",
+    )
 
 
 def test_holding_out_leaves_the_test_images_alone(tmp_path):
@@ -273,8 +285,9 @@ def test_help_explains_every_option_with_its_default(capsys):
     with pytest.raises(SystemExit):
         rows.parse(["--help"])
     said = capsys.readouterr().out
-    names = {*rows.Config.__dataclass_fields__, *runs.Options.__dataclass_fields__}
-    names.remove("run")
+    parts = (rows.Config, runs.Options, training.Settings)
+    names = {name for part in parts for name in part.__dataclass_fields__}
+    names -= {"run", "train"}
     for name in names:
         assert "--" + name.replace("_", "-") in said
     assert said.count("(default:") == len(names)

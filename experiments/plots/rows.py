@@ -1,17 +1,14 @@
-"""Pictures of the experiments, drawn with matplotlib into files."""
+"""Pictures of `experiments.rows`."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-
-mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from experiments.plots import save
 
 CLASS_NAMES = {
     "fashion_mnist": [
@@ -28,42 +25,6 @@ CLASS_NAMES = {
     ],
     "kmnist": ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
 }
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def curves(
-    path: Path, history: Sequence[dict[str, Any]], split: str, title: str
-) -> None:
-    """Loss and accuracy by epoch: a thin line for each seed, a thick one their median.
-
-    Args:
-      path: where the PNG goes.
-      history: one dict an epoch, with an array over seeds for each metric.
-      split: "test" or "holdout", of the metrics measured on it.
-      title: of the figure.
-    """
-    epochs = [metrics["epoch"] for metrics in history]
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    figure.suptitle(title)
-    for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
-        for name, color in ((f"train_{metric}", "C0"), (f"{split}_{metric}", "C1")):
-            values = np.array([m[name] for m in history], float)  # [epochs, S]
-            marker = "o" if len(epochs) == 1 else None
-            axis.plot(epochs, values, color=color, lw=0.8, alpha=0.5, marker=marker)
-            label = name.replace("_", " ") + f", median of {values.shape[1]} seeds"
-            axis.plot(epochs, np.median(values, axis=1), color=color, lw=2, label=label)
-        axis.set_xlabel("epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
-    axes[0].set_ylabel("cross-entropy (nats)")
-    axes[1].set_ylabel("accuracy")
-    axes[1].yaxis.set_major_formatter(PercentFormatter(1.0))
-    _save(figure, path)
 
 
 def confusion(
@@ -98,7 +59,7 @@ def confusion(
         f"{len(labels):,} images, mean of {len(predictions)} seeds, in percent of a row"
     )
     figure.colorbar(image, format=PercentFormatter(1.0))
-    _save(figure, path)
+    save(figure, path)
 
 
 def memory(
@@ -172,4 +133,4 @@ def memory(
     figure.colorbar(shown, ax=axes[2], format=PercentFormatter(1.0))
     for axis in axes:
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _save(figure, path)
+    save(figure, path)

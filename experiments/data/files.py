@@ -1,0 +1,143 @@
+"""Finding and reading the files of a data set; an error names the file and the line."""
+
+import gzip
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from experiments.data import DataError
+
+T = TypeVar("T")
+
+LIMIT = 1 << 30  # bytes; what is longer once unpacked is no file of ours
+
+
+def find(data_set: str, data_dir: Path | None, *names: str) -> list[Path]:
+    """Finds the files of a data set.
+
+    Args:
+      data_set: its name.
+      data_dir: a folder with the files, or with a folder called `data_set` that has
+        them. None: the environment variable `JAXRNN_DATA` names such a folder.
+      *names: of the files.
+
+    Raises:
+      DataError: if there is no such folder, or it lacks a file.
+    """
+    given = data_dir or os.environ.get("JAXRNN_DATA")
+    if not given:
+        raise DataError(
+            f"{data_set} needs {', '.join(names)}: pass --data-dir or set JAXRNN_DATA "
+            f"to a folder with them, or with a folder {data_set} that has them"
+        )
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"the data folder {folder} does not exist or is no folder")
+    if (folder / data_set).is_dir():
+        folder = folder / data_set
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"for {data_set}, {folder} lacks {', '.join(missing)}")
+    return [folder / name for name in names]
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file, unpacked if its name ends in `.gz`.
+
+    Raises:
+      DataError: if it cannot be read, is empty, or is longer than `LIMIT`.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(LIMIT + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if not data:
+        raise DataError(f"{path}: is empty")
+    if len(data) > LIMIT:
+        raise DataError(f"{path}: is longer than {LIMIT:,} bytes")
+    return data
+
+
+def read_text(path: Path) -> str:
+    """A text in UTF-8, with or without a byte order mark.
+
+    Raises:
+      DataError: as `read_bytes`, or if it is not UTF-8.
+    """
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}: is not UTF-8: {error.reason}") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text, without their ends.
+
+    Only line feeds end a line, with or without a carriage return before them: what
+    `str.splitlines` takes for an end may stand within a sentence.
+
+    Raises:
+      DataError: as `read_text`.
+    """
+    text = read_text(path).removesuffix("\n")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def each_line(path: Path, parse: Callable[[str], T], *, skip: int = 0) -> list[T]:
+    """What `parse` makes of each line.
+
+    Args:
+      path: of the file.
+      parse: (line) -> value; the message of its ValueError says what was expected.
+      skip: so many lines at the top are left out.
+
+    Raises:
+      DataError: as `read_text`, or with the number of the line that cannot be parsed.
+    """
+    found = []
+    for number, line in enumerate(read_lines(path)[skip:], skip + 1):
+        try:
+            found.append(parse(line))
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}") from error
+    if not found:
+        raise DataError(f"{path}: has no data")
+    return found
+
+
+def columns(
+    *names: str, separator: str | None = "\t", most: int = -1
+) -> Callable[[str], list[str]]:
+    """Makes a `parse` for lines of so many columns.
+
+    Args:
+      *names: of the columns.
+      separator: between them.
+      most: split only at the first so many separators; -1: at all.
+    """
+
+    def parse(line: str) -> list[str]:
+        fields = line.split(separator, most)
+        if len(fields) != len(names):
+            raise ValueError(
+                f"expected {len(names)} columns ({', '.join(names)}), "
+                f"found {len(fields)} in {line[:40]!r}"
+            )
+        return fields
+
+    return parse
+
+
+def check_header(path: Path, names: Sequence[str], separator: str = "\t") -> None:
+    """Raises a DataError unless the first line has these names of columns."""
+    found = [name.strip('"') for name in read_lines(path)[0].split(separator)]
+    if found != list(names):
+        raise DataError(
+            f"{path}, line 1: expected the columns {', '.join(names)}, "
+            f"found {', '.join(found)[:80]}"
+        )
