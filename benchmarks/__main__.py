@@ -39,7 +39,7 @@ class Config:
     suite: tyro.conf.Positional[Suite | None] = None
     """Which cases to run. None: only --compare or --redraw."""
     systems: tuple[str, ...] = ()
-    """Peers to measure, by name. None named: all; without torch_compile in quick."""
+    """Peers to measure, by name. None named: all; in quick without the slowest two."""
     filter: tuple[str, ...] = ()
     """Keep the cases whose name has every one of these words, such as lstm train."""
     rounds: int | None = None
@@ -96,11 +96,11 @@ def plan(config: Config) -> tuple[list[tuple[str, str, int]], dict[str, Any]]:
         elif platform not in system.platforms:
             reason = f"does not run on {platform}"
         elif (
-            system.name == "torch_compile"
+            system.name in ("jaxrnn_batched", "torch_compile")
             and config.suite == "quick"
             and not config.systems
         ):
-            reason = "compiling takes too long for quick; name it in --systems"
+            reason = "takes too long for quick; name it in --systems"
         if reason:
             left_out[system.name] = {"status": "left out", "reason": reason}
         else:
