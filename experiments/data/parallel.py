@@ -1,0 +1,143 @@
+"""Sentences and their translations: Multi30k, and Tatoeba's English and Korean."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from experiments.data import DataError, files
+
+MULTI30K = {"train": "train", "val": "val", "test": "test_2016_flickr"}
+
+
+class Part(NamedTuple):
+    """Sentences of one language, each with one or more translations."""
+
+    sources: list[str]
+    references: list[list[str]]
+
+    def at(self, index: Sequence[int] | np.ndarray) -> "Part":
+        """The sentences with these numbers."""
+        return Part(
+            [self.sources[i] for i in index], [self.references[i] for i in index]
+        )
+
+    def pairs(self) -> tuple[list[str], list[str]]:
+        """Each sentence beside each of its translations."""
+        pairs = [
+            (source, target)
+            for source, references in zip(*self, strict=True)
+            for target in references
+        ]
+        return [source for source, _ in pairs], [target for _, target in pairs]
+
+
+class Corpus(NamedTuple):
+    """A data set of sentences and translations."""
+
+    name: str
+    train: Part
+    val: Part
+    test: Part
+
+
+def load_corpus(source: str, target: str, data_dir: Path | None = None) -> Corpus:
+    """Loads what there is for two languages.
+
+    Args:
+      source: the language to translate from, "en", "de" or "ko".
+      target: the one to translate into: "de" with "en", "ko" with "en", or the reverse.
+      data_dir: see `files.find`.
+
+    Raises:
+      DataError: if a file is missing or damaged.
+      KeyError: if there is no corpus of these two.
+
+    References:
+      Elliott et al., "Multi30K: multilingual English-German image descriptions", 2016.
+      Sentences from tatoeba.org, as manythings.org packs them.
+    """
+    load = {"de": _multi30k, "ko": _tatoeba}[({source, target} - {"en"}).pop()]
+    return load(source, target, data_dir)
+
+
+def _multi30k(source: str, target: str, data_dir: Path | None) -> Corpus:
+    """A file for each language and part; line by line each other's translation."""
+    parts = []
+    for name in MULTI30K.values():
+        names = [f"{name}.{language}.gz" for language in (source, target)]
+        paths = files.find("multi30k", data_dir, *names)
+        sources, targets = (files.each_line(path, _sentence) for path in paths)
+        if len(sources) != len(targets):
+            raise DataError(
+                f"{paths[0]} has {len(sources)} lines but {paths[1]} has "
+                f"{len(targets)}: expected as many, each line a translation"
+            )
+        parts.append(Part(sources, [[target] for target in targets]))
+    return Corpus("multi30k", *parts)
+
+
+def _tatoeba(source: str, target: str, data_dir: Path | None) -> Corpus:
+    """One file of English sentences and Korean translations, often several of one.
+
+    A tenth of the sentences is for tests, a tenth for validation. Sentences that are
+    alike but for case and punctuation, in either language, are in one part: otherwise
+    much of the test set would stand in the training set too. The split is the same in
+    all runs.
+    """
+    split_line = files.columns("english", "korean", "attribution")
+
+    def parse(line):
+        english, korean, _ = split_line(line)
+        return {"en": _sentence(english), "ko": _sentence(korean)}
+
+    (path,) = files.find("koreng", data_dir, "kor.txt.gz")
+    lines = files.each_line(path, parse)
+    sources, targets = ([line[name] for line in lines] for name in (source, target))
+    group = alike(sources, targets)
+    order = np.random.default_rng(0).permutation(group.max() + 1)
+    place = order[group] / len(order)  # in 0..1
+    parts = []
+    for low, high in ((0.2, 1.0), (0.1, 0.2), (0.0, 0.1)):
+        translations: dict[str, list[str]] = {}
+        for i in np.flatnonzero((low <= place) & (place < high)):
+            translations.setdefault(sources[i], []).append(targets[i])
+        parts.append(Part(list(translations), list(translations.values())))
+    if not all(part.sources for part in parts):
+        raise DataError(f"{path}: has too few lines to split, {len(lines)}")
+    return Corpus("tatoeba", *parts)
+
+
+def alike(*columns: Sequence[str]) -> np.ndarray:
+    """A number for each row, [N]: rows with like sentences have the same one.
+
+    Like are sentences that differ only in case and punctuation. Rows are joined by like
+    sentences in any one of their columns, and through other rows.
+
+    Example:
+      >>> english = ["Run!", "run", "Hi.", "Go."]
+      >>> alike(english, ["뛰어!", "달려", "안녕", "뛰어."]).tolist()
+      [0, 0, 1, 0]
+    """
+    rows = np.arange(len(columns[0]))
+    starts, ends, nodes = [], [], len(rows)  # a node for each row and each sentence
+    for column in columns:
+        keys = [re.sub(r"\W+", " ", text.casefold()).strip() for text in column]
+        found, sentence = np.unique(keys, return_inverse=True)
+        starts.append(rows)
+        ends.append(nodes + sentence)
+        nodes += len(found)
+    edges = np.concatenate(starts), np.concatenate(ends)
+    graph = coo_array((np.ones(len(edges[0])), edges), shape=(nodes, nodes))
+    return connected_components(graph, directed=False)[1][: len(rows)]
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise ValueError("expected a sentence, found nothing")
+    return text
