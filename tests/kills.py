@@ -40,7 +40,9 @@ def environment(out: Path) -> dict[str, str]:
     }
 
 
-def complete(out: Path, *more: str) -> None:
+def complete(out: Path, *more: str) -> float:
+    """A whole run; returns its seconds."""
+    start = time.monotonic()
     done = subprocess.run(
         command(out, *more),
         cwd=ROOT,
@@ -50,6 +52,7 @@ def complete(out: Path, *more: str) -> None:
     )
     if done.returncode != 0:
         raise AssertionError(f"{out}: status {done.returncode}\n{done.stderr}")
+    return time.monotonic() - start
 
 
 def trial(out: Path, alone: Path, seconds: float, seed: int) -> str:
@@ -93,16 +96,18 @@ def _moment(out: Path) -> str:
     return "between saves" if names else "before the first save"
 
 
-def run(kills: int, seed: int, folder: Path) -> collections.Counter[str]:
-    """Makes the trials, two at a time; counts them by when the kill fell."""
+def run(
+    kills: int, seed: int, folder: Path, workers: int = 2
+) -> collections.Counter[str]:
+    """Makes the trials, several at a time; counts them by when the kill fell."""
     complete(folder / "first")  # fills the cache of compiled programs
-    start = time.monotonic()
-    complete(folder / "alone")
-    seconds = time.monotonic() - start
     counts: collections.Counter[str] = collections.Counter()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(workers) as pool:
+        # As many at a time as there will be, for the time that a whole run takes then.
+        alone = [folder / f"alone-{i}" for i in range(workers)]
+        seconds = max(pool.map(complete, alone))
         outs = [folder / f"kill-{i}" for i in range(kills)]
-        same = [[folder / "alone"] * kills, [seconds] * kills]
+        same = [alone[:1] * kills, [seconds] * kills]
         for moment in pool.map(trial, outs, *same, range(seed, seed + kills)):
             counts[moment] += 1
             print(f"{counts.total()} of {kills} resumed and equal", flush=True)
@@ -113,6 +118,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Kills runs and resumes them.")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="trials at a time")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(dict(run(args.kills, args.seed, Path(folder))))
+        print(dict(run(args.kills, args.seed, Path(folder), args.workers)))

@@ -293,6 +293,7 @@ def test_help_explains_every_option_with_its_default(capsys):
     assert said.count("(default:") == len(names)
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_what_was_learned(tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "experiments.rows", "--out", str(out)]
@@ -315,6 +316,7 @@ def test_ctrl_c_saves_what_was_learned(tmp_path):
     assert [p.name for p in (out / "checkpoints").iterdir()] == [str(step)]
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_the_loss_falls_on_mnist(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
@@ -358,6 +360,7 @@ def test_the_public_face_is_all_the_experiment_needs():
     assert rows.CELLS["lstm"] is rnn.lstm
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_bfloat16_products_cost_little_loss_on_mnist(tmp_path):
     options = f"--dataset mnist --data-dir {DATA}/mnist --train-images 5000 --epochs 3"
