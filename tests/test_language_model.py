@@ -1,0 +1,363 @@
+"""`python -m experiments.language_model`, and what its result rests on."""
+
+import json
+import math
+import os
+import signal
+from collections import Counter, defaultdict
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import kills
+import numpy as np
+import pytest
+
+import jaxrnn as rnn
+from experiments import language_model as lm
+from experiments import runs, training
+from experiments.data import DataError, corpus
+
+DATA = os.environ.get("JAXRNN_DATA")
+needs = {
+    name: pytest.mark.skipif(
+        not DATA or not (Path(DATA) / name).is_dir(),
+        reason=f"JAXRNN_DATA names no folder with {name}",
+    )
+    for name in ("shakespeare", "korean_poems")
+}
+FILES = {
+    "config.json",
+    "curves.png",
+    "metrics.jsonl",
+    "params.safetensors",
+    "passage.png",
+    "samples.txt",
+    "summary.json",
+    "timing.json",
+    "vocabulary.json",
+}
+SMOKE = ["--preset", "smoke", "--length", "41"]
+TINY = [*SMOKE, "--epochs", "1", "--hidden-size", "13"]
+
+
+def run(*options: str) -> None:
+    runs.main(lm.parse, lm.run, options)
+
+
+def failing(capsys, *options: str, status: int = 2) -> str:
+    with pytest.raises(SystemExit) as error:
+        run(*options)
+    assert error.value.code == status
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+def summary_of(out: Path) -> dict:
+    return json.loads((out / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A finished run, or a skip where there is no file to read."""
+    if not DATA or not (Path(DATA) / "shakespeare").is_dir():
+        pytest.skip("JAXRNN_DATA names no folder with shakespeare")
+    out = tmp_path_factory.mktemp("runs") / "smoke"
+    run(*SMOKE, "--out", str(out))
+    return out
+
+
+def test_a_run_leaves_a_model_that_has_learned(smoke):
+    assert {p.name for p in smoke.iterdir()} == FILES | {"checkpoints", ".lock"}
+    assert all((smoke / name).stat().st_size > 30 for name in FILES)
+    summary = summary_of(smoke)
+    lines = (smoke / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["valid_loss"][0] for line in lines]
+    assert summary["valid_loss"] == min(losses)
+    assert summary["best_epoch_per_seed"] == [1 + losses.index(min(losses))]
+    assert math.isclose(summary["valid_bits"], min(losses) / math.log(2))
+    assert summary["ngram_loss"] < summary["valid_loss"] < summary["unigram_loss"] - 0.5
+    assert (summary["train_characters"], summary["valid_characters"]) == (36_000, 4_000)
+    samples = (smoke / "samples.txt").read_text()
+    assert [f"temperature {t}" in samples for t in lm.TEMPERATURES] == [True] * 3
+
+
+def test_the_saved_model_is_the_one_that_was_measured(smoke):
+    model, params, vocabulary = lm.load_run(smoke)
+    text = lm.read_text(lm.parse(["--preset", "smoke"]))
+    tokens = jnp.asarray(corpus.make_corpus(text).valid)
+    assert vocabulary == corpus.Vocabulary.of(text)
+    alone = jax.tree.map(lambda a: a[None], params)
+    loss = lm.evaluator(model)(alone, np.asarray(tokens))[0]
+    np.testing.assert_allclose(loss, summary_of(smoke)["valid_loss"], rtol=1e-5)
+    # In one unroll, not piece by piece.
+    _, logits = model.unroll(params, model.initial_carry(params), tokens[:-1])
+    np.testing.assert_allclose(loss, rnn.cross_entropy(logits, tokens[1:]), rtol=1e-5)
+
+
+def test_a_stopped_run_resumed_equals_one_left_alone(
+    smoke, tmp_path, capsys, monkeypatch
+):
+    advance = training._Loop._advance
+
+    def advance_and_stop(loop, bar):
+        advance(loop, bar)
+        if loop.step == 96:  # within the second epoch: the carry has to survive
+            assert jax.tree.leaves(loop.state[0].carry)[0].shape == (1, 16, 61)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    options = [*SMOKE, "--out", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Loop, "_advance", advance_and_stop)
+        message = failing(capsys, *options, status=143)
+    assert "SIGTERM after update 96 of 144" in message
+    run(*options, "--resume")
+    for name in (*kills.SAME, "samples.txt"):
+        assert (tmp_path / "run" / name).read_bytes() == (smoke / name).read_bytes()
+
+
+def test_generate_goes_on_with_a_prompt_and_changes_nothing(smoke, capsys):
+    def files():
+        found = (p for p in smoke.rglob("*") if p.is_file())
+        return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in found}
+
+    def written(*options):
+        run("--generate", "ROMEO:\r\n", "--out", str(smoke), *options)
+        return capsys.readouterr().out
+
+    before = files()
+    text = written("--length", "37")
+    assert text.startswith("ROMEO:\n")
+    assert len(text) == len("ROMEO:\n") + 37 + 1
+    assert written("--length", "37") == text
+    assert written("--length", "11") == text[: len("ROMEO:\n") + 11] + "\n"
+    assert written("--length", "37", "--seed", "1") != text
+    assert written("--length", "37", "--temperature", "2") != text
+    cold = written("--length", "37", "--top-p", "1e-9")
+    assert cold == written("--length", "37", "--temperature", "1e-9")
+    assert files() == before
+
+    # In two parts it is the same text.
+    model, params, vocabulary = lm.load_run(smoke)
+    choose, prompt = rnn.sample(0.8), vocabulary.encode("ROMEO:\n")
+    start = model.initial_carry(params), prompt, 17, choose, jax.random.key(0)
+    one = rnn.generate(model, params, *start)
+    two = rnn.generate(model, params, one.carry, one.tokens[-1], 20, choose, one.key)
+    parts = vocabulary.decode(one.tokens) + vocabulary.decode(two.tokens)
+    assert text == f"ROMEO:\n{parts}\n"
+
+
+def test_generate_says_what_it_cannot_do(smoke, tmp_path, capsys):
+    def message(prompt, out, *options):
+        return failing(capsys, "--generate", prompt, "--out", str(out), *options)
+
+    said = message("ROMEO, ça va", smoke)
+    assert "--generate: the " in said
+    assert "do not include 'ç' (U+00E7)" in said
+    assert "--generate: expected some text" in message("", smoke)
+    assert "--temperature: expected above 0" in message("A", smoke, "--temperature=0")
+    assert "--top-p: expected at most 1" in message("A", smoke, "--top-p", "2")
+    assert "--overwrite: expected no --generate" in message("A", smoke, "--overwrite")
+    assert "--out: expected the folder" in failing(capsys, "--generate", "A")
+    assert "holds no finished run" in message("A", tmp_path / "none")
+    (tmp_path / "summary.json").write_text("[]")
+    assert "holds no finished run" in message("A", tmp_path)
+    summary = summary_of(smoke)
+    summary["config"]["hidden_size"] = 67
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    for name in ("vocabulary.json", "params.safetensors"):
+        (tmp_path / name).write_bytes((smoke / name).read_bytes())
+    assert "expected shape" in message("A", tmp_path)
+
+
+def small_problem(chunk: int, **options) -> lm.Problem:
+    text = "".join(np.random.default_rng(0).choice(list("abcd \n"), 257))
+    config = lm.Config(hidden_size=7, embedding_size=5, chunk=chunk, **options)
+    train = replace(config.train, batch_size=3, seeds=2, seed=5)
+    config = replace(config, train=train)
+    made = corpus.make_corpus(text)
+    streams = corpus.make_streams(made.train, 3, chunk)
+    model = lm.network(config, made.vocabulary.size)
+    return lm.Problem(config, model, made, streams)
+
+
+@pytest.mark.parametrize(("cell", "tied"), [("lstm", False), ("gru", True)])
+def test_chunks_with_their_carry_equal_one_long_run(cell, tied):
+    model, _, streams = small_problem(11, cell=cell, layers=2, dropout=0.0, tied=tied)[
+        1:
+    ]
+    params, key = model.init(jax.random.key(0)), jax.random.key(1)
+    chunks = streams.chunks(2, 0, streams.steps)
+    anew = np.arange(streams.steps) == 0
+    whole = np.concatenate([chunks[0], *chunks[1:, :, 1:]], axis=1)
+    assert whole.shape == (3, 6 * 11 + 1)
+
+    def one(tokens):
+        carry, logits = model.unroll(params, model.initial_carry(params), tokens[:-1])
+        return carry, rnn.cross_entropy(logits, tokens[1:])
+
+    def cut(chunks):
+        def step(carry, chunk):
+            loss, carry = lm.chunk_loss(model)(params, carry, *chunk, key)
+            return carry, loss
+
+        # What stands in a carry where the text starts anew does not matter.
+        before = jax.tree.map(lambda a: a + 0.7, model.initial_carry(params))
+        carry, losses = jax.lax.scan(step, before, (chunks, anew))
+        return carry, losses.mean()
+
+    want = jax.jit(jax.vmap(one))(whole)
+    got = jax.jit(jax.vmap(cut, 1))(chunks)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), got, want)
+
+
+def test_the_update_carries_on_and_starts_anew_with_each_epoch():
+    problem = small_problem(11)
+    job = lm.make_job(problem, None)
+    whole = training.Share(0, 1)
+    tokens, anew = job.batches(0, 0, job.steps, whole)
+    assert tokens.shape == (2, 6, 3, 12)
+    assert anew.shape == (2, 6, 3)
+    np.testing.assert_array_equal(anew[:, 0], True)
+    np.testing.assert_array_equal(anew[:, 1:], False)
+    # Any part of an epoch, whatever is beside it; every epoch and seed its own cut.
+    np.testing.assert_array_equal(job.batches(0, 2, 5, whole)[0], tokens[:, 2:5])
+    starts = {tuple(job.batches(epoch, 0, 1, whole)[0][0, 0, 0]) for epoch in range(9)}
+    assert len(starts) > 3
+    shares = [job.batches(0, 0, 6, training.Share(n, 3))[0] for n in range(3)]
+    np.testing.assert_array_equal(np.concatenate(shares, axis=2), tokens)
+
+    # The carry that an update passes on is that of the model with dropout.
+    state = jax.tree.map(lambda a: a[0], job.start())
+    after, _ = job.update(state, tokens[0, 0], anew[0, 0])
+    assert jax.tree.structure(after.carry) == jax.tree.structure(state.carry)
+    assert after.carry[1].c.shape == (3, 7)
+    # Split over devices it is the same.
+    mesh = jax.make_mesh((3,), ("batch",))
+    split, _ = lm.make_job(problem, mesh).update(state, tokens[0, 0], anew[0, 0])
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+        (split.carry, split.params),
+        (after.carry, after.params),
+    )
+    again, _ = job.update(after, tokens[0, 1], anew[0, 1])
+    fresh, _ = job.update(after, tokens[0, 1], anew[0, 0])
+    assert not np.allclose(again.carry[1].c, fresh.carry[1].c)
+
+
+@pytest.mark.parametrize(
+    ("length", "batch_size", "chunk"), [(7, 2, 3), (100, 3, 7), (101, 1, 100)]
+)
+def test_streams_cover_the_text_once(length, batch_size, chunk):
+    streams = corpus.make_streams(np.arange(length), batch_size, chunk)
+    assert 0 <= streams.rest < batch_size * chunk
+    for start in {0, streams.rest}:
+        chunks = streams.chunks(start, 0, streams.steps)
+        assert chunks.shape == (streams.steps, batch_size, chunk + 1)
+        used = length - 1 - streams.rest
+        read = chunks[..., :-1].transpose(1, 0, 2).ravel()  # stream after stream
+        np.testing.assert_array_equal(read, start + np.arange(used))
+        np.testing.assert_array_equal(chunks[..., 1:], chunks[..., :-1] + 1)
+    with pytest.raises(DataError, match=f"need {length + 1}"):
+        corpus.make_streams(np.arange(length), 1, length)
+
+
+def test_ngrams_are_those_of_the_formula():
+    rng = np.random.default_rng(0)
+    train, valid = rng.integers(0, 4, 301), rng.integers(0, 5, 41)  # 4 is new
+    # The histories at the start of the validation part lie in the training part.
+    text = [*train.tolist(), *valid.tolist()]
+
+    def probabilities(history):
+        p = np.full(5, 1 / 5)
+        for n in range(1, 1 + 4):
+            h = tuple(history[len(history) - n + 1 :])
+            after = Counter(
+                text[i + n - 1]
+                for i in range(len(train) - n + 1)
+                if tuple(text[i : i + n - 1]) == h
+            )
+            if after:
+                counts = np.array([after[x] for x in range(5)])
+                p = (counts + len(after) * p) / (counts.sum() + len(after))
+        return p
+
+    found = defaultdict(list)
+    for place in range(len(train) + 1, len(text)):
+        p = probabilities(text[:place])
+        assert math.isclose(p.sum(), 1)
+        found[4].append(-np.log(p[text[place]]))
+    losses = lm.ngram_losses(train, valid, 5)
+    assert len(losses) == lm.LONGEST
+    assert math.isclose(losses[3], np.mean(found[4]))
+
+
+def test_bad_files_end_in_one_message(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    contents = {
+        "empty": b"",
+        "latin": "one\ntwo\nElsa Schr\xf6der\n".encode("latin-1"),
+        "tiny": b"to be or not to be",
+        "short": b"to be or not to be, that is the question\n" * 10,
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    before = set(tmp_path.iterdir())
+    for name, message in {
+        "empty": "empty: is empty",
+        "latin": "latin, line 3: is not UTF-8",
+        "tiny": "the text has 18 characters, expected at least 30",
+        "short": "the text has 369 characters to train on; 16 streams",
+        "nowhere": "nowhere: cannot be read",
+        "folder": "folder has no files *.txt",
+    }.items():
+        said = failing(capsys, "--preset", "smoke", "--text", str(tmp_path / name))
+        assert message in said
+    said = failing(capsys, "--data-dir", str(tmp_path))
+    assert "lacks input.txt" in said
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_the_standard_library_as_a_text(tmp_path):
+    text = corpus.python_source(50_000)
+    assert text == corpus.python_source(50_000)
+    assert corpus.python_source(100_000).startswith(text)
+    assert text.isascii()
+    assert len(text) >= 50_000
+    out = tmp_path / "run"
+    options = ["--dataset", "python", "--characters", "20000", "--cell", "elman"]
+    run(*TINY, *options, "--out", str(out))
+    assert summary_of(out)["train_characters"] == 18_000
+    assert summary_of(out)["valid_loss"] < summary_of(out)["unigram_loss"] + 0.3
+
+
+@needs["korean_poems"]
+def test_korean_on_two_devices_and_in_any_form(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--text", f"{DATA}/korean_poems", "--characters", "20000"]
+    options += ["--cell", "gru", "--tied", "--seeds", "2"]
+    run(*TINY, *options, "--devices", "2", "--out", str(out))
+    assert summary_of(out)["vocabulary"] > 500
+    assert len(set(summary_of(out)["valid_loss_per_seed"])) == 2
+    capsys.readouterr()
+    letters = "\u1102\u1175\u11b7"  # the syllable in three characters, as macOS has it
+    run("--generate", letters, "--out", str(out), "--length", "3")
+    written = capsys.readouterr().out
+    assert written.startswith("님")
+    assert len(written) == 5
+
+
+def test_a_vocabulary_comes_back_from_its_file(tmp_path):
+    vocabulary = corpus.Vocabulary.of('한글\n\t"\\ 🙂')
+    vocabulary.save(tmp_path / "v.json")
+    assert corpus.Vocabulary.load(tmp_path / "v.json") == vocabulary
+    text = "🙂한\\"
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    for damaged in ("[1]", '""', "{"):
+        (tmp_path / "v.json").write_text(damaged)
+        with pytest.raises(DataError, match=r"v\.json: holds no vocabulary"):
+            corpus.Vocabulary.load(tmp_path / "v.json")
