@@ -11,7 +11,7 @@ from experiments.data import DataError
 
 T = TypeVar("T")
 
-LIMIT = 1 << 30  # bytes; what is longer once unpacked is no file of ours
+LIMIT = 1 << 28  # bytes; what is longer once unpacked is no file of ours
 
 
 def find(data_set: str, data_dir: Path | None, *names: str) -> list[Path]:
@@ -49,16 +49,18 @@ def read_bytes(path: Path) -> bytes:
     Raises:
       DataError: if it cannot be read, is empty, or is longer than `LIMIT`.
     """
+    data = bytearray()
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(LIMIT + 1)
+            while len(data) <= LIMIT and (block := file.read(1 << 20)):
+                data += block
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if not data:
         raise DataError(f"{path}: is empty")
     if len(data) > LIMIT:
         raise DataError(f"{path}: is longer than {LIMIT:,} bytes")
-    return data
+    return bytes(data)
 
 
 def read_text(path: Path) -> str:
