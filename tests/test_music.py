@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import mido
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from experiments import music, runs
 from experiments.data import DataError, files
@@ -110,7 +110,7 @@ def test_the_chorales_from_end_to_end(finished):
     assert len(set(per_seed)) == 2
     assert math.isclose(summary["test_nll"], sum(per_seed) / 2)
     often, again = summary["baselines"].values()
-    assert again["by_step"] < often["by_step"] < summary["test_nll"] < 12
+    assert max(again["by_step"], summary["test_nll"]) < often["by_step"] < 12
     best = np.min([m["valid_nll"] for m in metrics], axis=0)
     np.testing.assert_allclose(summary["valid_nll_per_seed"], best, rtol=1e-6)
 
@@ -228,7 +228,7 @@ def test_a_step_is_predicted_from_those_before_it_alone(problem, params):
 def test_training_reads_every_step_in_keys_that_drop_no_note(problem):
     pieces = [random_roll(seed, 40 + seed) for seed in range(64)]
     pieces[0][:, KEYS - 3] = 1  # can go up by two only
-    config = music.parse(["--seeds", "2", "--longest", "16", "--batch-size", "8"])
+    config = music.parse(["--seeds", "2", "--longest", "16", "--transpose"])
     job = music.make_job(
         problem._replace(config=config, music=Music(pieces, pieces, pieces)), None
     )
@@ -355,6 +355,35 @@ def test_a_matlab_file_is_read_as_it_was_written(tmp_path, compress):
             np.testing.assert_array_equal(roll, random_roll(seed, 5 + seed))
 
 
+@pytest.mark.skipif(NO_MUSIC, reason=REASON)
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_files_are_read_as_scipy_reads_them(name):
+    found = load_music(name, None)
+    expected = loadmat(Path(DATA or "") / "music" / SOURCES[name].file)
+    for split, rolls in found._asdict().items():
+        cells = expected[f"{split}data"].ravel()
+        assert len(rolls) == len(cells)
+        for roll, cell in zip(rolls, cells, strict=True):
+            np.testing.assert_array_equal(roll, cell)
+
+
+def test_no_damage_gets_past_a_data_error(tmp_path):
+    path = write_mat(tmp_path / "JSB_Chorales.mat", compress=False)
+    good = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(500):
+        bad = bytearray(good[: rng.integers(128, len(good))])
+        for place in rng.integers(120, min(len(bad), 900), 3):
+            bad[place] = rng.integers(256)
+        path.write_bytes(bad)
+        try:
+            load_music("jsb", tmp_path)
+        except DataError:
+            refused += 1
+    assert refused > 450
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -364,7 +393,7 @@ def test_a_matlab_file_is_read_as_it_was_written(tmp_path, compress):
         ({"testdata": "music"}, "testdata: expected a cell array of pieces"),
         (
             {"traindata": pieces_with(np.ones((5, 87)))},
-            "traindata, piece 1: expected at least 2 steps of 88 keys, found shape (5,",
+            "piece 1: expected at least 2 steps of 88 keys, found shape [5, 87]",
         ),
         ({"traindata": pieces_with(np.ones((1, KEYS)))}, "piece 1: expected at least"),
         ({"traindata": pieces_with(np.ones((0, KEYS)))}, "piece 1: expected at least"),
@@ -395,15 +424,15 @@ def test_damaged_files_end_in_one_message(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(files, "LIMIT", 1 << 21)
     for data, message in (
         (b"", "is empty"),
-        (b"MATLAB 7.3 MAT-file" + bytes(500), "does not begin as one of version 5"),
-        (b"\x80\x04K\x01." * 100, "does not begin as one of version 5"),
+        (b"MATLAB 7.3 MAT-file" + bytes(500), "does not begin as a MATLAB file"),
+        (b"\x80\x04K\x01." * 100, "does not begin as a MATLAB file of version 5"),
         (good[:128], "lacks traindata, validdata, testdata"),
-        (good[:-9], "it is cut short"),
-        (good[:140], "it is cut short"),
+        (good[:-9], "is cut short"),
+        (good[:140], "is cut short"),
         (good[: 128 + 8 + size], "lacks validdata, testdata"),
-        (bytes(flipped), "cannot be read as a MATLAB file"),
-        (bomb, "it is longer than 2,097,152 bytes once unpacked"),
-        (good[:128] + packed(bytes(64)), "cannot be read as a MATLAB file"),
+        (bytes(flipped), "Error -3 while decompressing data"),
+        (bomb, "is damaged, or longer than 2,097,152 bytes"),
+        (good[:128] + packed(bytes(64)), "lacks traindata"),
     ):
         path.write_bytes(data)
         said = failing(capsys, "--data-dir", str(tmp_path))
@@ -428,9 +457,9 @@ def packed(data: bytes) -> bytes:
         (["--dropout", "1"], "--dropout: expected in [0, 1), got 1.0"),
         (["--generate"], "--generate: expected an --out too"),
         (["--generate", "--out", "run"], "--out: run holds no run"),
-        (["--batch-size", "15", "--devices", "2"], "a multiple of the 2 devices"),
+        (["--batch-size", "3", "--devices", "2"], "a multiple of the 2 devices"),
         (["--dataset", "nottingham"], "lacks Nottingham.mat"),
-        ([], "there are 3 examples, fewer than a batch of 16"),
+        ([], "there are 3 examples, fewer than a batch of 8"),
         (["--data-dir", "nowhere"], "nowhere does not exist"),
     ],
 )

@@ -1,8 +1,7 @@
 """Piano rolls: music as 88 yes/no decisions a step; and the same as MIDI files."""
 
-import io
+import math
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 
 import mido
 import numpy as np
-from scipy.io import loadmat
 
 from experiments.data import DataError, files
 
@@ -53,66 +51,103 @@ def load_music(name: str, data_dir: Path | None) -> Music:
       DataError: if the file is missing or damaged, or does not hold what it should.
     """
     (path,) = files.find("music", data_dir, SOURCES[name].file)
-    names = [f"{split}data" for split in Music._fields]
     data = files.read_bytes(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what scipy cannot read it only warns of
-            found = loadmat(io.BytesIO(_unpacked(data)), variable_names=names)
-    except Exception as error:  # scipy has no type of its own for a damaged file
-        raise DataError(
-            f"{path}: cannot be read as a MATLAB file: {error or type(error).__name__}"
-        ) from error
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise DataError(f"{path}: lacks {', '.join(missing)}")
-    return Music(*(_rolls(path, name, found[name]) for name in names))
+        found = {array.name: array for array in _variables(data)}
+        names = [f"{split}data" for split in Music._fields]
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise ValueError(f"lacks {', '.join(missing)}")
+        return Music(*(_rolls(found[name]) for name in names))
+    except (ValueError, zlib.error) as error:
+        raise DataError(f"{path}: {error}") from error
 
 
-def _unpacked(data: bytes) -> bytes:
-    """A MATLAB 5 file with none of its variables compressed.
+# What follows reads as much of MATLAB's format, version 5, as these files need, and
+# trusts no number in them. (scipy's reader of it crashes on some damaged files.)
+_CELLS, _NUMBERS, _COMPLEX = 1, range(6, 16), 0x800  # kinds of arrays, and a flag
+_ARRAY, _COMPRESSED = 14, 15  # kinds of elements; the others are numbers:
+_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4"}
+_DTYPES |= {7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 
-    So its length is known, and its checksums are proved, before anything is made of it.
-    """
+
+class _Array(NamedTuple):
+    name: str
+    kind: int
+    shape: list[int]
+    parts: list[tuple[int, memoryview]]  # elements: the numbers, or the cells
+    order: str  # of bytes
+
+
+def _variables(data: bytes) -> Iterator[_Array]:
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
     if order is None:
-        raise ValueError("it does not begin as one of version 5 does")
-    parts, place, room = [data[:128]], 128, files.LIMIT
-    while place < len(data):
-        kind, size = struct.unpack_from(f"{order}II", data, place)
-        first, place = place, place + 8 + size
-        if place > len(data):
-            raise ValueError("it is cut short")
-        part = data[first:place]
-        if kind == 15:  # compressed
+        raise ValueError("does not begin as a MATLAB file of version 5 does")
+    for kind, part in _elements(memoryview(data)[128:], order):
+        if kind == _COMPRESSED:
             unpacker = zlib.decompressobj()
-            part = unpacker.decompress(part[8:], room + 1)
-            if not unpacker.eof and len(part) <= room:
-                raise ValueError("it is cut short")
-        room -= len(part)
-        if room < 0:
-            raise ValueError(f"it is longer than {files.LIMIT:,} bytes once unpacked")
-        parts.append(part)
-    return b"".join(parts)
+            whole = unpacker.decompress(part, files.LIMIT)
+            if not unpacker.eof:
+                raise ValueError(f"is damaged, or longer than {files.LIMIT:,} bytes")
+            kind, part = next(_elements(memoryview(whole), order), (0, part))
+        if kind == _ARRAY:
+            yield _array(part, order)
 
 
-def _rolls(path: Path, name: str, cells: Any) -> list[np.ndarray]:
-    if not isinstance(cells, np.ndarray) or cells.dtype != object or not cells.size:
-        raise DataError(f"{path}: {name}: expected a cell array of pieces")
-    rolls = []
-    for number, cell in enumerate(cells.ravel()):
-        where = f"{path}: {name}, piece {number}"
-        if not isinstance(cell, np.ndarray) or cell.dtype.kind not in "buif":
-            raise DataError(f"{where}: expected numbers")
-        if cell.ndim != 2 or cell.shape[1] != KEYS or len(cell) < 2:
-            raise DataError(
-                f"{where}: expected at least 2 steps of {KEYS} keys, "
-                f"found shape {cell.shape}"
-            )
-        if not np.isin(cell, (0, 1)).all():
-            raise DataError(f"{where}: expected nothing but 0 and 1")
-        rolls.append(cell.astype(np.uint8))
-    return rolls
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+    """What stands one after the other: (kind, bytes)."""
+    place = 0
+    while place < len(data):
+        if len(data) < place + 8:
+            raise ValueError("is cut short")
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        first, after = place + 8, 0 if kind == _COMPRESSED else -size % 8
+        if kind >> 16:  # a small one: its size is in the kind, its bytes in the size
+            kind, size, first, after = kind & 0xFFFF, kind >> 16, place + 4, 0
+            after = 4 - size
+        place = first + size + after
+        if after < 0 or len(data) < first + size:
+            raise ValueError("is cut short")
+        yield kind, data[first : first + size]
+
+
+def _array(data: memoryview, order: str) -> _Array:
+    parts = list(_elements(data, order))
+    if len(parts) < 3 or len(parts[0][1]) != 8:
+        raise ValueError("is damaged: an array has no header")
+    (_, flags), (_, shape), (_, name) = parts[:3]
+    kind = struct.unpack_from(f"{order}I", flags)[0] & (0xFF | _COMPLEX)
+    sizes = np.frombuffer(shape, f"{order}i4").tolist()
+    return _Array(bytes(name).decode("latin1"), kind, sizes, parts[3:], order)
+
+
+def _rolls(array: _Array) -> list[np.ndarray]:
+    if array.kind != _CELLS or not array.parts:
+        raise ValueError(f"{array.name}: expected a cell array of pieces")
+    if len(array.parts) != math.prod(array.shape):
+        raise ValueError(f"{array.name}: is damaged: not all of its pieces are there")
+    return [
+        _roll(f"{array.name}, piece {number}", _array(part, array.order))
+        for number, (_, part) in enumerate(array.parts)
+    ]
+
+
+def _roll(where: str, cell: _Array) -> np.ndarray:
+    if cell.kind not in _NUMBERS:
+        raise ValueError(f"{where}: expected numbers")
+    if len(cell.shape) != 2 or cell.shape[0] < 2 or cell.shape[1] != KEYS:
+        raise ValueError(
+            f"{where}: expected at least 2 steps of {KEYS} keys, "
+            f"found shape {cell.shape}"
+        )
+    kind, data = cell.parts[0] if cell.parts else (0, b"")
+    dtype = np.dtype(f"{cell.order}{_DTYPES.get(kind, 'u1')}")
+    if kind not in _DTYPES or len(data) != math.prod(cell.shape) * dtype.itemsize:
+        raise ValueError(f"{where}: is damaged: it has not as many numbers as it says")
+    roll = np.frombuffer(data, dtype).reshape(cell.shape, order="F")
+    if not np.isin(roll, (0, 1)).all():
+        raise ValueError(f"{where}: expected nothing but 0 and 1")
+    return roll.astype(np.uint8)
 
 
 def cut(rolls: Sequence[np.ndarray], longest: int) -> list[np.ndarray]:
