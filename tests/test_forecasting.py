@@ -99,7 +99,7 @@ def test_etth1_from_end_to_end(smoke):
         rows = list(csv.reader(file))
     assert len(rows) == 1 + 7 * 24
     quantiles = np.array([row[2:] for row in rows[1:]], float)
-    assert (np.diff(quantiles[:, [0, 4, 8]], axis=1) >= 0).all()
+    assert (np.diff(quantiles, axis=1) >= 0).all()
 
 
 @needs_data
@@ -349,6 +349,12 @@ def test_margins_are_those_of_the_definition():
         np.testing.assert_allclose(margins[0, 0, 0, i], -expected)
         np.testing.assert_allclose(margins[0, 0, 0, 8 - i], expected)
     np.testing.assert_array_equal(margins[..., 4], 0)
+
+    moved = forecasting.calibrated(quantiles, margins)
+    assert (np.diff(moved, axis=-1) >= 0).all()
+    np.testing.assert_array_equal(moved[..., 4], quantiles[..., 4])
+    assert (moved[..., :4] <= (quantiles + margins)[..., :4]).all()
+    assert (moved[..., 5:] >= (quantiles + margins)[..., 5:]).all()
 
 
 def test_equal_forecasts_are_rarely_told_apart():

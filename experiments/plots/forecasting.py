@@ -97,7 +97,7 @@ def errors_by_step(
         axis.set_ylim(bottom=0)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+        axis.legend(loc="best", fontsize="small")
     save(figure, path)
 
 
@@ -128,5 +128,5 @@ def coverage(
     for axis in axes:
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))
         axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+        axis.legend(loc="best", fontsize="small")
     save(figure, path)
