@@ -17,9 +17,11 @@ The last tenth of a text is its validation part, read in one pass from the first
 last character, each predicted from all before it. There is no test part: the result is
 that of the epoch that does best on the validation part.
 
-What to expect on two CPU cores, in nats per character of the validation part:
+Beside it stand n-grams (Witten and Bell, 1991), on tiny Shakespeare in nats per
+character of the validation part:
 
-    TODO-FIGURE
+    how often each character occurs    3.347
+    interpolated 5-grams               1.669    the best of 1 to 8
 """
 
 import json
