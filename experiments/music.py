@@ -13,13 +13,8 @@ a decision of its own, given all that has sounded:
 
 in nats a step. Every step but the first of a piece is predicted; the figure is the mean
 over all such steps of all pieces, as in Bai et al. (2018). Long pieces are cut for the
-training alone. The epoch and all options are chosen by the validation pieces; the test
-pieces are measured once, at the end.
-
-What to expect on two CPU cores (--devices 2), as the NLL of the test pieces:
-
-    jsb           TODO-FIGURE
-    nottingham    TODO-FIGURE
+training alone. The epoch is chosen by the validation pieces; the test pieces are
+measured once, at the end.
 
 References: Boulanger-Lewandowski, Bengio and Vincent, "Modeling temporal dependencies
 in high-dimensional sequences", ICML 2012, for the data; Bai, Kolter and Koltun, "An
@@ -138,7 +133,7 @@ class Config:
 
 
 def defaults(dataset: str, preset: str) -> Config:
-    """The options of a data set, chosen by its validation pieces."""
+    """The options of a data set and a preset."""
     config = Config()
     if dataset == "nottingham":
         config = replace(
