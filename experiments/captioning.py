@@ -1,0 +1,838 @@
+"""Says in a sentence what an image shows.
+
+    python -m experiments.captioning --data-dir FOLDER
+    python -m experiments.captioning --dataset flickr8k --data-dir FOLDER
+    python -m experiments.captioning --out RUN --describe IMAGE.jpg
+
+A few convolutions make of an image a grid of vectors m_1 ... m_S, which are the memory
+of a decoder (Xu et al., 2015). With the word w_t as a vector and c_t what attention
+reads for the state s_t,
+
+    s_0 = tanh(V mean(m) + b)
+    s_t = GRU([w_{t-1}, a_{t-1}], s_{t-1})
+    c_t = sum over places of softmax(v . tanh(W s_t + U m))_i m_i
+    a_t = tanh(A [c_t, s_t]),    p(w_t) = softmax(B a_t + d)
+
+until it says that the sentence has ended. All true captions of an image are trained on
+at once, so that the image is looked at once.
+
+Data: scenes of two MNIST digits, composed as they are needed ("a small three left of a
+seven"; see experiments/data/scenes.py), or Flickr8k. The epoch is chosen by the loss on
+validation images; the test images are measured once, at the end. --devices 2 suits two
+CPU cores.
+
+References: Xu et al., "Show, attend and tell: neural image caption generation with
+visual attention", ICML 2015.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from scipy.stats import binomtest
+
+import jaxrnn as rnn
+from experiments import runs, training
+from experiments.data import scenes
+from experiments.data.captions import (
+    Captioned,
+    best_constant,
+    bleu,
+    load_captions,
+    nearest,
+    read_image,
+    words,
+)
+from experiments.data.subwords import PAD, START, STOP, UNKNOWN, Subwords
+from experiments.plots import curves
+from experiments.plots.captioning import (
+    PLAIN,
+    RIGHT,
+    WRONG,
+    attention,
+    confusions,
+    sheet,
+)
+from jaxrnn import interop
+
+SIZE = scenes.SIZE  # of the images that the network reads, in pixels
+METRICS = {"scenes": "accuracy", "flickr8k": "bleu_4"}
+REFERENCES = 5  # at most so many captions of an image are used
+
+
+@dataclass(frozen=True)
+class Config:
+    """Says in a sentence what an image shows.
+
+    The defaults shown are those of the chosen --dataset and --preset.
+    """
+
+    dataset: Literal["scenes", "flickr8k"] = "scenes"
+    """Two digits of MNIST, or photographs of Flickr8k (or your own, in its form)."""
+    preset: Literal["default", "smoke"] = "default"
+    """A set of defaults: smoke is over in a moment and learns little."""
+    describe: Path | None = None
+    """Train nothing; caption this image with the finished run in --out."""
+    channels: int = 32
+    """Of the first convolution; the others have two and four times as many."""
+    embedding_size: int = 32
+    """Size of a word's vector."""
+    hidden_size: int = 128
+    """Size of the decoder's state."""
+    dropout: float = 0.0
+    """Share of word vectors, channels and outputs left out while training."""
+    label_smoothing: float = 0.0
+    """Share of the target that all words have alike."""
+    beam_size: int = 4
+    """How many captions are pursued at once."""
+    length_penalty: float = 0.0
+    """Divides a caption's log probability by its length to this power."""
+    scenes: int = 12_800
+    """Scenes in an epoch, each composed for it alone."""
+    limit: int | None = None
+    """Use only so many images of each set, the first ones; None: all."""
+    captions_file: str = "captions.tsv"
+    """flickr8k: name of the file of captions."""
+    images_file: str = "images128.tar"
+    """flickr8k: name of the archive, or the folder, of images."""
+    shift: int = 8
+    """flickr8k: move images by up to so many pixels and mirror half of them while
+    training; 0: neither."""
+    least_count: int = 4
+    """flickr8k: words that are rarer in the training captions are not learned."""
+    most_words: int = 8
+    """Longer captions are cut, and none are said."""
+    train: training.Settings = field(
+        default_factory=lambda: training.Settings(
+            epochs=20, batch_size=64, learning_rate=2e-3, weight_decay=1e-2
+        )
+    )
+    run: runs.Options = field(default_factory=runs.Options)
+
+    def __post_init__(self):
+        runs.check(
+            self,
+            at_least_1=(
+                *("channels", "embedding_size", "hidden_size", "beam_size", "scenes"),
+                *("limit", "least_count", "most_words"),
+            ),
+            at_least_0=("length_penalty", "shift"),
+            shares=("dropout", "label_smoothing"),
+        )
+        runs.require(
+            self.describe is None or self.run.out is not None,
+            "describe",
+            "an --out too, the folder of a finished run",
+            "none",
+        )
+
+
+def defaults(dataset: str, preset: str) -> Config:
+    """The options of a data set, chosen on its validation images."""
+    config = Config()
+    if dataset == "flickr8k":
+        train = replace(config.train, epochs=60, batch_size=32, weight_decay=0.1)
+        config = replace(
+            config,
+            channels=16,
+            embedding_size=64,
+            dropout=0.3,
+            label_smoothing=0.1,
+            most_words=20,
+            length_penalty=1.0,
+            train=train,
+        )
+    if preset == "smoke":
+        config = replace(
+            config,
+            channels=7,
+            embedding_size=11,
+            hidden_size=37,
+            beam_size=2,
+            scenes=40 * 16,
+            limit=24,
+            train=replace(config.train, epochs=2, batch_size=16, learning_rate=1e-2),
+        )
+        if dataset == "flickr8k":
+            config = replace(config, limit=48, dropout=0.0)
+    return config
+
+
+parse = runs.parser("captioning", defaults, dataset="scenes", preset="default")
+
+
+class Params(NamedTuple):
+    """Weights of the network."""
+
+    encoder: tuple[Any, ...]  # of each convolution
+    places: jax.Array  # [S, M], what tells the places of the grid apart
+    bridge: Any
+    decoder: Any
+
+
+class Network(NamedTuple):
+    """Looks at an image [SIZE, SIZE, channels] and says what it shows."""
+
+    encoder: tuple[rnn.Cell, ...]  # convolutions: layers over neighborhoods
+    strides: tuple[int, ...]
+    bridge: rnn.Cell  # from the mean of the memory to the first state
+    speaker: rnn.Cell  # from words to what is read from the memory
+    decoder: rnn.Cell  # the speaker, and a readout to words
+    memory: tuple[int, int]  # S, M
+
+    def init(self, key: jax.Array) -> Params:
+        places_key, bridge_key, decoder_key, *keys = jax.random.split(
+            key, 3 + len(self.encoder)
+        )
+        return Params(
+            tuple(cell.init(k) for cell, k in zip(self.encoder, keys, strict=True)),
+            0.1 * jax.random.normal(places_key, self.memory),
+            self.bridge.init(bridge_key),
+            self.decoder.init(decoder_key),
+        )
+
+    def see(self, params: Params, image: jax.Array, key: jax.Array | None = None):
+        """The memory of an image, [S, M]."""
+        # Squares of 2x2 pixels become one place with all their values.
+        half, channels = image.shape[0] // 2, image.shape[2]
+        x = image.reshape(half, 2, half, 2, channels).transpose(0, 2, 1, 3, 4)
+        x = x.reshape(half, half, -1)
+        count = len(self.encoder)
+        keys = [None] * count if key is None else jax.random.split(key, count)
+        for cell, stride, p, k in zip(
+            self.encoder, self.strides, params.encoder, keys, strict=True
+        ):
+            x = neighborhoods(x, stride)
+            grid = x.shape[:2]
+            carry = cell.initial_carry(p, k)
+            x = cell.unroll(p, carry, x.reshape(-1, x.shape[2]))[1].reshape(*grid, -1)
+        return x.reshape(self.memory) + params.places
+
+    def begin(self, params: Params, memory: jax.Array, key: jax.Array | None = None):
+        """The decoder's first carry: the image's whole is the state of its GRU."""
+        mean = memory.mean(axis=0, keepdims=True)
+        state = jnp.tanh(self.bridge.unroll(params.bridge, (), mean)[1][0])
+        (*words, feeding), readout = self.decoder.initial_carry(params.decoder, key)
+        feeding = feeding._replace(cell=(rnn.GRUCarry(state), ()))
+        return (*words, feeding), readout
+
+    def logits(self, params: Params, image, tokens, key: jax.Array | None = None):
+        """Of the words after each of those given, [N, T] to [N, T, V]."""
+        see_key, say_key = (None, None) if key is None else jax.random.split(key)
+        memory = self.see(params, image, see_key)
+        cell = rnn.attend(self.decoder, memory)
+
+        def say(tokens, key):
+            carry = self.begin(params, memory, key)
+            mask = tokens != PAD
+            return cell.unroll(params.decoder, carry, tokens, mask=mask)[1]
+
+        keys = None if say_key is None else jax.random.split(say_key, len(tokens))
+        return jax.vmap(say)(tokens, keys)
+
+    def greedy(self, params: Params, image: jax.Array, length: int) -> jax.Array:
+        """Always the most probable word, [length]."""
+        memory = self.see(params, image)
+        cell = rnn.attend(self.decoder, memory)
+        return rnn.generate(
+            cell,
+            params.decoder,
+            self.begin(params, memory),
+            START,
+            length,
+            rnn.greedy,
+            stop_token=STOP,
+        ).tokens
+
+    def search(
+        self, params: Params, image: jax.Array, length: int, size: int, penalty: float
+    ) -> jax.Array:
+        """The most probable captions that are found, [size, length]."""
+        memory = self.see(params, image)
+        cell = rnn.attend(self.decoder, memory)
+        return rnn.beam_search(
+            cell,
+            params.decoder,
+            self.begin(params, memory),
+            START,
+            length,
+            beam_size=size,
+            stop_token=STOP,
+            length_penalty=penalty,
+        ).tokens
+
+    def attention(self, params: Params, image: jax.Array, tokens: jax.Array):
+        """The weights with which each word was said, [T, S]."""
+        memory = self.see(params, image)
+        cell = rnn.attend(self.speaker, memory, weights=True)
+        words, _ = params.decoder
+        carry, _ = self.begin(params, memory)
+        given = jnp.concatenate([jnp.array([START], tokens.dtype), tokens[:-1]])
+        return cell.unroll(words, carry, given)[1].weights
+
+
+def neighborhoods(x: jax.Array, stride: int) -> jax.Array:
+    """Each place with the eight around it, [R, C, F] to [R / stride, C / stride, 9 F].
+
+    A linear layer over them is a convolution, one product of two matrices.
+    """
+    rows, columns = x.shape[:2]
+    x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    parts = [
+        x[i : i + rows : stride, j : j + columns : stride] for i, j in np.ndindex(3, 3)
+    ]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def network(config: Config, image_channels: int, vocab_size: int) -> Network:
+    """Four convolutions, and a decoder with attention and input feeding."""
+    strides, sizes = (1, 2, 2, 1), [config.channels * n for n in (1, 2, 4, 4)]
+    # Left out where it does nothing: random numbers take long to compile.
+    drop = (rnn.dropout(config.dropout),) if config.dropout else ()
+    encoder, size = [], 4 * image_channels
+    for output_size in sizes:
+        layers = (
+            rnn.linear(9 * size, output_size),
+            rnn.layer_norm(output_size),
+            rnn.activation(jax.nn.relu),
+            *drop,
+        )
+        encoder.append(rnn.chain(*layers))
+        size = output_size
+    hidden = config.hidden_size
+    speaker = rnn.chain(
+        rnn.embedding(vocab_size, config.embedding_size),
+        *drop,
+        rnn.input_feeding(
+            rnn.chain(
+                rnn.gru(config.embedding_size + hidden, hidden),
+                rnn.bahdanau(hidden, size, hidden // 2 or 1),
+            ),
+            hidden,
+        ),
+    )
+    readout = rnn.chain(*drop, rnn.linear(hidden, vocab_size))
+    places = (SIZE // 2 // int(np.prod(strides))) ** 2
+    return Network(
+        tuple(encoder),
+        strides,
+        rnn.linear(size, hidden),
+        speaker,
+        rnn.chain(speaker, readout),
+        (places, size),
+    )
+
+
+def prepare(image: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """An image of bytes as the network reads it, [SIZE, SIZE, channels].
+
+    Photographs come with a margin: the middle is taken, or while training any part,
+    mirrored or not, with more or less light and contrast.
+    """
+    x = image.astype(jnp.float32) / 255
+    spare = image.shape[0] - SIZE
+    if spare == 0:
+        return x
+    if key is None:
+        start = spare // 2
+        return x[start : start + SIZE, start : start + SIZE]
+    place_key, mirror_key, light_key = jax.random.split(key, 3)
+    row, column = jax.random.randint(place_key, (2,), 0, spare + 1)
+    x = lax.dynamic_slice(x, (row, column, 0), (SIZE, SIZE, x.shape[2]))
+    x = jnp.where(jax.random.bernoulli(mirror_key), x[:, ::-1], x)
+    light, contrast = jax.random.uniform(light_key, (2,), minval=-0.2, maxval=0.2)
+    return (x - 0.5) * (1 + contrast) + 0.5 + light
+
+
+def loss(
+    net: Network,
+    params: Params,
+    image: jax.Array,
+    tokens: jax.Array,
+    key: jax.Array | None = None,
+    *,
+    label_smoothing: float = 0.0,
+) -> jax.Array:
+    """Mean over the words of all captions [N, T] of an image, in nats.
+
+    Unknown words are never a target, so that they are never said.
+    """
+    image_key, key = (None, None) if key is None else jax.random.split(key)
+    logits = net.logits(params, prepare(image, image_key), tokens[:, :-1], key)
+    labels = tokens[:, 1:].ravel()
+    return rnn.cross_entropy(
+        logits.reshape(len(labels), -1),
+        labels,
+        (labels != PAD) & (labels != UNKNOWN),
+        label_smoothing=label_smoothing,
+    )
+
+
+class Examples(NamedTuple):
+    """Images to measure on."""
+
+    names: list[str]
+    images: np.ndarray  # [N, R, R, channels] uint8
+    tokens: np.ndarray  # [N, captions, T] int32
+    references: list[list[str]]  # the true captions of each
+
+
+class Problem(NamedTuple):
+    """A network and the images it is trained and measured on."""
+
+    config: Config
+    net: Network
+    vocabulary: Subwords
+    steps: int  # updates in an epoch
+    # (epoch, first, stop, share) -> images, tokens, as `training.Job` wants them
+    batches: Callable[..., tuple[np.ndarray, np.ndarray]]
+    validation: Examples
+    test: Examples
+    simple: dict[str, list[str]]  # by its name, what a baseline says of the test images
+
+    def examine(self, params: Any, examples: Examples) -> tuple[np.ndarray, Any]:
+        """Of each seed the loss, [S], and what it says word by word of each image."""
+        run = _examiner(self.net, self.config.most_words + 1)
+        losses, tokens = run(training.local(params), examples.images, examples.tokens)
+        return np.asarray(losses).mean(1), self.texts(np.asarray(tokens))
+
+    def search(self, params: Any, examples: Examples) -> Any:
+        """Of each seed and image the most probable captions, the best first."""
+        config = self.config
+        limits = config.most_words + 1, config.beam_size, config.length_penalty
+        run = _searcher(self.net, *limits)
+        return self.texts(np.asarray(run(training.local(params), examples.images)))
+
+    def texts(self, tokens: np.ndarray) -> Any:
+        """The sentences of tokens [..., T], in nested lists."""
+        if tokens.ndim == 1:
+            return self.vocabulary.decode(tokens)
+        return [self.texts(t) for t in tokens]
+
+    def score(self, said: list[str], references: list[list[str]]) -> float:
+        """How good captions are; the epoch is chosen by the loss, which is smoother."""
+        if self.config.dataset == "scenes":
+            return float(np.mean(right(said, references)))
+        return bleu(said, references)[0].score
+
+
+@lru_cache
+def _examiner(net: Network, length: int):
+    def of_one(params, image, tokens):
+        said = net.greedy(params, prepare(image), length)
+        return loss(net, params, image, tokens), said
+
+    return _of_all(of_one)
+
+
+@lru_cache
+def _searcher(net: Network, length: int, size: int, penalty: float):
+    def of_one(params, image):
+        return net.search(params, prepare(image), length, size, penalty)
+
+    return _of_all(of_one)
+
+
+@lru_cache
+def _attention(net: Network):
+    def of_one(params, image, tokens):
+        return net.attention(params, prepare(image), tokens)
+
+    return jax.jit(of_one)
+
+
+def _of_all(of_one: Callable[..., Any]):
+    """Makes a program for all seeds and images, some images at a time."""
+
+    @jax.jit
+    def run(params, *examples):
+        def of_seed(params):
+            return lax.map(lambda e: of_one(params, *e), examples, batch_size=125)
+
+        return jax.vmap(of_seed)(params)
+
+    return run
+
+
+def encode(vocabulary: Subwords, captions: list[list[str]], most: int) -> np.ndarray:
+    """Start, words, stop and padding of all captions, [N, captions, most + 2] int32.
+
+    A longer caption is cut, and does not stop.
+    """
+    size = max(map(len, captions))
+    tokens = np.full((len(captions), size, most + 2), PAD, np.int32)
+    for rows, texts in zip(tokens, captions, strict=True):
+        for row, found in zip(rows, vocabulary.encode(texts), strict=False):
+            sentence = [START, *found, STOP][: most + 2]
+            row[: len(sentence)] = sentence
+    return tokens
+
+
+def scenes_problem(config: Config) -> Problem:
+    """Scenes of two digits."""
+    digits = scenes.load_digits(config.run.data_dir)
+    captions = scenes.all_captions()
+    vocabulary = words(captions)
+    tokens = encode(vocabulary, [[text] for text in captions], config.most_words)[:, 0]
+    settings = config.train
+    steps = config.scenes // settings.batch_size
+    expected = f"at least the --batch-size, {settings.batch_size}"
+    runs.require(steps > 0, "scenes", expected, config.scenes)
+
+    def batches(epoch, first, stop, share):
+        # A scene depends on nothing but its seed, epoch, update and place in the batch.
+        images, numbers = [], []
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            for update in range(first, stop):
+                rng = np.random.default_rng((seed, epoch, update))
+                size = settings.batch_size, 2
+                index = rng.integers(len(digits.train.labels), size=size)
+                batch = scenes.compose(digits.train, index, rng)
+                images.append(share.of(batch.images, 0))
+                numbers.append(share.of(batch.captions, 0))
+        lead = settings.seeds, stop - first
+        images, numbers = (
+            np.stack(a).reshape(*lead, *a[0].shape) for a in (images, numbers)
+        )
+        return images[..., None], tokens[numbers]
+
+    def examples(source, count, seed):
+        found = scenes.each_once(source, config.limit or count, seed)
+        return Examples(
+            [str(i) for i in range(len(found.images))],
+            found.images[..., None],
+            tokens[found.captions],
+            [[captions[i] for i in row] for row in found.captions],
+        )
+
+    test = examples(digits.test, None, 1)
+    texts, counts = np.unique(test.references, return_counts=True)
+    often = str(texts[counts.argmax()])
+    return Problem(
+        config,
+        network(config, 1, vocabulary.size),
+        vocabulary,
+        steps,
+        batches,
+        examples(digits.validation, 1000, 0),
+        test,
+        {"the caption that is true most often": [often] * len(test.names)},
+    )
+
+
+def photographs_problem(config: Config) -> Problem:
+    """Flickr8k, or photographs and captions of your own."""
+    data = load_captions(
+        SIZE + config.shift,
+        config.run.data_dir,
+        captions=config.captions_file,
+        images=config.images_file,
+    )
+    train, validation, test = (split.first(config.limit) for split in data)
+    vocabulary = words((text for c in train.captions for text in c), config.least_count)
+
+    def examples(split: Captioned) -> Examples:
+        references = [texts[:REFERENCES] for texts in split.captions]
+        tokens = encode(vocabulary, references, config.most_words)
+        return Examples(split.names, split.images, tokens, references)
+
+    train, validation, test = map(examples, (train, validation, test))
+    settings, count = config.train, len(train.names)
+    runs.require(
+        settings.batch_size <= count,
+        "batch_size",
+        f"at most the {count} photographs to train on",
+        settings.batch_size,
+    )
+    keys = training.keys(settings)
+    order = jax.jit(
+        jax.vmap(
+            lambda key, epoch: rnn.shuffled(
+                jax.random.fold_in(key, epoch), count, settings.batch_size
+            ),
+            (0, None),
+        )
+    )
+
+    @lru_cache(1)
+    def orders(epoch):
+        return np.asarray(order(keys, epoch))  # [S, steps, B]
+
+    def batches(epoch, first, stop, share):
+        index = orders(epoch)[:, first:stop]
+        return training.take((train.images, train.tokens), index, share)
+
+    constant = best_constant(train.references, validation.references)
+    alike = nearest(train.images, test.images)
+    return Problem(
+        config,
+        network(config, 3, vocabulary.size),
+        vocabulary,
+        count // settings.batch_size,
+        batches,
+        validation,
+        test,
+        {
+            "one caption for all": [constant] * len(test.names),
+            "that of the most similar photograph": [
+                train.references[i][0] for i in alike
+            ],
+        },
+    )
+
+
+PROBLEMS = {"scenes": scenes_problem, "flickr8k": photographs_problem}
+
+
+def right(said: list[str], references: list[list[str]]) -> np.ndarray:
+    """Whether what was said is a true caption, to the word; [N] bool."""
+    return np.array([s in true for s, true in zip(said, references, strict=True)])
+
+
+def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
+    """Training of all seeds at once, each measured after each epoch."""
+    config, settings = problem.config, problem.config.train
+    total = settings.epochs * problem.steps
+    optimizer = training.make_optimizer(settings, total, training.matrices)
+    metric = METRICS[config.dataset]
+    loss_fn = partial(loss, problem.net, label_smoothing=config.label_smoothing)
+    validation = problem.validation
+
+    def measure(state):
+        found, said = problem.examine(state.params, validation)
+        values = [problem.score(texts, validation.references) for texts in said]
+        return {"validation_loss": found, f"validation_{metric}": np.array(values)}
+
+    return training.Job(
+        settings=settings,
+        start=training.starter(settings, problem.net.init, optimizer),
+        update=rnn.make_update(loss_fn, optimizer, mesh=mesh),
+        aux=(),
+        batches=problem.batches,
+        measure=measure,
+        score="validation_loss",
+        higher_is_better=False,
+        steps=problem.steps,
+        keep_best=True,
+    )
+
+
+def run(config: Config) -> None:
+    """Loads the data and checks that all fits together, then does what is asked."""
+    if config.describe is not None:
+        describe(config)
+        return
+    mesh = runs.connect(config.run)
+    training.check_batch_size(config.train, mesh)
+    problem = PROBLEMS[config.dataset](config)
+    with runs.Output("captioning", config) as output:
+        if output.finished:
+            print(f"finished before: results in {output.path}")
+        else:
+            study(problem, mesh, output)
+
+
+def study(problem: Problem, mesh, output: runs.Output) -> None:
+    """Trains, measures the test images, and writes and prints the results."""
+    config, test = problem.config, problem.test
+    job = make_job(problem, mesh)
+    result = training.train(job, output, config.run, mesh)
+    test_loss, greedy = problem.examine(result.params, test)
+    beams = problem.search(result.params, test)
+    best = [[hypotheses[0] for hypotheses in seed] for seed in beams]
+    if config.dataset == "scenes":
+        found = scenes_results(problem, greedy, beams)
+    else:
+        found = photographs_results(problem, greedy, best)
+    if output.writes:
+        with output.replacing("vocabulary.json") as path:
+            problem.vocabulary.save(path)
+        with output.replacing("captions.tsv") as path:
+            rows = zip(test.names, best[0], test.references, strict=True)
+            lines = ["\t".join([name, said, *true]) for name, said, true in rows]
+            path.write_text("\n".join(["image\tsaid\ttrue", *lines, ""]))
+        draw(problem, output, result, best[0])
+    training.conclude(
+        output,
+        job,
+        result,
+        dataset=config.dataset,
+        vocabulary=problem.vocabulary.size,
+        validation_images=len(problem.validation.names),
+        test_images=len(test.names),
+        test_loss=test_loss.mean(),
+        test_loss_per_seed=test_loss,
+        **found,
+    )
+    print(f"results in {output.path}")
+
+
+def scenes_results(problem: Problem, greedy: Any, beams: Any) -> dict[str, Any]:
+    """How many captions are wholly right, what the mistakes are; prints both."""
+    test = problem.test
+    best = [[hypotheses[0] for hypotheses in seed] for seed in beams]
+    found: dict[str, Any] = {}
+    count = len(test.names)
+    print(f"captions of {count:,} test scenes that are wholly right")
+    for name, said in (("greedy", greedy), ("beam", best)):
+        hits = np.array([right(texts, test.references).sum() for texts in said])
+        intervals = [
+            list(binomtest(int(k), count).proportion_ci(method="wilson")) for k in hits
+        ]
+        found[f"test_accuracy_{name}"] = hits.mean() / count
+        found[f"test_accuracy_{name}_per_seed"] = hits / count
+        found[f"test_accuracy_{name}_95_percent_intervals"] = intervals
+        low, high = intervals[0]
+        print(
+            f"  {name}: mean {hits.mean() / count:.2%} over {len(hits)} seeds "
+            f"(of the first {hits[0] / count:.2%}, 95 % interval {low:.2%} to "
+            f"{high:.2%})"
+        )
+    both = [
+        np.mean([set(h[:2]) == set(t) for h, t in zip(s, test.references, strict=True)])
+        for s in beams
+    ]
+    found["both_true_captions_are_the_two_best_per_seed"] = both
+    print(f"  both true captions are the two best of the beam: {np.mean(both):.2%}")
+    simple = {"a caption at random": 2 / np.prod(scenes.PARTS)}
+    for name, said in problem.simple.items():
+        simple[f"{name}, {said[0]!r}"] = right(said, test.references).mean()
+    found["baselines"] = simple
+    for name, share in simple.items():
+        print(f"  {name}: {share:.3%}")
+    wrong = scenes.mistakes(best[0], test.references)
+    found["mistakes_of_the_first_seed"] = wrong.counts
+    listed = ", ".join(f"{kind} {n}" for kind, n in wrong.counts.items())
+    print(f"  wrong with the beam, of the first seed: {listed}")
+    return found
+
+
+def photographs_results(problem: Problem, greedy: Any, best: Any) -> dict[str, Any]:
+    """BLEU-1 to BLEU-4 of the network, of simple ways and of people; prints them."""
+    references = problem.test.references
+    found: dict[str, Any] = {}
+    rows = {"beam": best, "greedy": greedy}
+    rows |= {name: [said] for name, said in problem.simple.items()}
+    print(f"BLEU-1 to BLEU-4 on {len(references)} test photographs")
+    for name, seeds in rows.items():
+        values = [
+            [bleu(s, references, n)[0].score for n in (1, 2, 3, 4)] for s in seeds
+        ]
+        mean = np.mean(values, axis=0)
+        found[f"test_bleu_{name}"] = mean
+        found[f"test_bleu_{name}_per_seed"] = values
+        print(f"  {name}: {' '.join(f'{value:.1f}' for value in mean)}")
+    people = [r for r in references if len(r) > 1]
+    if people:
+        said, others = [r[0] for r in people], [r[1:] for r in people]
+        values = [bleu(said, others, n)[0].score for n in (1, 2, 3, 4)]
+        found["test_bleu_people"] = values
+        listed = " ".join(f"{value:.1f}" for value in values)
+        print(f"  a person's caption, against the others: {listed}")
+    score, signature = bleu(best[0], references, bootstrap=1000)
+    found["bleu_4_of_the_first_seed"] = str(score)
+    found["bleu_signature"] = signature
+    print(f"  the first seed: {score}\n  {signature}")
+    return found
+
+
+def draw(problem: Problem, output: runs.Output, result: Any, said: list[str]) -> None:
+    """Draws the curves, captions right and wrong, and what is looked at."""
+    config, test = problem.config, problem.test
+    metric = f"validation_{METRICS[config.dataset]}"
+    is_scenes = config.dataset == "scenes"
+    with output.replacing("curves.png") as path:
+        panels = {
+            "cross-entropy (nats a word)": ("train_loss", "validation_loss"),
+            "accuracy" if is_scenes else "BLEU-4": (metric,),
+        }
+        curves(path, result.history, panels, title=f"captions of {config.dataset}")
+    if is_scenes:
+        hits = right(said, test.references)
+        wrong = np.flatnonzero(~hits)[:12]
+        order = {"right": np.flatnonzero(hits)[:6], "wrong": wrong[:6], " ": wrong[6:]}
+        order = {name: index for name, index in order.items() if len(index)}
+        colors = [RIGHT if name == "right" else WRONG for name in order]
+        title = f"{hits.mean():.1%} of {len(hits):,} captions are wholly right"
+        found = scenes.mistakes(said, test.references)
+        with output.replacing("confusions.png") as path:
+            tables = {
+                "digit": (found.digits, scenes.DIGITS),
+                "relation": (found.relations, scenes.RELATIONS),
+            }
+            confusions(path, tables, f"{len(said):,} captions of test scenes")
+    else:
+        pairs = zip(said, test.references, strict=True)
+        values = np.array([bleu([s], [r], 2)[0].score for s, r in pairs])
+        ranks = np.argsort(-values, kind="stable")
+        order = {"best": ranks[:6], "any": np.arange(min(6, len(said)))}
+        order["worst"] = ranks[-6:]
+        colors = [RIGHT, PLAIN, WRONG]
+        title = f"test photographs: {bleu(said, test.references)[0].score:.1f} BLEU-4"
+    middle = (test.images.shape[1] - SIZE) // 2
+    images = test.images[:, middle : middle + SIZE, middle : middle + SIZE]
+    images = images[..., 0] if is_scenes else images
+    rows = {
+        name: [
+            (images[i], said[i], _closest(said[i], test.references[i])) for i in index
+        ]
+        for name, index in order.items()
+    }
+    with output.replacing("sheet.png") as path:
+        sheet(path, rows, colors, title)
+    params = jax.tree.map(lambda a: a[0], result.params)
+    shown = [i for index in order.values() for i in index if said[i]][:3]
+    examples = [
+        (images[i], *looks(problem, params, test.images[i], said[i])) for i in shown
+    ]
+    if examples:
+        with output.replacing("attention.png") as path:
+            attention(path, examples, "where the network looks as it says each word")
+
+
+def _closest(said: str, references: list[str]) -> str:
+    """The reference with the most words of what was said."""
+    return max(references, key=lambda text: len(set(text.split()) & set(said.split())))
+
+
+def looks(problem: Problem, params: Params, image: np.ndarray, said: str):
+    """The words of a caption, and the weights [words, R, R] behind each of them."""
+    tokens = encode(problem.vocabulary, [[said]], problem.config.most_words)[0, 0, 1:]
+    weights = _attention(problem.net)(params, jnp.array(image), jnp.array(tokens))
+    side = round(weights.shape[1] ** 0.5)
+    spoken = said.split()
+    return spoken, np.asarray(weights).reshape(-1, side, side)[: len(spoken)]
+
+
+def describe(config: Config) -> None:
+    """Says what an image shows, by a finished run."""
+    image, out = config.describe, config.run.out
+    assert image is not None
+    assert out is not None
+    config = runs.config_of_run(config)
+    vocabulary = Subwords.load(out / "vocabulary.json")
+    is_scenes = config.dataset == "scenes"
+    pixels = read_image(image, SIZE, gray=is_scenes)
+    if is_scenes and np.median(pixels) > 127:
+        pixels = 255 - pixels  # dark ink on paper; MNIST's is white on black
+    net = network(config, pixels.shape[2], vocabulary.size)
+    like = jax.eval_shape(jax.vmap(net.init), training.keys(config.train))
+    path = out / "params.safetensors"
+    try:
+        params = interop.load_safetensors(path, like)
+    except (OSError, ValueError) as error:
+        raise runs.RunError(f"cannot read {path}: {error}") from error
+    limits = config.most_words + 1, config.beam_size, config.length_penalty
+    tokens = _searcher(net, *limits)(params, pixels[None])[0, 0]  # of the first seed
+    for number, row in enumerate(np.asarray(tokens), 1):
+        print(f"{number}. {vocabulary.decode(row)}")
+
+
+if __name__ == "__main__":
+    runs.main(parse, run)

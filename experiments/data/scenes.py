@@ -1,0 +1,202 @@
+"""Scenes of two handwritten digits, composed as they are needed, and what they show.
+
+    caption  = thing relation thing
+    thing    = ("a" | "an") digit | "a small" digit
+    digit    = "zero" | "one" | ... | "nine"
+    relation = "left of" | "right of" | "above" | "below"
+
+The digits are MNIST's. Those of training scenes come from its first 55,000 training
+images, those of validation scenes from the other 5,000, those of test scenes from its
+test images. The relation is along the axis on which the centers are further apart, by
+at least `MARGIN` pixels. Either digit may be named first, so two captions are true of
+every scene.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.data import DataError, files
+from experiments.data.images import Images, read_idx
+
+DIGITS = (
+    *("zero", "one", "two", "three", "four"),
+    *("five", "six", "seven", "eight", "nine"),
+)
+RELATIONS = ("left of", "right of", "above", "below")
+SIZE = 64  # of a scene, in pixels
+MARGIN = 8  # between the distances of the centers along the two axes
+
+# What a caption says, in this order: is the first digit small, which is it, how does it
+# lie to the second, is that small, which is it.
+PARTS = (2, 10, 4, 2, 10)
+_OPPOSITE = np.array([1, 0, 3, 2])
+
+
+class Digits(NamedTuple):
+    """Where the digits of each kind of scenes come from."""
+
+    train: Images
+    validation: Images
+    test: Images
+
+
+class Scenes(NamedTuple):
+    """Some scenes; N of them, each with a first and a second digit."""
+
+    images: np.ndarray  # [N, SIZE, SIZE] uint8
+    captions: np.ndarray  # [N, 2], the numbers of the true ones, first digit first
+    corners: np.ndarray  # [N, 2, 2], row and column of each digit's upper left corner
+    sizes: np.ndarray  # [N, 2], of each digit, in pixels
+
+
+def load_digits(data_dir: Path | None = None) -> Digits:
+    """Reads MNIST's four original files.
+
+    Args:
+      data_dir: see `files.find`.
+
+    Raises:
+      DataError: if a file is missing or damaged.
+    """
+    names = [
+        f"{split}-{kind}-ubyte.gz"
+        for split in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+    paths = files.find("mnist", data_dir, *names)
+    arrays = [read_idx(path) for path in paths]
+    parts = []
+    for i in (0, 2):
+        images, labels = arrays[i : i + 2]
+        if images.shape != (len(labels), 28, 28) or labels.max() > 9:
+            raise DataError(
+                f"{paths[i]} and {paths[i + 1].name}: expected images of 28x28 and as "
+                f"many labels from 0 to 9, found {images.shape} and {labels.shape}"
+            )
+        parts.append(Images(images, labels.astype(np.int32)))
+    train, test = parts
+    cut = len(train.labels) * 11 // 12
+    first, last = (Images(*(a[i] for a in train)) for i in (np.s_[:cut], np.s_[cut:]))
+    return Digits(first, last, test)
+
+
+def compose(digits: Images, index: np.ndarray, rng: np.random.Generator) -> Scenes:
+    """Scenes of chosen digits, at random places.
+
+    Args:
+      digits: images of 28x28.
+      index: [N, 2], which of them stand in each scene.
+      rng: decides sizes, relations and places.
+
+    Returns:
+      The scenes. Their digits never overlap.
+    """
+    count = len(index)
+    small = rng.integers(2, size=(count, 2))
+    relation = rng.integers(4, size=count)
+    sizes = np.where(small, 14, 28)
+    # Along the axis of the relation one digit comes before the other, with a gap.
+    swap = (relation % 2).astype(bool)[:, None]  # the second one comes before
+    before, after = np.where(swap, sizes[:, ::-1], sizes).T
+    spare = SIZE - before - after
+    starts = np.sort(rng.integers(spare[:, None] + 1, size=(count, 2)))
+    main = np.stack([starts[:, 0], starts[:, 1] + before], 1)
+    # Along the other axis their centers are nearer to each other, by the margin.
+    reach = main[:, 1] + after // 2 - main[:, 0] - before // 2 - MARGIN
+    first = rng.integers(SIZE - before + 1) + before // 2
+    low = np.maximum(after // 2, first - reach)
+    high = np.minimum(SIZE - after // 2, first + reach)
+    cross = np.stack([first - before // 2, rng.integers(low, high + 1) - after // 2], 1)
+    main, cross = (np.where(swap, a[:, ::-1], a) for a in (main, cross))
+    vertical = (relation >= 2)[:, None]
+    rows, columns = np.where(vertical, main, cross), np.where(vertical, cross, main)
+
+    images = np.zeros((count, SIZE, SIZE), np.uint8)
+    for n, i in np.ndindex(count, 2):
+        picture, size = digits.images[index[n, i]], sizes[n, i]
+        if size == 14:
+            picture = picture.reshape(14, 2, 14, 2).mean((1, 3))
+        row, column = rows[n, i], columns[n, i]
+        images[n, row : row + size, column : column + size] = picture
+    labels = digits.labels[index]
+    captions = [
+        number(small[:, i], labels[:, i], of, small[:, j], labels[:, j])
+        for i, j, of in ((0, 1, relation), (1, 0, _OPPOSITE[relation]))
+    ]
+    corners = np.stack([rows, columns], -1)
+    return Scenes(images, np.stack(captions, 1), corners, sizes)
+
+
+def each_once(digits: Images, count: int | None, seed: int) -> Scenes:
+    """Scenes to measure on: no digit stands in two of them.
+
+    Args:
+      digits: images of 28x28.
+      count: how many scenes; None for as many as there can be.
+      seed: of all that is random.
+
+    Raises:
+      DataError: if there are too few digits.
+    """
+    most = len(digits.labels) // 2
+    count = most if count is None else count
+    if count > most:
+        raise DataError(f"{2 * most} digits make {most} scenes, not {count}")
+    rng = np.random.default_rng(seed)
+    index = rng.permutation(len(digits.labels))[: 2 * count].reshape(count, 2)
+    return compose(digits, index, rng)
+
+
+def number(*parts: np.ndarray) -> np.ndarray:
+    """The number of the caption that says `PARTS`."""
+    return np.ravel_multi_index(parts, PARTS)
+
+
+def all_captions() -> list[str]:
+    """Every sentence of the grammar, by its number.
+
+    Example:
+      >>> all_captions()[int(number(1, 3, 0, 0, 7))]
+      'a small three left of a seven'
+    """
+
+    def name(small, digit):
+        article = "a small" if small else "an" if DIGITS[digit] == "eight" else "a"
+        return f"{article} {DIGITS[digit]}"
+
+    return [
+        f"{name(small, digit)} {RELATIONS[relation]} {name(other_small, other)}"
+        for small, digit, relation, other_small, other in np.ndindex(PARTS)
+    ]
+
+
+class Mistakes(NamedTuple):
+    """In what captions differ from the true ones they are most like."""
+
+    counts: dict[str, int]  # captions by kind; one may have several
+    digits: np.ndarray  # [10, 10], how often each (true) is called each (said)
+    relations: np.ndarray  # [4, 4]
+
+
+def mistakes(said: list[str], references: list[list[str]]) -> Mistakes:
+    """Compares captions of scenes part by part."""
+    numbers = {text: n for n, text in enumerate(all_captions())}
+    counts = {"digit": 0, "relation": 0, "size": 0, "not a sentence": 0}
+    digits, relations = np.zeros((10, 10), int), np.zeros((4, 4), int)
+    for text, texts in zip(said, references, strict=True):
+        if text not in numbers:
+            counts["not a sentence"] += 1
+            continue
+        parts, *true = (
+            np.array(np.unravel_index(numbers[t], PARTS)) for t in (text, *texts)
+        )
+        closest = max(true, key=lambda t: (t == parts).sum())
+        np.add.at(digits, (closest[[1, 4]], parts[[1, 4]]), 1)
+        relations[closest[2], parts[2]] += 1
+        small, digit, relation, other_small, other = closest != parts
+        counts["digit"] += bool(digit | other)
+        counts["relation"] += bool(relation)
+        counts["size"] += bool(small | other_small)
+    return Mistakes(counts, digits, relations)
