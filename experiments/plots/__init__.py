@@ -1,5 +1,6 @@
 """Pictures of the experiments, drawn with matplotlib into files."""
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -41,8 +42,20 @@ def save(figure: Any, path: Path) -> None:
 @lru_cache
 def use_korean_font() -> bool:
     """Lets text have Korean letters; False, and a line of advice, where it cannot."""
-    known = {font.name for font in font_manager.fontManager.ttflist}
-    found = [name for name in _KOREAN if name in known]
+    manager = font_manager.fontManager
+
+    def known() -> list[str]:
+        names = {font.name for font in manager.ttflist}
+        return [name for name in _KOREAN if name in names]
+
+    found = known()
+    if not found:
+        # matplotlib remembers the fonts of its first run: one may have come since.
+        files = {font.fname for font in manager.ttflist}
+        for path in sorted(set(font_manager.findSystemFonts()) - files):
+            with contextlib.suppress(OSError, RuntimeError):  # what it cannot draw with
+                manager.addfont(path)
+        found = known()
     if found:
         mpl.rcParams["font.family"] = ["DejaVu Sans", *found[:1]]
         mpl.rcParams["axes.unicode_minus"] = False
@@ -92,7 +105,7 @@ def curves(
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+        axis.legend(loc="best", fontsize="small")
         if label == "accuracy":
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     save(figure, path)

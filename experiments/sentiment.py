@@ -1,0 +1,686 @@
+"""Reads a review and tells whether it is for or against the film, and by which words.
+
+    python -m experiments.sentiment --data-dir FOLDER
+    python -m experiments.sentiment --data-dir FOLDER --dataset sst2
+    python -m experiments.sentiment --out RUN --classify "a film to forget"
+
+With x_t the subwords of the text and E a table of vectors, one network that reads
+forward and one that reads backward, attention that learns what to ask for (q), and a
+decision on what it has gathered,
+
+    h_t = [forward(E x_t, ...); backward(E x_t, ...)],    a = softmax(h q)
+    p(positive) = sigmoid(v sum_t a_t h_t + b)
+
+In training a share of the subwords is replaced by the one for what is unknown. So one
+may ask the network what it would say without a word:
+
+    contribution of a word = logit(text) - logit(text with that word unknown)
+
+The attention a_t says where the network looked, which need not be what moved it (Jain
+and Wallace, 2019); the report says how often the two name the same word.
+
+The best epoch is chosen on validation documents; the test documents are read once.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+import jaxrnn as rnn
+from experiments import runs, training
+from experiments.data.buckets import Buckets, make_buckets, pad
+from experiments.data.documents import DocumentData, Documents, load_documents
+from experiments.data.subwords import UNKNOWN, Subwords
+from experiments.plots import curves, use_korean_font
+from experiments.plots.sentiment import draw_contributions, draw_words
+from jaxrnn import interop
+
+CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
+EVAL_BATCH = 256
+EXPLAINED = 5000  # so many test documents are read again without each of their words
+SHOWN = 8
+OFTEN = 10  # occurrences that a word must have to be listed
+
+
+@dataclass(frozen=True)
+class Config:
+    """Reads a text and tells whether it is positive or negative, and by which words.
+
+    The defaults shown are those of the chosen --dataset and --preset.
+    """
+
+    dataset: Literal["nsmc", "sst2", "tsv"] = "nsmc"
+    """Korean or English reviews, or files of your own: train.tsv, validation.tsv and
+    test.tsv in --data-dir, each line "label<TAB>document" with the label 0 or 1."""
+    preset: Literal["default", "smoke"] = "default"
+    """A set of defaults: default gives the figures; smoke is done in seconds."""
+    documents: int | None = None
+    """Use only so many documents of each split, the first ones; None: all."""
+    vocab_size: int = 16_000
+    """How many subwords are learned, from the training documents."""
+    embedding_size: int = 128
+    """Size of the vector of a subword."""
+    cell: Literal["elman", "gru", "lstm"] = "gru"
+    """The recurrent cell."""
+    hidden_size: int = 128
+    """Size of the hidden state, of each direction."""
+    layers: int = 1
+    """How many bidirectional layers, one on top of the other."""
+    pool: Literal["attention", "mean", "max", "last"] = "attention"
+    """How the states become one vector; last: the final state of each direction."""
+    dropout: float = 0.5
+    """Share of the units left out while training, of the embedding and of all after."""
+    word_dropout: float = 0.15
+    """Share of the subwords made unknown while training."""
+    max_tokens: int = 64
+    """Longer documents are cut to so many subwords in training, and only there."""
+    buckets: int = 8
+    """At most so many padded lengths, each of which is compiled once."""
+    classify: str | None = None
+    """Train nothing: what does the finished run in --out say of this text?"""
+    train: training.Settings = field(
+        default_factory=lambda: training.Settings(
+            epochs=5, batch_size=128, learning_rate=2e-3, weight_decay=1e-2
+        )
+    )
+    run: runs.Options = field(default_factory=runs.Options)
+
+    def __post_init__(self):
+        sizes = ("vocab_size", "embedding_size", "hidden_size", "layers", "buckets")
+        runs.check(self, at_least_1=(*sizes, "documents", "max_tokens"))
+        runs.check(self, shares=("dropout", "word_dropout"))
+
+
+def defaults(dataset: str, preset: str) -> Config:
+    """The options of a data set."""
+    config = Config()
+    if dataset != "nsmc":  # a few thousand documents
+        train = replace(config.train, epochs=8, batch_size=64, seeds=5)
+        config = Config(vocab_size=8000, word_dropout=0.2, buckets=5, train=train)
+    if preset == "smoke":
+        config = replace(
+            config,
+            documents=1200,
+            vocab_size=2003,
+            embedding_size=29,
+            hidden_size=23,
+            dropout=0.1,
+            buckets=2,
+            train=replace(
+                config.train, epochs=3, batch_size=16, learning_rate=1e-2, seeds=1
+            ),
+        )
+    return config
+
+
+parse = runs.parser("sentiment", defaults, dataset="nsmc", preset="default")
+
+
+class Params(NamedTuple):
+    """Weights of the network."""
+
+    reader: Any
+    query: jax.Array  # [2 H], what the attention asks for
+    readout: Any
+
+
+class Network(NamedTuple):
+    """From the subwords of a document to a decision."""
+
+    reader: rnn.Cell  # tokens [T] to states [T, 2 H]
+    readout: rnn.Cell
+    size: int  # 2 H
+    pool: str
+    word_dropout: float
+
+    def init(self, key: jax.Array) -> Params:
+        reader_key, readout_key = jax.random.split(key)
+        return Params(
+            self.reader.init(reader_key),
+            jnp.zeros(self.size),  # the attention begins as a mean
+            self.readout.init(readout_key),
+        )
+
+    def read(
+        self,
+        params: Params,
+        tokens: jax.Array,
+        mask: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The logit of "positive" `[]`, and how much of it came from where, `[T]`."""
+        reader_key = readout_key = None
+        if key is not None:
+            word_key, reader_key, readout_key = jax.random.split(key, 3)
+            drop = jax.random.bernoulli(word_key, self.word_dropout, tokens.shape)
+            tokens = jnp.where(drop, UNKNOWN, tokens)
+        carry = self.reader.initial_carry(params.reader, reader_key)
+        _, states = self.reader.unroll(params.reader, carry, tokens, mask=mask)
+        pooled = pooling(self.pool, params.query, states, mask)
+        carry = self.readout.initial_carry(params.readout, readout_key)
+        _, logits = self.readout.unroll(params.readout, carry, pooled.output[None])
+        return logits[0, 0], pooled.weights
+
+
+def pooling(
+    pool: str, query: jax.Array, states: jax.Array, mask: jax.Array | None
+) -> rnn.Attended:
+    """States `[T, 2 H]` as one vector, and the weight of each step in it."""
+    if pool == "attention":
+        return rnn.attention_pool(query, states, mask)
+    if pool == "mean":
+        return rnn.attention_pool(jnp.zeros_like(query), states, mask)
+    steps = jnp.arange(len(states))
+    valid = steps >= 0 if mask is None else mask
+    if pool == "max":
+        states = jnp.where(valid[:, None], states, -jnp.inf)
+        came_from = states.argmax(0)
+        weights = (came_from[None] == steps[:, None]).mean(1)
+        return rnn.Attended(states.max(0), weights)
+    ahead, back = jnp.split(states, 2, axis=1)  # padding stands at the end
+    ends = [steps == 0, steps == valid.sum() - 1]
+    weights = jnp.stack(ends).mean(0)
+    return rnn.Attended(jnp.concatenate([rnn.last(ahead, mask), back[0]]), weights)
+
+
+def network(config: Config, vocab_size: int) -> Network:
+    """An embedding, bidirectional layers and a linear readout, with dropout between."""
+    size = config.embedding_size
+    layers = [rnn.embedding(vocab_size, size), rnn.dropout(config.dropout)]
+    for layer in range(config.layers):
+        if layer:
+            layers.append(rnn.dropout(config.dropout))
+        halves = (CELLS[config.cell](size, config.hidden_size) for _ in range(2))
+        layers.append(rnn.bidirectional(*halves))
+        size = 2 * config.hidden_size
+    return Network(
+        rnn.chain(*layers),
+        rnn.chain(rnn.dropout(config.dropout), rnn.linear(size, 1)),
+        size,
+        config.pool,
+        config.word_dropout,
+    )
+
+
+class Tokenized(NamedTuple):
+    """Documents as numbers, and which word each number is a part of."""
+
+    words: list[list[str]]
+    tokens: list[np.ndarray]  # [T]
+    owners: list[np.ndarray]  # [T], numbers of words
+    labels: np.ndarray  # [N]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """T of each document."""
+        return np.array([len(t) for t in self.tokens])
+
+
+def tokenize(subwords: Subwords, documents: Documents) -> Tokenized:
+    """The subwords of each word between spaces.
+
+    A document without a word is one unknown subword: it has a label, and so an answer
+    is due.
+    """
+    words = [[w for w in text.split(" ") if w] or [""] for text in documents.texts]
+    distinct = list(dict.fromkeys(word for text in words for word in text))
+    pieces = {}
+    for first in range(0, len(distinct), 10_000):  # what the library gives is large
+        block = distinct[first : first + 10_000]
+        pieces |= zip(block, subwords.encode(block), strict=True)
+    nothing = np.array([UNKNOWN], np.int32)
+    parts = [[pieces[w] if len(pieces[w]) else nothing for w in text] for text in words]
+    return Tokenized(
+        words,
+        [np.concatenate(part) for part in parts],
+        [np.repeat(np.arange(len(part)), list(map(len, part))) for part in parts],
+        documents.labels,
+    )
+
+
+@lru_cache
+def predictor(net: Network) -> training.Compiled:
+    """(params [S, ...], tokens [B, T], mask) -> logits [S, B], weights [S, B, T]."""
+    of_batch = jax.vmap(net.read, (None, 0, 0))
+    return training.Compiled(jax.vmap(of_batch, (0, None, None)))
+
+
+def read_all(
+    net: Network, params: Params, sequences: Sequence[np.ndarray], sizes: Sequence[int]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Reads each sequence once, padded to the least of the sizes that holds it.
+
+    Returns:
+      Logits [S, N], and for each sequence the weights of its steps [S, T].
+    """
+    bucket = np.searchsorted(sizes, [len(s) for s in sequences])
+    members = tuple(np.flatnonzero(bucket == i) for i in range(len(sizes)))
+    seeds = len(params.query)
+    logits = np.empty((seeds, len(sequences)), np.float32)
+    weights = [np.empty((seeds, len(s)), np.float32) for s in sequences]
+    for size, index, count in Buckets(tuple(sizes), members, EVAL_BATCH).every():
+        found = predictor(net)(params, *pad(sequences, index, size))
+        some_logits, some_weights = map(np.asarray, found)
+        logits[:, index[:count]] = some_logits[:, :count]
+        for row, i in enumerate(index[:count]):
+            weights[i][:] = some_weights[:, row, : len(sequences[i])]
+    return logits, weights
+
+
+class Explanation(NamedTuple):
+    """What the network says of a document, and by which words."""
+
+    words: list[str]
+    label: int | None
+    logit: float
+    contributions: np.ndarray  # [words]
+    attention: np.ndarray  # [words]
+
+    @property
+    def probability(self) -> float:
+        """Of "positive"."""
+        return float(1 / (1 + np.exp(-self.logit)))
+
+
+def explain(
+    net: Network,
+    params: Params,
+    documents: Tokenized,
+    numbers: Sequence[int],
+    sizes: Sequence[int],
+) -> list[Explanation]:
+    """Reads documents with all their words, and without each of them.
+
+    Args:
+      net: the network.
+      params: its weights [S, ...]; those of the first seed are used.
+      documents: of which some are explained.
+      numbers: those.
+      sizes: padded lengths.
+    """
+    versions = []
+    for i in numbers:
+        tokens, owner = documents.tokens[i], documents.owners[i]
+        versions.append(tokens)
+        for word in range(len(documents.words[i])):
+            versions.append(np.where(owner == word, np.int32(UNKNOWN), tokens))
+    first_seed = jax.tree.map(lambda a: a[:1], params)
+    (logits,), weights = read_all(net, first_seed, versions, sizes)
+    found, at = [], 0
+    for i in numbers:
+        words = documents.words[i]
+        without = logits[at + 1 : at + 1 + len(words)]
+        found.append(
+            Explanation(
+                words,
+                int(documents.labels[i]),
+                float(logits[at]),
+                logits[at] - without,
+                np.bincount(documents.owners[i], weights[at][0], len(words)),
+            )
+        )
+        at += 1 + len(words)
+    return found
+
+
+class Telling(NamedTuple):
+    """A word that pushes to one side."""
+
+    word: str
+    contribution: float  # mean over its occurrences
+    occurrences: int
+
+
+def telling_words(explanations: Sequence[Explanation]) -> list[Telling]:
+    """Words that occur often enough, the most negative ones first."""
+    found = defaultdict(list)
+    for explanation in explanations:
+        for word, value in zip(
+            explanation.words, explanation.contributions, strict=True
+        ):
+            found[word].append(value)
+    often = [
+        Telling(word, float(np.mean(values)), len(values))
+        for word, values in found.items()
+        if len(values) >= OFTEN
+    ]
+    return sorted(often, key=lambda telling: telling.contribution)
+
+
+def agreement(explanations: Sequence[Explanation]) -> tuple[float, float]:
+    """How often the word most looked at is the one that moved the logit most.
+
+    Returns:
+      The share of the documents of several words, and what chance alone would give.
+    """
+    several = [e for e in explanations if len(e.words) > 1]
+    same = [e.attention.argmax() == np.abs(e.contributions).argmax() for e in several]
+    chance = [1 / len(e.words) for e in several]
+    return float(np.mean(same)), float(np.mean(chance))
+
+
+class Problem(NamedTuple):
+    """A network and the documents that it is trained and measured on."""
+
+    config: Config
+    net: Network
+    train: Tokenized
+    validation: Tokenized
+    test: Tokenized
+    buckets: Buckets  # of the training documents, cut if they are long
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Padded lengths that hold any document."""
+        longest = int(max(self.validation.lengths.max(), self.test.lengths.max()))
+        sizes = self.buckets.sizes
+        return sizes if longest <= sizes[-1] else (*sizes, longest)
+
+    def logits(self, params: Params, documents: Tokenized) -> np.ndarray:
+        """[S, N]."""
+        return read_all(self.net, training.local(params), documents.tokens, self.sizes)[
+            0
+        ]
+
+
+def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
+    """Training of all seeds at once; the best epoch of each is kept."""
+    config, net, buckets = problem.config, problem.net, problem.buckets
+    settings = config.train
+    optimizer = training.make_optimizer(
+        settings, settings.epochs * buckets.steps, training.matrices
+    )
+
+    def loss_fn(params, tokens, mask, label, key):
+        logit, _ = net.read(params, tokens, mask, key)
+        aux = {"accuracy": ((logit > 0) == (label > 0)).astype(logit.dtype)}
+        return rnn.sigmoid_cross_entropy(logit, label), aux
+
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+
+    @lru_cache(1)
+    def plan(epoch):
+        return buckets.epoch(epoch, seeds)
+
+    def batches(epoch, first, stop, share):
+        del stop  # one update at a time: the next has another shape
+        size, numbers = plan(epoch)[first]
+        index = share.of(numbers)[:, None]  # [S, 1, B]
+        tokens, mask = pad(problem.train.tokens, index, size)
+        return tokens, mask, problem.train.labels[index]
+
+    def measure(state):
+        logits = problem.logits(state.params, problem.validation)
+        found = scores(logits, problem.validation.labels)
+        return {f"validation_{name}": values for name, values in found.items()}
+
+    return training.Job(
+        settings=settings,
+        start=training.starter(settings, net.init, optimizer),
+        update=rnn.make_update(loss_fn, optimizer, has_aux=True, mesh=mesh),
+        aux=("accuracy",),
+        batches=batches,
+        measure=measure,
+        score="validation_accuracy",
+        higher_is_better=True,
+        steps=buckets.steps,
+        piece=1,
+        keep_best=True,
+    )
+
+
+def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Accuracy and cross-entropy of each seed."""
+    losses = np.logaddexp(0, np.where(labels > 0, -logits, logits).astype(float))
+    return {
+        "accuracy": ((logits > 0) == (labels > 0)).mean(axis=1),
+        "loss": losses.mean(axis=1),
+    }
+
+
+class Baselines(NamedTuple):
+    """Accuracy on the test documents of what is simpler."""
+
+    majority: float
+    n_grams: float
+
+
+def baselines(config: Config, data: DocumentData) -> Baselines:
+    """The more frequent answer; logistic regression on the counts of n-grams.
+
+    The n-grams are of words for English, else of letters, since Korean builds its words
+    of many parts; tf-idf weighs them, and the validation documents choose the penalty.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    options: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32}
+    if config.dataset == "sst2":
+        options |= {"token_pattern": r"\S+", "ngram_range": (1, 2)}
+    else:
+        options |= {"analyzer": "char", "ngram_range": (1, 4), "min_df": 3}
+    vectorizer = TfidfVectorizer(**options)
+    train = vectorizer.fit_transform(data.train.texts)
+    validation = vectorizer.transform(data.validation.texts)
+    models = [
+        LogisticRegression(C=c, solver="liblinear").fit(train, data.train.labels)
+        for c in (1.0, 3.0, 10.0)
+    ]
+    best = max(models, key=lambda m: m.score(validation, data.validation.labels))
+    majority = data.train.labels.mean() > 0.5
+    return Baselines(
+        float((data.test.labels == majority).mean()),
+        float(best.score(vectorizer.transform(data.test.texts), data.test.labels)),
+    )
+
+
+def run(config: Config) -> None:
+    """Loads the data and checks that all fits together, then does the study."""
+    if config.classify is not None:
+        classify(config, config.classify)
+        return
+    data = load_documents(config.dataset, config.run.data_dir)
+    data = DocumentData(*(split.first(config.documents) for split in data))
+    if config.train.batch_size > len(data.train.texts):
+        raise runs.UsageError(
+            f"--batch-size: expected at most the {len(data.train.texts)} training "
+            f"documents, got {config.train.batch_size}"
+        )
+    mesh = runs.connect(config.run)
+    training.check_batch_size(config.train, mesh)
+    with runs.Output("sentiment", config) as output:
+        if output.finished:
+            print(f"finished before: results in {output.path}")
+        else:
+            study(config, data, mesh, output)
+
+
+def learned(config: Config, train: Documents, output: runs.Output) -> Subwords:
+    """Subwords of the training documents; a run that goes on takes those it had."""
+    path = output.path / "subwords.json"
+    if output.writes and not path.exists():
+        subwords = Subwords.of(train.texts, config.vocab_size, lowercase=True)
+        with output.replacing(path.name) as whole:
+            subwords.save(whole)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("subwords")
+    return Subwords.load(path)
+
+
+def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None:
+    """Trains, measures, and writes and prints the results."""
+    subwords = learned(config, data.train, output)
+    train, validation, test = (tokenize(subwords, split) for split in data)
+    net = network(config, subwords.size)
+    lengths = np.minimum(train.lengths, config.max_tokens)
+    buckets = make_buckets(lengths, config.train.batch_size, most=config.buckets)
+    problem = Problem(config, net, train, validation, test, buckets)
+    job = make_job(problem, mesh)
+    result = training.train(job, output, config.run, mesh)
+
+    params = result.params
+    logits = problem.logits(params, test)
+    final = scores(logits, test.labels)
+    held_out = scores(problem.logits(params, validation), validation.labels)
+    # Short reviews such as "최고" stand in both parts of NSMC.
+    known = set(data.train.texts)
+    new = np.array([text not in known for text in data.test.texts])
+    new_accuracy = scores(logits[:, new], test.labels[new])["accuracy"]
+    simple = baselines(config, data)
+    numbers = range(min(EXPLAINED, len(test.tokens)))
+    explanations = explain(net, params, test, numbers, problem.sizes)
+    telling = telling_words(explanations)
+    same, chance = agreement(explanations)
+    draw(config, output, result.history, explanations, telling)
+    training.conclude(
+        output,
+        job,
+        result,
+        train_documents=len(data.train.texts),
+        validation_documents=len(data.validation.texts),
+        test_documents=len(data.test.texts),
+        vocab_size_learned=subwords.size,
+        padded_lengths=buckets.sizes,
+        validation_accuracy=held_out["accuracy"].mean(),
+        validation_accuracy_per_seed=held_out["accuracy"],
+        test_accuracy=final["accuracy"].mean(),
+        test_accuracy_per_seed=final["accuracy"],
+        test_loss=final["loss"].mean(),
+        test_loss_per_seed=final["loss"],
+        new_test_documents=int(new.sum()),
+        new_test_accuracy=new_accuracy.mean(),
+        majority_test_accuracy=simple.majority,
+        n_grams_test_accuracy=simple.n_grams,
+        explained_documents=len(explanations),
+        attention_agrees=same,
+        attention_agrees_by_chance=chance,
+        words_for=[t._asdict() for t in telling[:-21:-1]],
+        words_against=[t._asdict() for t in telling[:20]],
+    )
+    for explanation in samples(explanations):
+        print(shown(explanation))
+    for name, words in (("for", telling[:-13:-1]), ("against", telling[:12])):
+        few = ", ".join(f"{t.word} {t.contribution:+.2f}" for t in words)
+        print(f"words that speak {name} it, by their mean contribution: {few}")
+    print(
+        f"the word most looked at is the one that moved the answer most in {same:.0%} "
+        f"of the texts; by chance in {chance:.0%}"
+    )
+    print(
+        f"accuracy on {len(new):,} test documents: mean {final['accuracy'].mean():.2%} "
+        f"over {config.train.seeds} seeds, {final['accuracy'].min():.2%} to "
+        f"{final['accuracy'].max():.2%}; on the {new.sum():,} whose text is not among "
+        f"the training documents {new_accuracy.mean():.2%}"
+    )
+    print(
+        f"for comparison: always the more frequent answer {simple.majority:.2%}, "
+        f"logistic regression on n-grams {simple.n_grams:.2%}"
+    )
+    print(f"results in {output.path}")
+
+
+def samples(explanations: Sequence[Explanation]) -> list[Explanation]:
+    """The first ones of middle length: not chosen for what they show."""
+    return [e for e in explanations if 4 <= len(e.words) <= 24][:SHOWN]
+
+
+def verdict(explanation: Explanation) -> str:
+    """The answer in words, and what is right."""
+    names, p = ("negative", "positive"), explanation.probability
+    said = f"{names[p > 0.5]} {max(p, 1 - p):.1%}"
+    if explanation.label is None:
+        return said
+    return f"{said}, in truth {names[explanation.label]}"
+
+
+def shown(explanation: Explanation) -> str:
+    """A document with its answer and the words that weighed most."""
+
+    def few(values, form):
+        order = np.argsort(-np.abs(values), kind="stable")[:4]
+        return ", ".join(f"{explanation.words[i]} {values[i]:{form}}" for i in order)
+
+    return (
+        f"{' '.join(explanation.words)}\n"
+        f"    {verdict(explanation)}\n"
+        f"    moved by: {few(explanation.contributions, '+.2f')}\n"
+        f"    looked at: {few(explanation.attention, '.0%')}"
+    )
+
+
+def draw(config, output, history, explanations, telling) -> None:
+    """Draws the curves, some documents, and the words that weighed most."""
+    if not output.writes:
+        return
+    if config.dataset == "nsmc":
+        use_korean_font()
+    with output.replacing("curves.png") as path:
+        panels = {
+            "cross-entropy (nats)": ("train_loss", "validation_loss"),
+            "accuracy": ("train_accuracy", "validation_accuracy"),
+        }
+        curves(path, history, panels, title=f"{config.dataset}, {config.cell}")
+    with output.replacing("words.png") as path:
+        draw_words(path, telling)
+    with output.replacing("documents.png") as path:
+        some = samples(explanations)
+        draw_contributions(
+            path,
+            [(verdict(e), e.words, e.contributions, e.attention) for e in some],
+        )
+
+
+def classify(config: Config, text: str) -> None:
+    """Prints what a finished run says of a text, and by which words."""
+    folder = config.run.out
+    if folder is None or not (folder / "summary.json").is_file():
+        raise runs.UsageError(
+            f"--classify: expected the folder of a finished run as --out, got {folder}"
+        )
+    net, subwords, params = load(config, folder)
+    document = tokenize(subwords, Documents([text], np.zeros(1, np.int32)))
+    (found,) = explain(net, params, document, [0], [int(document.lengths[0])])
+    found = found._replace(label=None)  # nobody knows
+    print(verdict(found))
+    print("contribution  attention  word")
+    for word, value, share in zip(
+        found.words, found.contributions, found.attention, strict=True
+    ):
+        print(f"{value:+12.2f}  {share:9.0%}  {word}")
+
+
+def load(config: Config, folder: Path) -> tuple[Network, Subwords, Params]:
+    """What a finished run has learned."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+        if summary["experiment"] != "sentiment":
+            raise ValueError(f"it is one of {summary['experiment']}")
+        saved = summary["config"]
+        names = {f.name for f in fields(Config)} & set(saved) - {"classify"}
+        config = replace(config, **{name: saved[name] for name in names})
+        subwords = Subwords.load(folder / "subwords.json")
+        net = network(config, subwords.size)
+        keys = jax.eval_shape(
+            lambda: jax.random.split(jax.random.key(0), saved["seeds"])
+        )
+        like = jax.eval_shape(jax.vmap(net.init), keys)
+        return (
+            net,
+            subwords,
+            interop.load_safetensors(folder / "params.safetensors", like),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise runs.UsageError(f"--out: {folder} holds no such run: {error}") from error
+
+
+if __name__ == "__main__":
+    runs.main(parse, run)

@@ -1,0 +1,315 @@
+"""`python -m experiments.sentiment`, its readers, and what it says of words."""
+
+import contextlib
+import gzip
+import io
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import runs, sentiment, training
+from experiments.data import DataError
+from experiments.data.documents import Documents, load_documents
+from experiments.data.subwords import UNKNOWN, Subwords
+
+DATA = os.environ.get("JAXRNN_DATA")
+needs = {
+    name: pytest.mark.skipif(
+        not DATA or not (Path(DATA) / name).is_dir(),
+        reason=f"JAXRNN_DATA names no folder with {name}",
+    )
+    for name in ("nsmc", "sst2")
+}
+SEEDS = {"nsmc": 1, "sst2": 2}
+real = [pytest.param(name, marks=mark) for name, mark in needs.items()]
+FILES = {
+    "metrics.jsonl",
+    "summary.json",
+    "timing.json",
+    "config.json",
+    "params.safetensors",
+    "subwords.json",
+    "curves.png",
+    "documents.png",
+    "words.png",
+}
+
+
+class Run(NamedTuple):
+    out: Path
+    summary: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    said: str
+    compilations: int  # of the update
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A smoke run of a data set, made once."""
+    made: dict[str, Run] = {}
+
+    def run(name: str) -> Run:
+        if name not in made:
+            compiled = []
+
+            class Counting(training.Compiled):
+                def __init__(self, *args, **options):
+                    super().__init__(*args, **options)
+                    compiled.append(self)
+
+            out = tmp_path_factory.mktemp("sentiment") / name
+            options = ["--dataset", name, "--preset", "smoke", "--out", str(out)]
+            options += ["--seeds", str(SEEDS[name])]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(training, "Compiled", Counting)
+                with contextlib.redirect_stdout(io.StringIO()) as said:
+                    runs.main(sentiment.parse, sentiment.run, options)
+            lines = (out / "metrics.jsonl").read_text().splitlines()
+            made[name] = Run(
+                out,
+                json.loads((out / "summary.json").read_text()),
+                [json.loads(line) for line in lines],
+                said.getvalue(),
+                len(compiled[0]._compiled),
+            )
+        return made[name]
+
+    return run
+
+
+def failing(capsys, *options: str) -> str:
+    with pytest.raises(SystemExit) as error:
+        runs.main(sentiment.parse, sentiment.run, list(options))
+    assert error.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", real)
+def test_from_end_to_end(name, smoke):
+    out, summary, metrics, said, compilations = smoke(name)
+    assert {p.name for p in out.iterdir()} == FILES | {"checkpoints", ".lock"}
+    for path in out.glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert compilations == len(summary["padded_lengths"]) == 2
+    assert [m["epoch"] for m in metrics] == [1, 2, 3]
+    assert max(metrics[-1]["train_loss"]) < 0.7 * min(metrics[0]["train_loss"])
+    # The params kept are those of each seed's best epoch.
+    best = np.max([m["validation_accuracy"] for m in metrics], axis=0)
+    np.testing.assert_allclose(summary["validation_accuracy_per_seed"], best)
+    per_seed = summary["test_accuracy_per_seed"]
+    assert len(set(per_seed)) == SEEDS[name]
+    assert math.isclose(summary["test_accuracy"], np.mean(per_seed))
+    assert summary["test_accuracy"] > summary["majority_test_accuracy"] + 0.05
+    assert summary["n_grams_test_accuracy"] > summary["majority_test_accuracy"] + 0.05
+    assert summary["test_documents"] == 1200
+    assert f"{summary['test_accuracy']:.2%}" in said
+    assert f"{summary['n_grams_test_accuracy']:.2%}" in said
+    assert summary["words_for"][0]["contribution"] > 0
+    assert summary["words_against"][0]["contribution"] < 0
+    assert summary["words_for"][0]["word"] in said
+    assert said.count("moved by: ") == sentiment.SHOWN
+
+
+@needs["sst2"]
+def test_batches_of_padded_documents_equal_each_alone(smoke):
+    out = smoke("sst2").out
+    net, subwords, params = sentiment.load(sentiment.parse([]), out)
+    texts = ["dull", "", "a film that one will not forget , ever", "good " * 17]
+    documents = sentiment.tokenize(subwords, Documents(texts, np.zeros(4, np.int32)))
+    logits, weights = sentiment.read_all(net, params, documents.tokens, (5, 31))
+    for seed in range(2):
+        one = jax.tree.map(lambda a: a[seed], params)
+        for i, tokens in enumerate(documents.tokens):
+            alone = net.read(one, jnp.asarray(tokens))
+            np.testing.assert_allclose(logits[seed, i], alone[0], rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(weights[i][seed], alone[1], rtol=1e-4, atol=1e-6)
+    assert len(sentiment.predictor(net)._compiled) == 2
+
+
+@needs["sst2"]
+def test_a_contribution_is_what_changes_without_the_word(smoke):
+    out = smoke("sst2").out
+    net, subwords, params = sentiment.load(sentiment.parse([]), out)
+    texts = ["a wonderful film", "unwatchable"]
+    documents = sentiment.tokenize(subwords, Documents(texts, np.array([1, 0])))
+    first, second = sentiment.explain(net, params, documents, [0, 1], [13])
+    one = jax.tree.map(lambda a: a[0], params)
+    tokens, owner = documents.tokens[0], documents.owners[0]
+    for word in range(3):
+        without = jnp.where(owner == word, UNKNOWN, tokens)
+        change = net.read(one, jnp.asarray(tokens))[0] - net.read(one, without)[0]
+        np.testing.assert_allclose(first.contributions[word], change, atol=1e-5)
+    assert (first.words, first.label) == (["a", "wonderful", "film"], 1)
+    assert len(documents.tokens[1]) > 1  # one word of several subwords
+    assert second.contributions.shape == second.attention.shape == (1,)
+    np.testing.assert_allclose([first.attention.sum(), second.attention.sum()], 1, 1e-5)
+
+
+@needs["sst2"]
+def test_a_finished_run_classifies(smoke, capsys):
+    out = str(smoke("sst2").out)
+    options = ["--classify", "a wonderful film", "--out", out]
+    runs.main(sentiment.parse, sentiment.run, options)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split()[0] in ("positive", "negative")
+    assert [line.split()[-1] for line in said[2:]] == ["a", "wonderful", "film"]
+    assert sum(int(line.split()[1].rstrip("%")) for line in said[2:]) in (99, 100, 101)
+
+
+def test_classifying_needs_a_finished_run(tmp_path, capsys):
+    wanted = "--classify: expected the folder of a finished run"
+    assert wanted in failing(capsys, "--classify", "x")
+    assert wanted in failing(capsys, "--classify", "x", "--out", str(tmp_path))
+    (tmp_path / "summary.json").write_text('{"experiment": "rows"}')
+    said = failing(capsys, "--classify", "x", "--out", str(tmp_path))
+    assert "holds no such run: it is one of rows" in said
+
+
+def reference(pool: str, query: np.ndarray, states: np.ndarray) -> Any:
+    half = states.shape[1] // 2
+    if pool == "max":
+        weights = np.bincount(states.argmax(0), minlength=len(states))
+        return states.max(0), weights / states.shape[1]
+    if pool == "last":
+        ends = np.zeros(len(states))
+        ends[0] += 0.5
+        ends[-1] += 0.5
+        return np.concatenate([states[-1, :half], states[0, half:]]), ends
+    scores = states @ query if pool == "attention" else np.zeros(len(states))
+    weights = np.exp(scores) / np.exp(scores).sum()
+    return weights @ states, weights
+
+
+@pytest.mark.parametrize("pool", ["attention", "mean", "max", "last"])
+@pytest.mark.parametrize("length", [1, 5])
+def test_pooling_against_numpy(pool, length):
+    rng = np.random.default_rng(0)
+    states, query = rng.normal(size=(7, 6)), rng.normal(size=6)
+    padded = np.where(np.arange(7)[:, None] < length, states, 0)
+    mask = jnp.arange(7) < length
+    found = sentiment.pooling(
+        pool, jnp.asarray(query, "float32"), jnp.asarray(padded, "float32"), mask
+    )
+    output, weights = reference(pool, query, states[:length])
+    np.testing.assert_allclose(found.output, output, rtol=1e-5)
+    np.testing.assert_allclose(found.weights[:length], weights, rtol=1e-5)
+    np.testing.assert_array_equal(found.weights[length:], 0)
+
+
+def test_each_word_knows_its_subwords():
+    subwords = Subwords.of(["low lower lowest", "new newer newest"] * 3, 30)
+    texts = ["low  newest", "", " ", "\N{SNOWMAN} low"]
+    documents = sentiment.tokenize(subwords, Documents(texts, np.zeros(4, np.int32)))
+    assert documents.words == [["low", "newest"], [""], [""], ["\N{SNOWMAN}", "low"]]
+    for i in (1, 2):
+        np.testing.assert_array_equal(documents.tokens[i], [UNKNOWN])
+        np.testing.assert_array_equal(documents.owners[i], [0])
+    for words, tokens, owner in zip(*documents[:3], strict=True):
+        for number, word in enumerate(words):
+            if word:
+                own = subwords.encode([word])[0]
+                np.testing.assert_array_equal(tokens[owner == number], own)
+    (whole,) = subwords.encode(["low newest"])
+    np.testing.assert_array_equal(documents.tokens[0], whole)
+
+
+def test_a_run_that_goes_on_keeps_its_subwords(tmp_path):
+    config = sentiment.parse(["--out", str(tmp_path), "--vocab-size", "30"])
+    labels = np.zeros(1, np.int32)
+    with runs.Output("sentiment", config) as output:
+        first = sentiment.learned(config, Documents(["low lower"], labels), output)
+        again = sentiment.learned(config, Documents(["other"], labels), output)
+    assert again.encode(["lower"])[0].tolist() == first.encode(["lower"])[0].tolist()
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        packed = gzip.compress(content) if name.endswith(".gz") else content
+        (folder / name).write_bytes(packed)
+    return folder
+
+
+NSMC = b'id\tdocument\tlabel\n1\t"\xec\x99\x80\t1\n2\t\t0\n3\tno\x0bway\t0\n'
+SST2 = b"1 a fine\xc2\xa0one .\n0 dull\xe2\x80\xa8and long\n"
+TSV = b"1\tfine\r\n0\t\r\n"
+
+
+def test_readers_take_documents_as_they_are(tmp_path):
+    write(tmp_path, {f"ratings_{s}.txt.gz": NSMC for s in ("train", "test")})
+    write(tmp_path, {f"stsa.binary.{s}": SST2 for s in ("train", "dev", "test")})
+    write(tmp_path, {f"{s}.tsv": TSV for s in ("train", "validation", "test")})
+    nsmc, sst2, tsv = (load_documents(n, tmp_path) for n in ("nsmc", "sst2", "tsv"))
+    assert nsmc.test.texts == ['"와', "", "no\x0bway"]
+    assert nsmc.test.labels.tolist() == [1, 0, 0]
+    parts = nsmc.train.texts + nsmc.validation.texts
+    assert sorted(parts) == sorted(nsmc.test.texts)
+    assert len(nsmc.validation.texts) == 1
+    assert sst2.train.texts == ["a fine\xa0one .", "dull\u2028and long"]
+    assert sst2.validation.labels.tolist() == [1, 0]
+    assert tsv.test.texts == ["fine", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nsmc", b"", "ratings_test.txt.gz: is empty"),
+        ("nsmc", b"id\tdocument\tlabel\n", "ratings_test.txt.gz: has no data"),
+        ("nsmc", b"1\tfine\t1\n", "test.txt.gz, line 1: expected the columns id, doc"),
+        ("nsmc", NSMC + b"4\tone\n", "line 5: expected 3 columns (id, document, label"),
+        ("nsmc", NSMC + b"\n", "test.txt.gz, line 5: expected 3 columns"),
+        ("nsmc", NSMC + b"4\tx\t2\n", "line 5: expected the label 0 or 1, found '2'"),
+        ("nsmc", NSMC + b"4\t\xc0\xce\t1\n", "test.txt.gz, line 5: is not UTF-8"),
+        ("sst2", b"", "stsa.binary.test: is empty"),
+        ("sst2", SST2 + b"\n0 x\n", "stsa.binary.test, line 3: expected 2 columns"),
+        ("sst2", SST2 + b"fine film\n", "line 3: expected the label 0 or 1, found 'fi"),
+        ("sst2", SST2 + b"1 \xff\n", "stsa.binary.test, line 3: is not UTF-8"),
+        ("tsv", TSV + b"1 fine\n", "test.tsv, line 3: expected 2 columns (label, doc"),
+    ],
+)
+def test_bad_files_are_named_with_their_line(name, content, message, tmp_path):
+    write(tmp_path, {f"ratings_{s}.txt.gz": NSMC for s in ("train", "test")})
+    write(tmp_path, {f"stsa.binary.{s}": SST2 for s in ("train", "dev", "test")})
+    write(tmp_path, {f"{s}.tsv": TSV for s in ("train", "validation", "test")})
+    last = {"nsmc": "ratings_test.txt.gz", "sst2": "stsa.binary.test"}
+    write(tmp_path, {last.get(name, "test.tsv"): content})
+    with pytest.raises(DataError) as error:
+        load_documents(name, tmp_path)
+    assert message in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path, capsys):
+    write(tmp_path, {"train.tsv": TSV})
+    options = ["--dataset", "tsv", "--data-dir", str(tmp_path)]
+    assert "lacks validation.tsv, test.tsv" in failing(capsys, *options)
+    gone = str(tmp_path / "gone")
+    assert "does not exist" in failing(capsys, "--data-dir", gone)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--word-dropout", "1"], "--word-dropout: expected in [0, 1), got 1.0"),
+        (["--hidden-size", "0"], "--hidden-size: expected at least 1, got 0"),
+        (["--documents", "0"], "--documents: expected at least 1, got 0"),
+        (["--dataset", "imdb"], "invalid choice 'imdb'"),
+    ],
+)
+def test_mistakes_end_in_one_message(options, message, capsys):
+    said = " ".join(failing(capsys, *options).replace("│", "").split())
+    assert message in said
+
+
+@needs["nsmc"]
+@needs["sst2"]
+def test_the_published_splits():
+    nsmc, sst2 = (load_documents(name) for name in ("nsmc", "sst2"))
+    counts = [len(split.texts) for split in (*nsmc, *sst2)]
+    assert counts == [145_000, 5000, 50_000, 6920, 872, 1821]
+    assert [split.texts.count("") for split in nsmc] == [5, 0, 3]
