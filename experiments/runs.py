@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -181,9 +181,9 @@ def main(
         else:
             sys.exit(_supervise(argv))
     except (DataError, UsageError) as error:
-        sys.exit(_complain(f"error: {error}", 2))
+        _fail(f"error: {error}", 2)
     except RunError as error:
-        sys.exit(_complain(f"error: {error}", 1))
+        _fail(f"error: {error}", 1)
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
@@ -233,6 +233,16 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    _complain(message, status)
+    if os.environ.get(_CHILD):
+        sys.stderr.flush()
+        os._exit(
+            status
+        )  # at a usual exit JAX would wait for the others, and they for it
+    sys.exit(status)
 
 
 def _complain(message: str, status: int) -> int:

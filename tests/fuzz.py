@@ -3,7 +3,8 @@
     python tests/fuzz.py --seconds 60
     python tests/fuzz.py --target idx --inputs 10000
 
-Targets: `idx` and `safetensors` read mutated files, `config` resumes runs whose
+Targets: `idx` to `safetensors` read mutated files (idx, gzip, plain text, TSV, CSV,
+MATLAB, tar, captions, safetensors), `config` resumes runs whose
 config.json was mutated, `checkpoint` restores one of which a file was, `arguments`
 calls public functions with valid arguments, one to three of them replaced by anything.
 Allowed is a result, or the error that is documented, raised on purpose and not by
@@ -247,6 +248,162 @@ def idx(folder: Path) -> Target:
     )
     seeds = [b"\0" + member for member in [*members, bomb, members[0] * 2]]
     return Target(seeds + [b"\xff" + content for content in contents], run, 256, 10)
+
+
+def reader(folder: Path, good: dict[str, bytes], read: Callable[[Path], Any]) -> Target:
+    """A data set of several files, one of which is mutated.
+
+    The first byte of an input tells which, and whether the rest is to be packed.
+    """
+    from experiments.data import DataError
+
+    names = list(good)
+
+    def write(name: str, content: bytes, packed: bool) -> None:
+        if name.endswith(".gz") and packed:
+            content = gzip.compress(content, 1)
+        (folder / name).write_bytes(content)
+
+    for name, content in good.items():
+        write(name, content, True)
+
+    def run(data: bytes) -> str:
+        head = data[0] if data else 0
+        name = names[head % len(names)]
+        write(name, data[1:], head < 128)
+        try:
+            read(folder)
+        except DataError as error:
+            if name not in str(error):
+                raise NotAllowed(f"a message without {name}: {error}") from error
+            return "DataError"
+        finally:
+            write(name, good[name], True)
+        return "data"
+
+    number = len(names) * (128 // len(names))  # the first head for what is packed
+    seeds = []
+    for i, (name, content) in enumerate(good.items()):
+        seeds += [bytes([i]) + content] * 2
+        if name.endswith(".gz"):
+            seeds.append(bytes([number + len(names) + i]) + gzip.compress(content))
+    return Target(seeds, run, 512, 10)
+
+
+def text(folder: Path) -> Target:
+    """Plain text for the language model."""
+    from experiments.data import corpus
+
+    poem = "산에는 꽃 피네\r\n꽃이 피네\n\n갈 봄 여름 없이\n".encode()
+    read = {"poem.txt": poem, "play.txt": b"\xef\xbb\xbfFirst Citizen:\nSpeak.\n"}
+    return reader(folder, read, corpus.from_path)
+
+
+def nsmc(folder: Path) -> Target:
+    """TSV with a header."""
+    from experiments.data import documents
+
+    lines = 'id\tdocument\tlabel\n1\t좋아요 ""굿""\t1\n2\t\t0\n3\t별로..\t0\n'
+    names = ("ratings_train.txt.gz", "ratings_test.txt.gz")
+    good = dict.fromkeys(names, lines.encode())
+    return reader(folder, good, lambda p: documents.load_documents("nsmc", p))
+
+
+def sst2(folder: Path) -> Target:
+    """Labels and sentences."""
+    from experiments.data import documents
+
+    names = [f"stsa.binary.{split}" for split in ("train", "dev", "test")]
+    good = dict.fromkeys(names, b"1 a good , kind film\n0 -lrb- dull -rrb-\n")
+    return reader(folder, good, lambda p: documents.load_documents("sst2", p))
+
+
+def multi30k(folder: Path) -> Target:
+    """Two files, line by line parallel."""
+    from experiments.data import parallel
+
+    texts = {"en": b"A dog runs.\nTwo men.\n", "de": b"Ein Hund rennt.\nZwei M.\n"}
+    good = {
+        f"{part}.{language}.gz": content
+        for part in parallel.MULTI30K.values()
+        for language, content in texts.items()
+    }
+    return reader(folder, good, lambda p: parallel.load_corpus("en", "de", p))
+
+
+def tatoeba(folder: Path) -> Target:
+    """TSV of three columns."""
+    from experiments.data import parallel
+
+    lines = [f"Go {word}.\t{word} 가.\tCC-BY 2.0\n" for word in "abcdefghijklm"]
+    good = {"kor.txt.gz": "".join(lines).encode()}
+    return reader(folder, good, lambda p: parallel.load_corpus("en", "ko", p))
+
+
+def series(folder: Path) -> Target:
+    """CSV of dates and numbers."""
+    from experiments.data import series
+
+    hours = b"date,a,b\n2016-07-01 00:00:00,1.5,-2\n2016-07-01 01:00:00,1e3,0\n"
+    months = b'# a note\n"Month","Passengers"\r\n"1949-01",112\r\n"1949-02",118'
+    good = {"hours.csv.gz": hours, "months.csv": months}
+
+    def read(folder):
+        for name in good:
+            series.read_csv(folder / name)
+
+    return reader(folder, good, read)
+
+
+def matlab(folder: Path) -> Target:
+    """Cell arrays of piano rolls, packed and not."""
+    import numpy as np
+    from scipy.io import savemat
+
+    from experiments.data import music
+
+    rng = np.random.default_rng(0)
+    cells = np.empty((1, 2), object)
+    cells[0, :] = [(rng.random((n, 88)) < 0.05).astype(np.uint8) for n in (3, 2)]
+    content = {f"{split}data": cells for split in ("train", "valid", "test")}
+    name = music.SOURCES["jsb"].file
+    targets = []
+    for packed in (False, True):
+        file = io.BytesIO()
+        savemat(file, content, do_compression=packed)
+        good = {name: file.getvalue()}
+        targets.append(reader(folder, good, lambda p: music.load_music("jsb", p)))
+    return targets[0]._replace(seeds=targets[0].seeds + targets[1].seeds)
+
+
+def captions(folder: Path) -> Target:
+    """A table of captions, and a tar archive of images."""
+    import tarfile
+
+    from PIL import Image
+
+    from experiments.data import captions
+
+    table = "image\tflickr8k_split\tcaption\n"
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for number, split in enumerate(("train", "dev", "test")):
+            image = io.BytesIO()
+            form = "JPEG" if number else "PNG"
+            Image.new("RGB", (5, 7), (40, 80, 160)).save(image, form)
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = len(image.getvalue())
+            tar.addfile(member, io.BytesIO(image.getvalue()))
+            table += f"{number}.jpg\t{split}\tA dog runs .\n"
+    good = {"captions.tsv": table.encode(), "images128.tar": file.getvalue()}
+
+    def read(folder: Path) -> None:
+        before = {p.name for p in folder.iterdir()}
+        captions.load_captions(3, folder)
+        if {p.name for p in folder.iterdir()} != before:
+            raise NotAllowed("a file that was not there")
+
+    return reader(folder, good, read)
 
 
 def safetensors(folder: Path) -> Target:
@@ -505,6 +662,9 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     factory(rnn.residual, cell=rnn.gru(D, D))
     factory(rnn.bidirectional, forward=gru, backward=gru, merge="concatenate")
     factory(rnn.remat, cell=gru, segment=3)
+    factory(rnn.tied_embedding, vocab_size=V, size=H, cell=rnn.gru(H, H), **dtype)
+    model = rnn.chain(rnn.embedding(V, D), rnn.gru(D, H), rnn.linear(H, V))
+    factory(rnn.scheduled_sampling, cell=model, rate=0.5)
     reader = rnn.chain(rnn.gru(D, H), rnn.luong(H, M))
     feeding = rnn.chain(rnn.gru(D + H, H), rnn.luong(H, M))
     factory(rnn.input_feeding, cell=feeding, size=H)
@@ -518,7 +678,6 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     found["attend"] = attended, {"cell": reader, **memory, "weights": False}
 
     tokens = jnp.arange(T) % V
-    model = rnn.chain(rnn.embedding(V, D), rnn.gru(D, H), rnn.linear(H, V))
     cells = {
         "elman": (rnn.elman(D, H), xs),
         "gru": (gru, xs),
@@ -533,6 +692,8 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "residual": (rnn.residual(rnn.gru(D, D)), xs),
         "bidirectional": (rnn.bidirectional(gru, gru), xs),
         "remat": (rnn.remat(gru), xs),
+        "tied_embedding": (rnn.tied_embedding(V, H, rnn.gru(H, H)), tokens),
+        "scheduled_sampling": (rnn.scheduled_sampling(model, 0.5), tokens),
         "luong": (rnn.luong(D, M), xs),
         "input_feeding": (
             rnn.attend(rnn.input_feeding(feeding, H), jnp.ones((4, M))),
@@ -733,6 +894,14 @@ def arguments(folder: Path) -> Target:
 
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "idx": idx,
+    "text": text,
+    "nsmc": nsmc,
+    "sst2": sst2,
+    "multi30k": multi30k,
+    "tatoeba": tatoeba,
+    "series": series,
+    "matlab": matlab,
+    "captions": captions,
     "safetensors": safetensors,
     "config": config,
     "checkpoint": checkpoint,

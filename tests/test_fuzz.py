@@ -102,6 +102,8 @@ def test_nothing_that_is_read_can_run_or_write_where_it_likes(package):
                 names = [node.module or ""]
             elif isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
+                # Archives are read in memory and never unpacked.
+                assert not called.endswith((".extract", ".extractall"))
                 assert called != "eval", f"{path}:{node.lineno}"
                 assert called != "exec" or path.name == "test_readme.py"
                 if called in ("np.load", "numpy.load", "jnp.load"):
@@ -111,5 +113,7 @@ def test_nothing_that_is_read_can_run_or_write_where_it_likes(package):
                         f"{path}:{node.lineno}"
                     )
             banned = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal"}
-            banned |= {"shelve", "tarfile", "zipfile"}
+            banned |= {"shelve", "zipfile"}
+            if path.name not in ("captions.py", "fuzz.py", "test_captioning.py"):
+                banned.add("tarfile")
             assert not banned & {name.split(".")[0] for name in names}, path

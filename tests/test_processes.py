@@ -14,7 +14,10 @@ ROOT = Path(__file__).parent.parent
 TINY = ["--hidden-size", "7", "--seeds", "2", "--batch-size", "32"]
 
 
-def start(out: Path, processes: int, *options: str) -> list[subprocess.Popen]:
+def start(
+    out: Path, processes: int, *options: str, room: str = "unlimited"
+) -> list[subprocess.Popen]:
+    """Starts them; the first one can write files of so many KiB only."""
     rows = [sys.executable, "-m", "experiments.rows", "--out", str(out), *TINY]
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -23,6 +26,8 @@ def start(out: Path, processes: int, *options: str) -> list[subprocess.Popen]:
     return [
         subprocess.Popen(
             [
+                *["bash", "-c", f'ulimit -f {"unlimited" if i else room}; exec "$@"'],
+                "bash",
                 *rows,
                 *options,
                 *([*together, "--process-id", str(i)] if processes > 1 else []),
@@ -59,6 +64,16 @@ def test_processes_together_have_the_losses_of_one(tmp_path, processes):
     finish(start(tmp_path / "one", 1, "--epochs", "2"))
     finish(start(tmp_path / "all", processes, "--epochs", "2"))
     assert_same_losses(tmp_path / "one", tmp_path / "all")
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_ends_the_others(tmp_path):
+    options = ["--epochs", "100", "--checkpoint-steps", "20", "--hidden-size", "61"]
+    running = start(tmp_path / "run", 2, *options, room="12")
+    errors = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [1, 1], errors
+    assert "cannot save the checkpoint" in errors[0]
+    assert "another process of this run is lost" in errors[1]
 
 
 @pytest.mark.slow
