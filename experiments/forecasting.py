@@ -25,9 +25,23 @@ e = y - y_q; that of the median is the absolute error. The intervals between qua
 are then widened or narrowed until they hold on the validation part (conformalized
 quantile regression), for each variable and step of the horizon by itself.
 
-What to expect on two CPU cores, test part, standardised data, TODO-FIGURE seeds:
+What to expect: mean squared errors on the test part, of standardised data (airline and
+stocks: of standardised logarithms). ETTh1 is with --seeds 1, two to three minutes each
+on two busy cores; the others are means of three seeds, 15 to 100 seconds each.
 
-    TODO-FIGURE
+                             network  ridge   as a season ago   as the last value
+    etth1, 24 hours          0.310    0.318   0.424             1.222
+    etth1, 24, stepwise      0.311
+    etth1, 96 hours          0.373    0.370   0.512             1.294
+    etth1, 96, stepwise      0.390
+    airline, 12 months       0.024    0.053   0.156             0.591
+    sunspots, 24 months      0.599    0.583   1.364             1.312
+    temperatures, 7 days     0.410    0.410   0.807             0.637
+    stocks, 12 months        0.058    0.056   0.127             0.069, with drift 0.052
+
+Intervals of 90 % hold in 91.6 % (etth1, 24) and 93.3 % (96) of all cases, and are 17 %
+and 18 % narrower than those around ridge. Monthly prices are close to a random walk:
+nothing here is measurably better than the last price with the usual growth.
 
 References:
   Zhou et al., "Informer", AAAI 2021, for ETTh1 and its parts; Zeng et al., "Are
@@ -63,7 +77,7 @@ MIDDLE = len(NOMINAL)  # where the median stands among them
 BATCH = 500  # windows that are forecast at once
 ETTH1 = (8640, 2880, 2880)  # twelve, four and four months of 30 days
 SETTINGS = training.Settings(
-    epochs=6, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, seeds=3
+    epochs=4, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, seeds=3
 )
 
 
