@@ -28,6 +28,7 @@ from experiments.runs import RunError, say
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
+PATIENCE = 300.0  # seconds for the other processes to write their parts
 FORMAT = 1  # to be raised when an old checkpoint can no longer be read
 
 
@@ -120,7 +121,8 @@ class Checkpoints:
             return
         (step, pending), self._pending = self._pending, None
         try:
-            pending.result()
+            # Orbax lets the others wait for one that cannot write.
+            pending.result(PATIENCE if jax.process_count() > 1 else None)
         except Exception as error:
             raise self._failure(step, error) from error
         self.latest = step
