@@ -136,9 +136,10 @@ class Checkpoints:
         threading.excepthook = self._excepthook
 
     def _failure(self, step: int, error: Exception) -> RunError:
+        reason = str(error) or type(error).__name__
         good = "none" if self.latest is None else f"that of update {self.latest}"
         return RunError(
-            f"cannot save the checkpoint of update {step} in {self.folder}: {error}; "
+            f"cannot save the checkpoint of update {step} in {self.folder}: {reason}; "
             f"the last good one is {good}; once there is room, go on with --resume"
         )
 
