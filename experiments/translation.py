@@ -16,10 +16,8 @@ source, and e_t the vector of the target's token before t,
 where the rows of E are the vectors e (Luong, Pham and Manning, 2015; Press and Wolf,
 2017). Tokens are subwords in lower case, learned on the training sentences.
 
-What to expect on two CPU cores, as lower-cased BLEU (sacrebleu) with a beam of 5:
-
-    en -> de    test_2016_flickr    TODO-FIGURE
-    en -> ko    a tenth of Tatoeba  TODO-FIGURE, with 3,000 pairs to learn from
+The result is BLEU by sacrebleu, lower-cased, greedy and with a beam of 5: for English and
+German on test_2016_flickr, for English and Korean on a tenth of Tatoeba's sentences.
 """
 
 from collections.abc import Sequence
