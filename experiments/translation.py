@@ -16,8 +16,8 @@ source, and e_t the vector of the target's token before t,
 where the rows of E are the vectors e (Luong, Pham and Manning, 2015; Press and Wolf,
 2017). Tokens are subwords in lower case, learned on the training sentences.
 
-The result is BLEU by sacrebleu, lower-cased, greedy and with a beam of 5: for English and
-German on test_2016_flickr, for English and Korean on a tenth of Tatoeba's sentences.
+The result is BLEU by sacrebleu, lower-cased, greedy and with a beam of 5: for English
+and German on test_2016_flickr, for English and Korean on a tenth of Tatoeba's.
 """
 
 from collections.abc import Sequence
