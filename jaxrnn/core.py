@@ -284,7 +284,7 @@ def check_size(name: str, value: Any) -> int:
 
 
 def check_number(
-    name: str, value: Any, expected: str, fits: Callable[[float], bool]
+    name: str, value: Any, expected: str, fits: Callable[[Any], bool]
 ) -> float:
     """Returns the value as a float, or raises a ValueError that names it."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -304,7 +304,7 @@ def nsmc(folder: Path) -> Target:
     from experiments.data import documents
 
     lines = 'id\tdocument\tlabel\n1\t좋아요 ""굿""\t1\n2\t\t0\n3\t별로..\t0\n'
-    names = ("ratings_train.txt.gz", "ratings_test.txt.gz")
+    names = [f"ratings_{split}.txt.gz" for split in ("train", "test")]
     good = dict.fromkeys(names, lines.encode())
     return reader(folder, good, lambda p: documents.load_documents("nsmc", p))
 
