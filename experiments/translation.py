@@ -117,7 +117,7 @@ SETTINGS = training.Settings(
 
 
 def defaults(preset: str, source: str, target: str) -> Config:
-    """The options, chosen on validation sentences."""
+    """The options of a preset and a pair of languages."""
     other = "ko" if "ko" in (source, target) else "de"
     languages = ("en", other) if source == "en" else (other, "en")
     config = Config(source=languages[0], target=languages[1])
