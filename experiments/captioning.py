@@ -134,7 +134,7 @@ class Config:
 
 
 def defaults(dataset: str, preset: str) -> Config:
-    """The options of a data set, chosen on its validation images."""
+    """The options of a data set and a preset."""
     config = Config()
     if dataset == "flickr8k":
         train = replace(config.train, epochs=60, batch_size=32, weight_decay=0.1)
