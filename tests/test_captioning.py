@@ -464,6 +464,7 @@ def test_scenes_from_end_to_end(scenes_run):
     assert sum(summary["mistakes_of_the_first_seed"].values()) >= 24 * (1 - hits)
 
 
+@pytest.mark.slow
 @needs("mnist")
 def test_a_resumed_run_ends_as_the_unbroken_one(scenes_run, tmp_path):
     out, _ = scenes_run

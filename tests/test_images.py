@@ -579,6 +579,7 @@ def test_a_server_without_the_files(monkeypatch, server, folder):
 REAL = Path(os.environ.get("JAXRNN_DATA", "absent"), "mnist")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="JAXRNN_DATA names no folder with mnist")
 def test_real_mnist(monkeypatch):
     monkeypatch.setenv("JAXRNN_DATA", str(REAL.parent))

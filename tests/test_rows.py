@@ -102,6 +102,7 @@ def test_saved_params_are_those_that_were_measured(tmp_path):
     assert math.isclose(hits.mean(), summary["test_accuracy_per_seed"][1])
 
 
+@pytest.mark.slow
 def test_seeds_trained_together_equal_each_alone(tmp_path):
     options = ["--epochs", "1", "--hidden-size", "13"]
     together, _ = run(tmp_path / "all", *options, "--seeds", "3")
@@ -111,6 +112,7 @@ def test_seeds_trained_together_equal_each_alone(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_result_of_one(tmp_path):
     options = ["--epochs", "1", "--hidden-size", "13", "--seeds", "1"]
     one, _ = run(tmp_path / "one", *options)
