@@ -59,11 +59,18 @@ from experiments.plots.captioning import (
     confusions,
     sheet,
 )
-from jaxrnn import interop
 
 SIZE = scenes.SIZE  # of the images that the network reads, in pixels
 METRICS = {"scenes": "accuracy", "flickr8k": "bleu_4"}
 REFERENCES = 5  # at most so many captions of an image are used
+
+
+@dataclass(frozen=True)
+class Options(runs.Options):
+    """Where and how a run runs, and what a finished one looks at."""
+
+    describe: Path | None = None
+    """Train nothing; caption this image with the finished run in --out."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,6 @@ class Config:
     """Two digits of MNIST, or photographs of Flickr8k (or your own, in its form)."""
     preset: Literal["default", "smoke"] = "default"
     """A set of defaults: smoke is over in a moment and learns little."""
-    describe: Path | None = None
-    """Train nothing; caption this image with the finished run in --out."""
     channels: int = 32
     """Of the first convolution; the others have two and four times as many."""
     embedding_size: int = 32
@@ -113,7 +118,7 @@ class Config:
             epochs=20, batch_size=64, learning_rate=2e-3, weight_decay=1e-2
         )
     )
-    run: runs.Options = field(default_factory=runs.Options)
+    run: Options = field(default_factory=Options)
 
     def __post_init__(self):
         runs.check(
@@ -124,12 +129,6 @@ class Config:
             ),
             at_least_0=("length_penalty", "shift"),
             shares=("dropout", "label_smoothing"),
-        )
-        runs.require(
-            self.describe is None or self.run.out is not None,
-            "describe",
-            "an --out too, the folder of a finished run",
-            "none",
         )
 
 
@@ -544,12 +543,7 @@ def photographs_problem(config: Config) -> Problem:
 
     train, validation, test = map(examples, (train, validation, test))
     settings, count = config.train, len(train.names)
-    runs.require(
-        settings.batch_size <= count,
-        "batch_size",
-        f"at most the {count} photographs to train on",
-        settings.batch_size,
-    )
+    training.check_batch_size(settings, None, count)
     keys = training.keys(settings)
     order = jax.jit(
         jax.vmap(
@@ -625,8 +619,8 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
 
 def run(config: Config) -> None:
     """Loads the data and checks that all fits together, then does what is asked."""
-    if config.describe is not None:
-        describe(config)
+    if config.run.describe is not None:
+        describe(config, config.run.describe)
         return
     mesh = runs.connect(config.run)
     training.check_batch_size(config.train, mesh)
@@ -690,9 +684,8 @@ def scenes_results(problem: Problem, greedy: Any, beams: Any) -> dict[str, Any]:
         found[f"test_accuracy_{name}_95_percent_intervals"] = intervals
         low, high = intervals[0]
         print(
-            f"  {name}: mean {hits.mean() / count:.2%} over {len(hits)} seeds "
-            f"(of the first {hits[0] / count:.2%}, 95 % interval {low:.2%} to "
-            f"{high:.2%})"
+            f"  {name}: {runs.over_seeds(hits / count, '.2%')}; of the first seed "
+            f"{hits[0] / count:.2%}, 95 % interval {low:.2%} to {high:.2%}"
         )
     both = [
         np.mean([set(h[:2]) == set(t) for h, t in zip(s, test.references, strict=True)])
@@ -810,24 +803,17 @@ def looks(problem: Problem, params: Params, image: np.ndarray, said: str):
     return spoken, np.asarray(weights).reshape(-1, side, side)[: len(spoken)]
 
 
-def describe(config: Config) -> None:
+def describe(config: Config, image: Path) -> None:
     """Says what an image shows, by a finished run."""
-    image, out = config.describe, config.run.out
-    assert image is not None
-    assert out is not None
-    config = runs.config_of_run(config)
-    vocabulary = Subwords.load(out / "vocabulary.json")
+    config, _ = runs.finished_run("captioning", config, "describe")
+    assert config.run.out is not None  # for the type checker
+    vocabulary = Subwords.load(config.run.out / "vocabulary.json")
     is_scenes = config.dataset == "scenes"
     pixels = read_image(image, SIZE, gray=is_scenes)
     if is_scenes and np.median(pixels) > 127:
         pixels = 255 - pixels  # dark ink on paper; MNIST's is white on black
     net = network(config, pixels.shape[2], vocabulary.size)
-    like = jax.eval_shape(jax.vmap(net.init), training.keys(config.train))
-    path = out / "params.safetensors"
-    try:
-        params = interop.load_safetensors(path, like)
-    except (OSError, ValueError) as error:
-        raise runs.RunError(f"cannot read {path}: {error}") from error
+    params = training.saved_params(config, net.init)
     limits = config.most_words + 1, config.beam_size, config.length_penalty
     tokens = _searcher(net, *limits)(params, pixels[None])[0, 0]  # of the first seed
     for number, row in enumerate(np.asarray(tokens), 1):

@@ -24,7 +24,6 @@ character of the validation part:
     interpolated 5-grams               1.669    the best of 1 to 8
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -41,7 +40,6 @@ from experiments import runs, training
 from experiments.data import corpus
 from experiments.plots import curves, use_korean_font
 from experiments.plots.language_model import over_text
-from jaxrnn import interop
 
 CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 TEMPERATURES = (0.5, 0.8, 1.0)  # of the samples at the end of a run
@@ -70,7 +68,6 @@ class Options(runs.Options):
         if self.generate is not None:
             for name, holds, expected in (
                 ("generate", self.generate, "some text"),
-                ("out", self.out, "the folder of a finished run, with --generate"),
                 ("resume", not self.resume, "no --generate"),
                 ("overwrite", not self.overwrite, "no --generate"),
             ):
@@ -461,8 +458,7 @@ def _name(config: Config) -> str:
 def write(config: Config, prompt: str) -> None:
     """Prints a text and what a finished run writes after it; changes no file."""
     options = config.run
-    assert options.out is not None  # the options are checked
-    model, params, vocabulary = load_run(options.out)
+    model, params, vocabulary = load(config)
     prompt = corpus.tidy(prompt)
     try:
         tokens = vocabulary.encode(prompt)
@@ -482,29 +478,14 @@ def write(config: Config, prompt: str) -> None:
     print()
 
 
-def load_run(folder: Path) -> tuple[rnn.Cell, Any, corpus.Vocabulary]:
-    """The model of a finished run, the params of its best seed, and its characters.
-
-    Raises:
-      UsageError: if the folder holds no finished run.
-    """
-    try:
-        summary = json.loads((folder / "summary.json").read_text())
-        if summary["experiment"] != "language_model":
-            raise ValueError(f"it is one of {summary['experiment']}")
-        names = ("cell", "hidden_size", "layers", "embedding_size", "tied")
-        saved = replace(Config(), **{name: summary["config"][name] for name in names})
-        vocabulary = corpus.Vocabulary.load(folder / "vocabulary.json")
-        model = network(saved, vocabulary.size)
-        losses = np.array(summary["valid_loss_per_seed"], float)
-        keys = jax.random.split(jax.random.key(0), len(losses))
-        like = jax.eval_shape(jax.vmap(model.init), keys)
-        params = interop.load_safetensors(folder / "params.safetensors", like)
-        best = int(np.nanargmin(losses))
-    except (OSError, ValueError, KeyError, TypeError, corpus.DataError) as error:
-        raise runs.UsageError(
-            f"--out: {folder} holds no finished run of this experiment: {error}"
-        ) from error
+def load(config: Config) -> tuple[rnn.Cell, Any, corpus.Vocabulary]:
+    """The model of a finished run, the params of its best seed, and its characters."""
+    config, summary = runs.finished_run("language_model", config, "generate")
+    assert config.run.out is not None  # for the type checker
+    vocabulary = corpus.Vocabulary.load(config.run.out / "vocabulary.json")
+    model = network(config, vocabulary.size)
+    params = training.saved_params(config, model.init)
+    best = np.nanargmin(np.array(summary["valid_loss_per_seed"], float))
     return model, jax.tree.map(lambda a: a[best], params), vocabulary
 
 

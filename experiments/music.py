@@ -46,7 +46,6 @@ from experiments.data.music import (
 )
 from experiments.plots import curves
 from experiments.plots.music import foresight, piano_roll
-from jaxrnn import interop
 
 CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 PUBLISHED = {  # Bai et al. (2018), table 1
@@ -81,10 +80,6 @@ class Options(runs.Options):
         most = self.most_notes
         expected = f"at most {KEYS}"
         runs.require(most is None or most <= KEYS, "most_notes", expected, most)
-        expected = "an --out too, the folder of a finished run"
-        runs.require(
-            self.out is not None or not self.generate, "generate", expected, "none"
-        )
 
 
 @dataclass(frozen=True)
@@ -367,7 +362,8 @@ def write_music(problem: Problem, params: Any, output: runs.Output, name: str) -
 def run(config: Config) -> None:
     """Loads the data and checks that all fits together, then does what is asked."""
     if config.run.generate:
-        config = runs.config_of_run(config)
+        config, _ = runs.finished_run("music", config, "generate")
+        config = replace(config, run=replace(config.run, resume=True))
     music = load_music(config.dataset, config.run.data_dir)
     music = Music(*(split[: config.pieces] for split in music))
     count, piece = len(music.test), config.run.piece
@@ -387,14 +383,8 @@ def run(config: Config) -> None:
 
 def generate(problem: Problem, output: runs.Output) -> None:
     """Makes music with the params that a finished run left."""
-    runs.require(output.finished, "generate", "a finished run", "an unfinished one")
-    settings, options = problem.config.train, problem.config.run
-    like = jax.eval_shape(jax.vmap(problem.net.init), training.keys(settings))
-    path = output.path / "params.safetensors"
-    try:
-        params = interop.load_safetensors(path, like)
-    except (OSError, ValueError) as error:
-        raise runs.RunError(f"cannot read {path}: {error}") from error
+    options = problem.config.run
+    params = training.saved_params(problem.config, problem.net.init)
     name = f"piece-{options.piece}-seed-{options.music_seed}-at-{options.temperature:g}"
     write_music(problem, params, output, name)
     print(f"music in {output.path / name}.mid, drawn in {name}.png")

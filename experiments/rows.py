@@ -277,14 +277,8 @@ def run(config: Config) -> None:
         eval_images = Images(*(a[cut:] for a in train_images))
         train_images, split = Images(*(a[:cut] for a in train_images)), "holdout"
     train_images = Images(*(a[: config.train_images] for a in train_images))
-    if config.train.batch_size > len(train_images.images):
-        raise runs.UsageError(
-            f"--batch-size: expected at most the {len(train_images.images)} training "
-            f"images, got {config.train.batch_size}"
-        )
-
     mesh = runs.connect(config.run)
-    training.check_batch_size(config.train, mesh)
+    training.check_batch_size(config.train, mesh, len(train_images.images))
 
     def arrays(images: Images) -> tuple[np.ndarray, np.ndarray]:
         return sequences(images.images, data.max_value, config.order), images.labels
@@ -358,10 +352,7 @@ def report(config, output, final, history, split) -> None:
     names = {"accuracy": f"all {split} images", "first_100_accuracy": "the first 100"}
     for name, where in names.items():
         if name == "accuracy" or classic:
-            print(
-                f"accuracy on {where}: mean {final[name].mean():.2%} over "
-                f"{config.train.seeds} seeds ({spread(final[name])})"
-            )
+            print(f"accuracy on {where}: {runs.over_seeds(final[name], '.2%')}")
     print(f"results in {output.path}")
 
 

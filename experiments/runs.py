@@ -22,6 +22,7 @@ from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 import jaxrnn
@@ -413,6 +414,19 @@ class Output:
         except OSError as error:
             raise RunError(f"cannot write {path}: {error}") from error
 
+    def once(self, name: str, write: Callable[[Path], Any]) -> Path:
+        """The file `name`, written the first time: a resumed run has what it had.
+
+        Several processes wait until the first one has written it.
+        """
+        path = self.path / name
+        if self.writes and not path.exists():
+            with self.replacing(name) as temporary:
+                write(temporary)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(name)
+        return path
+
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
         """A path to write to, which becomes `name` once it is whole."""
@@ -447,34 +461,46 @@ def options_of(config: Any) -> dict[str, Any]:
     return found
 
 
-def config_of_run(config: ConfigT) -> ConfigT:
-    """The config with which the run in `--out` was made, to go on with what it left.
+def finished_run(
+    experiment: str, config: ConfigT, option: str
+) -> tuple[ConfigT, dict[str, Any]]:
+    """Opens the finished run in `--out`, to use what it has learned.
 
     Args:
-      config: of the same class; only its `Options` are kept.
+      experiment: that it must be of.
+      config: of that experiment; only its `Options` are kept.
+      option: what asks for the run, for messages.
+
+    Returns:
+      The config with which the run was made (paths in it are text), and its summary.
 
     Raises:
-      UsageError: if there is no run, or its config.json is damaged.
+      UsageError: if there is no such run.
     """
-    path = Path(config.run.out) / "config.json"
+    folder = config.run.out
+    expected = "an --out too, the folder of a finished run"
+    require(folder is not None, option, expected, "none")
 
     def fill(part: Any) -> Any:
         if isinstance(part, Options):
-            return dataclasses.replace(part, resume=True)
+            return part
         values = {}
         for field in dataclasses.fields(part):
             value = getattr(part, field.name)
             nested = dataclasses.is_dataclass(value)
-            values[field.name] = fill(value) if nested else found[field.name]
+            values[field.name] = fill(value) if nested else saved[field.name]
         return dataclasses.replace(part, **values)
 
     try:
-        found = json.loads(path.read_text())
-        return fill(config)
-    except OSError as error:
-        raise UsageError(f"--out: {path.parent} holds no run: {error}") from None
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UsageError(f"--out: {path} is damaged: {error!r}") from None
+        summary = json.loads((folder / "summary.json").read_text())
+        if summary["experiment"] != experiment:
+            raise ValueError(f"it is one of {summary['experiment']}")
+        saved = summary["config"]
+        return fill(config), summary
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UsageError(
+            f"--out: {folder} holds no finished run of {experiment}: {error}"
+        ) from None
 
 
 def connect(options: Options) -> jax.sharding.Mesh | None:
@@ -536,6 +562,13 @@ def device() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "machine": platform.machine(),
     }
+
+
+def over_seeds(values: np.ndarray, form: str) -> str:
+    """A result for people: its mean over seeds and, of several, its range."""
+    mean, low, high = (f"{f(values):{form}}" for f in (np.mean, np.min, np.max))
+    count = len(values)
+    return mean if count == 1 else f"{mean} (mean of {count} seeds, {low} to {high})"
 
 
 def plain(value: Any) -> Any:

@@ -22,18 +22,15 @@ and Wallace, 2019); the report says how often the two name the same word.
 The best epoch is chosen on validation documents; the test documents are read once.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 
 import jaxrnn as rnn
 from experiments import runs, training
@@ -42,13 +39,21 @@ from experiments.data.documents import DocumentData, Documents, load_documents
 from experiments.data.subwords import UNKNOWN, Subwords
 from experiments.plots import curves, use_korean_font
 from experiments.plots.sentiment import draw_contributions, draw_words
-from jaxrnn import interop
 
 CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 EVAL_BATCH = 256
+SUBWORDS = "subwords.json"
 EXPLAINED = 5000  # so many test documents are read again without each of their words
 SHOWN = 8
 OFTEN = 10  # occurrences that a word must have to be listed
+
+
+@dataclass(frozen=True)
+class Options(runs.Options):
+    """Where and how a run runs, and what a finished one is asked."""
+
+    classify: str | None = None
+    """Train nothing: what does the finished run in --out say of this text?"""
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,12 @@ class Config:
     """Longer documents are cut to so many subwords in training, and only there."""
     buckets: int = 8
     """At most so many padded lengths, each of which is compiled once."""
-    classify: str | None = None
-    """Train nothing: what does the finished run in --out say of this text?"""
     train: training.Settings = field(
         default_factory=lambda: training.Settings(
             epochs=5, batch_size=128, learning_rate=2e-3, weight_decay=1e-2
         )
     )
-    run: runs.Options = field(default_factory=runs.Options)
+    run: Options = field(default_factory=Options)
 
     def __post_init__(self):
         sizes = ("vocab_size", "embedding_size", "hidden_size", "layers", "buckets")
@@ -485,18 +488,13 @@ def baselines(config: Config, data: DocumentData) -> Baselines:
 
 def run(config: Config) -> None:
     """Loads the data and checks that all fits together, then does the study."""
-    if config.classify is not None:
-        classify(config, config.classify)
+    if config.run.classify is not None:
+        classify(config, config.run.classify)
         return
     data = load_documents(config.dataset, config.run.data_dir)
     data = DocumentData(*(split.first(config.documents) for split in data))
-    if config.train.batch_size > len(data.train.texts):
-        raise runs.UsageError(
-            f"--batch-size: expected at most the {len(data.train.texts)} training "
-            f"documents, got {config.train.batch_size}"
-        )
     mesh = runs.connect(config.run)
-    training.check_batch_size(config.train, mesh)
+    training.check_batch_size(config.train, mesh, len(data.train.texts))
     with runs.Output("sentiment", config) as output:
         if output.finished:
             print(f"finished before: results in {output.path}")
@@ -504,21 +502,13 @@ def run(config: Config) -> None:
             study(config, data, mesh, output)
 
 
-def learned(config: Config, train: Documents, output: runs.Output) -> Subwords:
-    """Subwords of the training documents; a run that goes on takes those it had."""
-    path = output.path / "subwords.json"
-    if output.writes and not path.exists():
-        subwords = Subwords.of(train.texts, config.vocab_size, lowercase=True)
-        with output.replacing(path.name) as whole:
-            subwords.save(whole)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("subwords")
-    return Subwords.load(path)
-
-
 def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None:
     """Trains, measures, and writes and prints the results."""
-    subwords = learned(config, data.train, output)
+
+    def learn(path):
+        Subwords.of(data.train.texts, config.vocab_size, lowercase=True).save(path)
+
+    subwords = Subwords.load(output.once(SUBWORDS, learn))
     train, validation, test = (tokenize(subwords, split) for split in data)
     net = network(config, subwords.size)
     lengths = np.minimum(train.lengths, config.max_tokens)
@@ -576,10 +566,9 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
         f"of the texts; by chance in {chance:.0%}"
     )
     print(
-        f"accuracy on {len(new):,} test documents: mean {final['accuracy'].mean():.2%} "
-        f"over {config.train.seeds} seeds, {final['accuracy'].min():.2%} to "
-        f"{final['accuracy'].max():.2%}; on the {new.sum():,} whose text is not among "
-        f"the training documents {new_accuracy.mean():.2%}"
+        f"accuracy on {len(new):,} test documents: "
+        f"{runs.over_seeds(final['accuracy'], '.2%')}; on the {new.sum():,} whose text "
+        f"is not among the training documents {new_accuracy.mean():.2%}"
     )
     print(
         f"for comparison: always the more frequent answer {simple.majority:.2%}, "
@@ -639,14 +628,18 @@ def draw(config, output, history, explanations, telling) -> None:
         )
 
 
+def load(config: Config) -> tuple[Network, Subwords, Params]:
+    """What a finished run has learned."""
+    config, _ = runs.finished_run("sentiment", config, "classify")
+    assert config.run.out is not None  # for the type checker
+    subwords = Subwords.load(config.run.out / SUBWORDS)
+    net = network(config, subwords.size)
+    return net, subwords, training.saved_params(config, net.init)
+
+
 def classify(config: Config, text: str) -> None:
     """Prints what a finished run says of a text, and by which words."""
-    folder = config.run.out
-    if folder is None or not (folder / "summary.json").is_file():
-        raise runs.UsageError(
-            f"--classify: expected the folder of a finished run as --out, got {folder}"
-        )
-    net, subwords, params = load(config, folder)
+    net, subwords, params = load(config)
     document = tokenize(subwords, Documents([text], np.zeros(1, np.int32)))
     (found,) = explain(net, params, document, [0], [int(document.lengths[0])])
     found = found._replace(label=None)  # nobody knows
@@ -656,30 +649,6 @@ def classify(config: Config, text: str) -> None:
         found.words, found.contributions, found.attention, strict=True
     ):
         print(f"{value:+12.2f}  {share:9.0%}  {word}")
-
-
-def load(config: Config, folder: Path) -> tuple[Network, Subwords, Params]:
-    """What a finished run has learned."""
-    try:
-        summary = json.loads((folder / "summary.json").read_text())
-        if summary["experiment"] != "sentiment":
-            raise ValueError(f"it is one of {summary['experiment']}")
-        saved = summary["config"]
-        names = {f.name for f in fields(Config)} & set(saved) - {"classify"}
-        config = replace(config, **{name: saved[name] for name in names})
-        subwords = Subwords.load(folder / "subwords.json")
-        net = network(config, subwords.size)
-        keys = jax.eval_shape(
-            lambda: jax.random.split(jax.random.key(0), saved["seeds"])
-        )
-        like = jax.eval_shape(jax.vmap(net.init), keys)
-        return (
-            net,
-            subwords,
-            interop.load_safetensors(folder / "params.safetensors", like),
-        )
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise runs.UsageError(f"--out: {folder} holds no such run: {error}") from error
 
 
 if __name__ == "__main__":

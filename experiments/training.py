@@ -30,11 +30,13 @@ from experiments.runs import (
     Output,
     RunError,
     Stopped,
+    UsageError,
     check,
     plain,
     require,
     say,
 )
+from jaxrnn import interop
 
 PIECE = 25  # at most so many updates between two looks at the clock and at signals
 
@@ -129,12 +131,34 @@ def starter(
     return lambda: jax.jit(jax.vmap(start))(keys(settings))
 
 
-def check_batch_size(settings: Settings, mesh: Mesh | None) -> None:
-    """Raises a UsageError unless the devices can share a batch."""
-    parts = 1 if mesh is None else mesh.size
+def check_batch_size(
+    settings: Settings, mesh: Mesh | None, examples: int | None = None
+) -> None:
+    """Raises a UsageError unless the devices can share a batch of so many examples."""
+    size, parts = settings.batch_size, 1 if mesh is None else mesh.size
+    if examples is not None:
+        expected = f"at most the {examples} training examples"
+        require(size <= examples, "batch_size", expected, size)
     expected = f"a multiple of the {parts} devices"
-    size = settings.batch_size
     require(size % parts == 0, "batch_size", expected, size)
+
+
+def saved_params(config: Any, init: Callable[[jax.Array], Any]) -> Any:
+    """The params of a finished run, [S, ...].
+
+    Args:
+      config: from `runs.finished_run`.
+      init: (key) -> params.
+
+    Raises:
+      UsageError: if they cannot be read or are of other sizes.
+    """
+    path = config.run.out / "params.safetensors"
+    like = jax.eval_shape(jax.vmap(init), keys(config.train))
+    try:
+        return interop.load_safetensors(path, like)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--out: cannot read {path}: {error}") from error
 
 
 class Share(NamedTuple):

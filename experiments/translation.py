@@ -37,7 +37,6 @@ from experiments.data.parallel import Corpus, Part, load_corpus
 from experiments.data.subwords import START, STOP, Subwords
 from experiments.plots import curves, use_korean_font
 from experiments.plots.translation import AttentionMap, bars, heat_maps
-from jaxrnn import interop
 
 CELLS = {"gru": rnn.gru, "lstm": rnn.lstm}
 DECODED = 100  # sentences translated at once
@@ -531,15 +530,12 @@ def run(config: Config) -> None:
 def learn(
     output: runs.Output, language: str, texts: Sequence[str], vocab_size: int
 ) -> Subwords:
-    """The subwords of a language; a run that is resumed has those it began with."""
-    path = output.path / SUBWORDS.format(language)
-    if path.exists():
-        return Subwords.load(path)
-    found = Subwords.of(texts, vocab_size, lowercase=True)
-    if output.writes:
-        with output.replacing(path.name) as temporary:
-            found.save(temporary)
-    return found
+    """The subwords of a language."""
+
+    def write(path):
+        Subwords.of(texts, vocab_size, lowercase=True).save(path)
+
+    return Subwords.load(output.once(SUBWORDS.format(language), write))
 
 
 def translate_texts(config: Config) -> None:
@@ -554,22 +550,15 @@ def translate_texts(config: Config) -> None:
 
 def load(config: Config) -> tuple[Translator, Params]:
     """The translator of the finished run in `--out`, with params of its first seed."""
+    config, _ = runs.finished_run("translation", config, "translate")
     folder = config.run.out
-    finished = folder is not None and (folder / "summary.json").exists()
-    expected = "an --out that holds a finished run"
-    runs.require(finished, "translate", expected, str(folder))
     assert folder is not None  # for the type checker
-    config = runs.config_of_run(config)
     source, target = (
         Subwords.load(folder / SUBWORDS.format(language))
         for language in (config.source, config.target)
     )
     net = Network(config, source.size, target.size)
-    like = jax.eval_shape(jax.vmap(net.init), training.keys(config.train))
-    try:
-        params = interop.load_safetensors(folder / "params.safetensors", like)
-    except (OSError, ValueError) as error:
-        raise runs.UsageError(f"--translate: {error}") from None
+    params = training.saved_params(config, net.init)
     return Translator(net, source, target), jax.tree.map(lambda a: a[:1], params)
 
 
@@ -642,11 +631,11 @@ def report(problem, output, translations, values, signature) -> None:
         print()
     print(
         f"BLEU of {len(test.sources)} test sentences from {config.source} to "
-        f"{config.target}, mean of {config.train.seeds} seeds ({signature})"
+        f"{config.target} ({signature})"
     )
     names = {"copy": "the source as it is", "beam": f"beam of {config.beam_size}"}
     for name, of_seeds in values.items():
-        print(f"{names.get(name, name):>20} {of_seeds.mean():6.2f}")
+        print(f"{names.get(name, name):>20} {runs.over_seeds(of_seeds, '6.2f')}")
     print(f"results in {output.path}")
 
 

@@ -293,10 +293,10 @@ def test_mistakes_end_in_one_message(folder, capsys, monkeypatch, tmp_path):
         (("--data-dir", str(folder)), "lacks train-images-idx3-ubyte.gz"),
         ((*photographs, "--captions-file", "b.tsv"), "lacks b.tsv"),
         ((*photographs, "--images-file", "photos"), "photos does not exist"),
-        (photographs, "--batch-size: expected at most the 1 photographs to train on"),
+        (photographs, "--batch-size: expected at most the 1 training examples"),
         (("--beam-size", "0"), "--beam-size: expected at least 1, got 0"),
         (("--describe", "a.jpg"), "--describe: expected an --out too"),
-        (("--describe", "a.jpg", "--out", str(folder)), "holds no run"),
+        (("--describe", "a.jpg", "--out", str(folder)), "holds no finished run"),
     ):
         said = failing(capsys, *options)
         assert message in said

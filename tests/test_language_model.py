@@ -86,7 +86,7 @@ def test_a_run_leaves_a_model_that_has_learned(smoke):
 
 
 def test_the_saved_model_is_the_one_that_was_measured(smoke):
-    model, params, vocabulary = lm.load_run(smoke)
+    model, params, vocabulary = lm.load(lm.parse(["--out", str(smoke)]))
     text = lm.read_text(lm.parse(["--preset", "smoke"]))
     tokens = jnp.asarray(corpus.make_corpus(text).valid)
     assert vocabulary == corpus.Vocabulary.of(text)
@@ -141,7 +141,7 @@ def test_generate_goes_on_with_a_prompt_and_changes_nothing(smoke, capsys):
     assert files() == before
 
     # In two parts it is the same text.
-    model, params, vocabulary = lm.load_run(smoke)
+    model, params, vocabulary = lm.load(lm.parse(["--out", str(smoke)]))
     choose, prompt = rnn.sample(0.8), vocabulary.encode("ROMEO:\n")
     start = model.initial_carry(params), prompt, 17, choose, jax.random.key(0)
     one = rnn.generate(model, params, *start)
@@ -161,7 +161,7 @@ def test_generate_says_what_it_cannot_do(smoke, tmp_path, capsys):
     assert "--temperature: expected above 0" in message("A", smoke, "--temperature=0")
     assert "--top-p: expected at most 1" in message("A", smoke, "--top-p", "2")
     assert "--overwrite: expected no --generate" in message("A", smoke, "--overwrite")
-    assert "--out: expected the folder" in failing(capsys, "--generate", "A")
+    assert "--generate: expected an --out too" in failing(capsys, "--generate", "A")
     assert "holds no finished run" in message("A", tmp_path / "none")
     (tmp_path / "summary.json").write_text("[]")
     assert "holds no finished run" in message("A", tmp_path)

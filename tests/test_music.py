@@ -456,7 +456,7 @@ def packed(data: bytes) -> bytes:
         (["--piece", "3"], "--piece: expected below 3, got 3"),
         (["--dropout", "1"], "--dropout: expected in [0, 1), got 1.0"),
         (["--generate"], "--generate: expected an --out too"),
-        (["--generate", "--out", "run"], "--out: run holds no run"),
+        (["--generate", "--out", "run"], "--out: run holds no finished run"),
         (["--batch-size", "3", "--devices", "2"], "a multiple of the 2 devices"),
         (["--dataset", "nottingham"], "lacks Nottingham.mat"),
         ([], "there are 3 examples, fewer than a batch of 8"),

@@ -120,7 +120,7 @@ def test_from_end_to_end(name, smoke):
 @needs["sst2"]
 def test_batches_of_padded_documents_equal_each_alone(smoke):
     out = smoke("sst2").out
-    net, subwords, params = sentiment.load(sentiment.parse([]), out)
+    net, subwords, params = sentiment.load(sentiment.parse(["--out", str(out)]))
     texts = ["dull", "", "a film that one will not forget , ever", "good " * 17]
     documents = sentiment.tokenize(subwords, Documents(texts, np.zeros(4, np.int32)))
     logits, weights = sentiment.read_all(net, params, documents.tokens, (5, 31))
@@ -136,7 +136,7 @@ def test_batches_of_padded_documents_equal_each_alone(smoke):
 @needs["sst2"]
 def test_a_contribution_is_what_changes_without_the_word(smoke):
     out = smoke("sst2").out
-    net, subwords, params = sentiment.load(sentiment.parse([]), out)
+    net, subwords, params = sentiment.load(sentiment.parse(["--out", str(out)]))
     texts = ["a wonderful film", "unwatchable"]
     documents = sentiment.tokenize(subwords, Documents(texts, np.array([1, 0])))
     first, second = sentiment.explain(net, params, documents, [0, 1], [13])
@@ -164,12 +164,12 @@ def test_a_finished_run_classifies(smoke, capsys):
 
 
 def test_classifying_needs_a_finished_run(tmp_path, capsys):
-    wanted = "--classify: expected the folder of a finished run"
-    assert wanted in failing(capsys, "--classify", "x")
+    assert "--classify: expected an --out too" in failing(capsys, "--classify", "x")
+    wanted = "holds no finished run of sentiment"
     assert wanted in failing(capsys, "--classify", "x", "--out", str(tmp_path))
     (tmp_path / "summary.json").write_text('{"experiment": "rows"}')
     said = failing(capsys, "--classify", "x", "--out", str(tmp_path))
-    assert "holds no such run: it is one of rows" in said
+    assert f"{wanted}: it is one of rows" in said
 
 
 def reference(pool: str, query: np.ndarray, states: np.ndarray) -> Any:
@@ -218,15 +218,6 @@ def test_each_word_knows_its_subwords():
                 np.testing.assert_array_equal(tokens[owner == number], own)
     (whole,) = subwords.encode(["low newest"])
     np.testing.assert_array_equal(documents.tokens[0], whole)
-
-
-def test_a_run_that_goes_on_keeps_its_subwords(tmp_path):
-    config = sentiment.parse(["--out", str(tmp_path), "--vocab-size", "30"])
-    labels = np.zeros(1, np.int32)
-    with runs.Output("sentiment", config) as output:
-        first = sentiment.learned(config, Documents(["low lower"], labels), output)
-        again = sentiment.learned(config, Documents(["other"], labels), output)
-    assert again.encode(["lower"])[0].tolist() == first.encode(["lower"])[0].tolist()
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:

@@ -324,7 +324,10 @@ def test_bad_korean_files_are_named(data, message, tmp_path):
         (["--target", "fr"], "invalid choice 'fr'"),
         (["--hidden-size", "61"], "--hidden-size: expected an even number, got 61"),
         (["--dropout", "1"], "--dropout: expected in [0, 1), got 1.0"),
-        (["--translate", "x"], "--translate: expected an --out that holds a finished"),
+        (
+            ["--translate", "x"],
+            "--translate: expected an --out too, the folder of a finished run",
+        ),
         (["--data-dir", "/nowhere"], "the data folder /nowhere does not exist"),
     ],
 )
