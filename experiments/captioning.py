@@ -21,6 +21,11 @@ seven"; see experiments/data/scenes.py), or Flickr8k. The epoch is chosen by the
 validation images; the test images are measured once, at the end. --devices 2 suits two
 CPU cores.
 
+What to expect, with one seed: of 5,000 test scenes 95.66 % have a caption that is
+wholly right when decoded greedily, 95.76 % with the beam; 9 minutes on two cores. Of
+the photographs BLEU-4 is 7.8 with the beam (BLEU-1 to 3: 41.0, 23.2, 12.8), where one
+caption for all has 5.4 and a person's 20.6; 5.5 minutes.
+
 References: Xu et al., "Show, attend and tell: neural image caption generation with
 visual attention", ICML 2015.
 """
@@ -39,11 +44,10 @@ from scipy.stats import binomtest
 
 import jaxrnn as rnn
 from experiments import runs, training
+from experiments.bleu import best_constant, bleu
 from experiments.data import scenes
 from experiments.data.captions import (
     Captioned,
-    best_constant,
-    bleu,
     load_captions,
     nearest,
     read_image,
@@ -502,12 +506,13 @@ def scenes_problem(config: Config) -> Problem:
         return images[..., None], tokens[numbers]
 
     def examples(source, count, seed):
-        found = scenes.each_once(source, config.limit or count, seed)
+        found = scenes.each_once(source, count, seed)
+        numbers = found.captions[: config.limit]
         return Examples(
-            [str(i) for i in range(len(found.images))],
-            found.images[..., None],
-            tokens[found.captions],
-            [[captions[i] for i in row] for row in found.captions],
+            [str(i) for i in range(len(numbers))],
+            found.images[: config.limit, ..., None],
+            tokens[numbers],
+            [[captions[i] for i in row] for row in numbers],
         )
 
     test = examples(digits.test, None, 1)
@@ -544,19 +549,7 @@ def photographs_problem(config: Config) -> Problem:
     train, validation, test = map(examples, (train, validation, test))
     settings, count = config.train, len(train.names)
     training.check_batch_size(settings, None, count)
-    keys = training.keys(settings)
-    order = jax.jit(
-        jax.vmap(
-            lambda key, epoch: rnn.shuffled(
-                jax.random.fold_in(key, epoch), count, settings.batch_size
-            ),
-            (0, None),
-        )
-    )
-
-    @lru_cache(1)
-    def orders(epoch):
-        return np.asarray(order(keys, epoch))  # [S, steps, B]
+    orders = training.shuffler(settings, count)
 
     def batches(epoch, first, stop, share):
         index = orders(epoch)[:, first:stop]
@@ -625,11 +618,8 @@ def run(config: Config) -> None:
     mesh = runs.connect(config.run)
     training.check_batch_size(config.train, mesh)
     problem = PROBLEMS[config.dataset](config)
-    with runs.Output("captioning", config) as output:
-        if output.finished:
-            print(f"finished before: results in {output.path}")
-        else:
-            study(problem, mesh, output)
+    data = problem.validation, problem.test
+    runs.carry_out("captioning", config, data, partial(study, problem, mesh))
 
 
 def study(problem: Problem, mesh, output: runs.Output) -> None:
@@ -650,7 +640,8 @@ def study(problem: Problem, mesh, output: runs.Output) -> None:
         with output.replacing("captions.tsv") as path:
             rows = zip(test.names, best[0], test.references, strict=True)
             lines = ["\t".join([name, said, *true]) for name, said, true in rows]
-            path.write_text("\n".join(["image\tsaid\ttrue", *lines, ""]))
+            text = "\n".join(["image\tsaid\ttrue", *lines, ""])
+            path.write_text(text, encoding="utf-8")
         draw(problem, output, result, best[0])
     training.conclude(
         output,
@@ -741,8 +732,9 @@ def draw(problem: Problem, output: runs.Output, result: Any, said: list[str]) ->
     metric = f"validation_{METRICS[config.dataset]}"
     is_scenes = config.dataset == "scenes"
     with output.replacing("curves.png") as path:
+        smoothed = ", smoothed in training" if config.label_smoothing else ""
         panels = {
-            "cross-entropy (nats a word)": ("train_loss", "validation_loss"),
+            f"cross-entropy (nats a word{smoothed})": ("train_loss", "validation_loss"),
             "accuracy" if is_scenes else "BLEU-4": (metric,),
         }
         curves(path, result.history, panels, title=f"captions of {config.dataset}")
@@ -809,7 +801,9 @@ def describe(config: Config, image: Path) -> None:
     assert config.run.out is not None  # for the type checker
     vocabulary = Subwords.load(config.run.out / "vocabulary.json")
     is_scenes = config.dataset == "scenes"
-    pixels = read_image(image, SIZE, gray=is_scenes)
+    # As they were read for training; of photographs the middle is looked at.
+    size = SIZE if is_scenes else SIZE + config.shift
+    pixels = read_image(image, size, gray=is_scenes)
     if is_scenes and np.median(pixels) > 127:
         pixels = 255 - pixels  # dark ink on paper; MNIST's is white on black
     net = network(config, pixels.shape[2], vocabulary.size)

@@ -118,6 +118,8 @@ class Config:
     def __post_init__(self):
         sizes = ("window", "horizon", "patch", "period", "hidden_size")
         runs.check(self, at_least_1=sizes, shares=("dropout",))
+        several = "at least 2: forecasts are told from what has changed"
+        runs.require(self.window >= 2, "window", several, self.window)
         patches = f"a multiple of --patch {self.patch}"
         runs.require(self.window % self.patch == 0, "window", patches, self.window)
         if self.structure == "stepwise":
@@ -486,17 +488,7 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
         aux = {"mae": jnp.abs(quantiles[:, MIDDLE] - targets).mean()}
         return pinball(quantiles, targets), aux
 
-    keys = training.keys(config.train)
-
-    @jax.jit
-    @partial(jax.vmap, in_axes=(0, None))
-    def all_orders(key, epoch):
-        key = jax.random.fold_in(key, epoch)
-        return rnn.shuffled(key, variables * count, batch_size)
-
-    @lru_cache(1)
-    def orders(epoch):
-        return np.asarray(all_orders(keys, epoch))  # [S, steps, B]
+    orders = training.shuffler(config.train, variables * count)
 
     def batches(epoch, first, stop, share):
         index = share.of(orders(epoch)[:, first:stop])
@@ -723,25 +715,31 @@ class Comparison(NamedTuple):
 def compare(losses: np.ndarray, others: np.ndarray, horizon: int) -> Comparison:
     """The test of Diebold and Mariano for losses [N] of forecasts from N origins.
 
-    Forecasts from neighboring origins share most of their future, so the variance of
-    the mean difference is that of Newey and West (1987), over `horizon - 1` lags or
-    more; Student's distribution is that of Harvey, Leybourne and Newbold (1997).
+    Forecasts from neighboring origins share most of their future. The variance of the
+    mean difference is the larger of two, over `horizon - 1` lags as by Diebold and
+    Mariano and over these or more with the weights of Newey and West (1987); the
+    statistic is corrected as by Harvey, Leybourne and Newbold (1997); Student's
+    distribution has the degrees of freedom of as many horizons as do not overlap.
     """
     from scipy import stats
 
     differences = losses - others
     count, mean = len(differences), differences.mean()
     ratio = float(losses.mean() / max(others.mean(), 1e-30))
-    if count < 3 or not differences.any():
-        return Comparison(ratio, 1.0)
-    lags = max(horizon - 1, int(4 * (count / 100) ** (2 / 9)))
+    if count <= 2 * horizon or not differences.any():
+        return Comparison(ratio, 1.0)  # too few to tell
     centered = differences - mean
-    variance = centered @ centered / count
-    for lag in range(1, min(lags, count - 1) + 1):
-        product = centered[lag:] @ centered[:-lag] / count
-        variance += 2 * (1 - lag / (lags + 1)) * product
-    statistic = mean / math.sqrt(variance / count)
-    return Comparison(ratio, float(2 * stats.t.sf(abs(statistic), count - 1)))
+    lags = min(max(horizon - 1, int(4 * (count / 100) ** (2 / 9))), count - 1)
+    products = np.array(
+        [centered[lag:] @ centered[: count - lag] / count for lag in range(lags + 1)]
+    )
+    twice = np.where(np.arange(lags + 1), 2, 1) * products
+    plain = twice[:horizon].sum()
+    weighted = twice @ (1 - np.arange(lags + 1) / (lags + 1))
+    shrink = (count + 1 - 2 * horizon + horizon * (horizon - 1) / count) / count
+    statistic = mean / math.sqrt(max(plain, weighted) / count) * math.sqrt(shrink)
+    p = 2 * stats.t.sf(abs(statistic), count / horizon - 1)
+    return Comparison(ratio, float(p))
 
 
 def run(config: Config) -> None:
@@ -752,17 +750,11 @@ def run(config: Config) -> None:
         series = read_csv(config.csv, config.columns)
     problem = make_problem(config, series)
     train_set = problem.windows(problem.parts[0])
-    count = train_set.shape[0] * train_set.shape[1]
-    expected = f"at most the {count} training windows"
-    size = config.train.batch_size
-    runs.require(size <= count, "batch_size", expected, size)
     mesh = runs.connect(config.run)
-    training.check_batch_size(config.train, mesh)
-    with runs.Output("forecasting", config) as output:
-        if output.finished:
-            print(f"finished before: results in {output.path}")
-        else:
-            study(problem, mesh, output)
+    count = train_set.shape[0] * train_set.shape[1]
+    training.check_batch_size(config.train, mesh, count)
+    study_it = partial(study, problem, mesh)
+    runs.carry_out("forecasting", config, problem.values, study_it)
 
 
 def study(problem: Problem, mesh, output: runs.Output) -> None:
@@ -863,7 +855,7 @@ def report(problem, output, found, simpler, against) -> None:
 
 def verdict(against: dict[str, dict[str, Comparison]]) -> str:
     """What the tests say about prices, in words."""
-    walks = [against["persistence"], against["persistence with drift"]]
+    walks = [found for name, found in against.items() if "persistence" in name]
     (one, all_steps) = (
         max((walk[where] for walk in walks), key=lambda c: c.ratio)
         for where in ("first step", "horizon")
@@ -888,7 +880,7 @@ def write_forecast(path: Path, problem: Problem, params: Any, margins) -> None:
     window = problem.values[stop - config.window : stop].T[:, None]  # [C, 1, L]
     quantiles = forecast(problem.net, params, window)
     quantiles = calibrated(quantiles, margins)[:, 0]  # [C, H, Q]
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["variable", "steps_ahead", *map(str, QUANTILES)])
         for variable, name in enumerate(problem.series.names):

@@ -17,11 +17,14 @@ The last tenth of a text is its validation part, read in one pass from the first
 last character, each predicted from all before it. There is no test part: the result is
 that of the epoch that does best on the validation part.
 
-Beside it stand n-grams (Witten and Bell, 1991), on tiny Shakespeare in nats per
-character of the validation part:
+What to expect on tiny Shakespeare, in nats per character of the validation part, one
+seed, 13 minutes on two cores; beside it stand n-grams (Witten and Bell, 1991) and what
+the README of nanoGPT quotes for a transformer, on pieces of 256 characters:
 
     how often each character occurs    3.347
     interpolated 5-grams               1.669    the best of 1 to 8
+    nanoGPT                            1.470    six layers, three minutes on a GPU
+    this network                       1.450    1.2 million weights
 """
 
 from collections.abc import Callable
@@ -41,7 +44,6 @@ from experiments.data import corpus
 from experiments.plots import curves, use_korean_font
 from experiments.plots.language_model import over_text
 
-CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 TEMPERATURES = (0.5, 0.8, 1.0)  # of the samples at the end of a run
 LONGEST = 8  # n of the longest n-gram among the baselines
 PIECE = 1024  # characters that an evaluation has in memory at once
@@ -140,7 +142,7 @@ def network(config: Config, vocab_size: int) -> rnn.Cell:
     """From characters to logits of the next: stacked cells with dropout."""
     size, layers = config.embedding_size, []
     for _ in range(config.layers):
-        layers.append(CELLS[config.cell](size, config.hidden_size))
+        layers.append(training.CELLS[config.cell](size, config.hidden_size))
         layers.append(rnn.dropout(config.dropout))
         size = config.hidden_size
     if config.tied:
@@ -296,11 +298,8 @@ def run(config: Config) -> None:
     training.check_batch_size(settings, mesh)
     model = network(config, text.vocabulary.size)
     problem = Problem(config, model, text, streams)
-    with runs.Output("language_model", config) as output:
-        if output.finished:
-            print(f"finished before: results in {output.path}")
-        else:
-            study(problem, mesh, output)
+    data = text.train, text.valid, text.vocabulary.characters
+    runs.carry_out("language_model", config, data, partial(study, problem, mesh))
 
 
 def study(problem: Problem, mesh, output: runs.Output) -> None:
@@ -332,7 +331,7 @@ def study(problem: Problem, mesh, output: runs.Output) -> None:
         with output.replacing("vocabulary.json") as path:
             text.vocabulary.save(path)
         with output.replacing("samples.txt") as path:
-            path.write_text(samples)
+            path.write_text(samples, encoding="utf-8")
         draw(problem, output, params, result.history)
     training.conclude(output, job, result, **results)
     report(config, output, results, samples)

@@ -16,6 +16,16 @@ over all such steps of all pieces, as in Bai et al. (2018). Long pieces are cut 
 training alone. The epoch is chosen by the validation pieces; the test pieces are
 measured once, at the end.
 
+What to expect on the test pieces, in nats a step:
+
+                                            jsb     nottingham
+    each note as often as it sounds         11.09   10.26
+    the last step again                     10.49    5.15
+    LSTM, Bai et al. (2018)                  8.45    3.29
+    TCN, the best of theirs                  8.10    3.07
+    LSTM, this one                           8.446   3.353
+    seeds, and time on two cores             3, 1 min 37 s    1, 2 min 18 s
+
 References: Boulanger-Lewandowski, Bengio and Vincent, "Modeling temporal dependencies
 in high-dimensional sequences", ICML 2012, for the data; Bai, Kolter and Koltun, "An
 empirical evaluation of generic convolutional and recurrent networks for sequence
@@ -47,7 +57,6 @@ from experiments.data.music import (
 from experiments.plots import curves
 from experiments.plots.music import foresight, piano_roll
 
-CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 PUBLISHED = {  # Bai et al. (2018), table 1
     "jsb": {"RNN": 8.91, "LSTM": 8.45, "GRU": 8.43, "TCN": 8.10},
     "nottingham": {"RNN": 4.05, "LSTM": 3.29, "GRU": 3.46, "TCN": 3.07},
@@ -157,7 +166,7 @@ def network(config: Config) -> rnn.Cell:
     """From the notes of a step to the logits of those of the next one."""
     size, layers = KEYS, [rnn.dropout(config.input_dropout, per_step=True)]
     for _ in range(config.layers):
-        cell = CELLS[config.cell](size, config.hidden_size)
+        cell = training.CELLS[config.cell](size, config.hidden_size)
         layers += [cell, rnn.dropout(config.dropout)]
         size = config.hidden_size
     # At first a note sounds in one step of twenty, about as often as in the music.
@@ -372,13 +381,11 @@ def run(config: Config) -> None:
     training.check_batch_size(config.train, mesh)
     problem = Problem(config, network(config), music)
     job = make_job(problem, mesh)
-    with runs.Output("music", config) as output:
-        if config.run.generate:
+    if config.run.generate:
+        with runs.Output("music", config) as output:
             generate(problem, output)
-        elif output.finished:
-            print(f"finished before: results in {output.path}")
-        else:
-            study(problem, job, mesh, output)
+    else:
+        runs.carry_out("music", config, music, partial(study, problem, job, mesh))
 
 
 def generate(problem: Problem, output: runs.Output) -> None:

@@ -33,7 +33,6 @@ from experiments.data.images import Images, load_images
 from experiments.plots import curves
 from experiments.plots.rows import CLASS_NAMES, confusion, memory
 
-CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 SETTINGS = training.Settings(
     epochs=10, batch_size=100, learning_rate=3e-3, weight_decay=1e-2, seeds=3
 )
@@ -154,7 +153,7 @@ def network(config: Config, input_size: int, num_classes: int) -> Network:
         readout_options |= dict.fromkeys(["w_init", "b_init"], normal)
     size, layers = input_size, []
     for _ in range(config.layers):
-        cell = CELLS[config.cell](
+        cell = training.CELLS[config.cell](
             size,
             config.hidden_size,
             compute_dtype=jnp.dtype(config.compute_dtype),
@@ -217,18 +216,13 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
         aux = {"accuracy": rnn.accuracy(logits, label)}
         return rnn.cross_entropy(logits, label), aux
 
-    def epoch_order(key, epoch):
+    in_turn = np.arange(steps * batch_size).reshape(1, steps, batch_size)
+    shuffled = training.shuffler(config.train, num_images)
+
+    def orders(epoch):  # [S, steps, B]
         if config.shuffle:
-            key = jax.random.fold_in(key, epoch)
-            return rnn.shuffled(key, num_images, batch_size)
-        return jnp.arange(steps * batch_size).reshape(steps, batch_size)
-
-    keys = training.keys(config.train)
-    all_orders = jax.jit(jax.vmap(epoch_order, (0, None)))
-
-    @lru_cache(1)
-    def orders(epoch):
-        return np.asarray(all_orders(keys, epoch))  # [S, steps, B]
+            return shuffled(epoch)
+        return in_turn.repeat(config.train.seeds, axis=0)
 
     def batches(epoch, first, stop, share):
         return training.take(problem.train_set, orders(epoch)[:, first:stop], share)
@@ -286,14 +280,11 @@ def run(config: Config) -> None:
     train_set, eval_set = arrays(train_images), arrays(eval_images)
     net = network(config, train_set[0].shape[-1], data.num_classes)
     problem = Problem(config, net, train_set, eval_set, split)
-    with runs.Output("rows", config) as output:
-        if output.finished:
-            print(f"finished before: results in {output.path}")
-        else:
-            study(problem, mesh, output, eval_images)
+    study_it = partial(study, problem, eval_images, mesh)
+    runs.carry_out("rows", config, (train_images, eval_images), study_it)
 
 
-def study(problem: Problem, mesh, output: runs.Output, images: Images) -> None:
+def study(problem: Problem, images: Images, mesh, output: runs.Output) -> None:
     """Trains, measures, and writes and prints the results."""
     config, split = problem.config, problem.split
     job = make_job(problem, mesh)

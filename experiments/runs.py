@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 import jax
 import numpy as np
@@ -128,13 +129,14 @@ def check(
     ):
         for name in names:
             value = getattr(config, name)
-            require(value is None or holds(value), name, expected, value)
+            fits = value is None or (math.isfinite(value) and holds(value))
+            require(fits, name, expected, value)
 
 
 def parser(
     experiment: str, defaults: Callable[..., ConfigT], **choices: str
 ) -> Callable[[Sequence[str]], ConfigT]:
-    """Makes a reader of the command line.
+    """Makes a reader of the command line, with `--resume` beside a run's own options.
 
     Args:
       experiment: the name of the module.
@@ -145,16 +147,28 @@ def parser(
     def parse(argv: Sequence[str]) -> ConfigT:
         import tyro
 
-        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        for name, default in choices.items():
-            first.add_argument(f"--{name.replace('_', '-')}", default=default)
-        known, _ = first.parse_known_args(list(argv))
-        default = defaults(**vars(known))
+        prog = f"python -m experiments.{experiment}"
+        first = argparse.ArgumentParser(prog, add_help=False, allow_abbrev=False)
+        first.add_argument("--out", type=Path)
+        first.add_argument("--resume", action="store_true")
+        for name in choices:
+            first.add_argument(f"--{name.replace('_', '-')}")
+        known = vars(first.parse_known_args(list(argv))[0])
+        saved = {}
+        if known.pop("resume") and known["out"] is not None:
+            # What is wrong with the file is said by `Output`.
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                saved = json.loads((known["out"] / "config.json").read_text())
+        given = {name: known[name] for name in choices if known[name] is not None}
+        default = defaults(**{**choices, **given})
+        with contextlib.suppress(KeyError, TypeError, UsageError):
+            then = {name: saved[name] for name in choices}
+            default = restored(defaults(**{**then, **given}), saved)
         return tyro.cli(
             type(default),
             args=list(argv),
             default=default,
-            prog=f"python -m experiments.{experiment}",
+            prog=prog,
             config=(tyro.conf.OmitArgPrefixes,),
         )
 
@@ -461,6 +475,62 @@ def options_of(config: Any) -> dict[str, Any]:
     return found
 
 
+def restored(config: ConfigT, saved: dict[str, Any]) -> ConfigT:
+    """A config with the options that a run was made with; its `Options` stay."""
+
+    def fill(part: Any) -> Any:
+        if isinstance(part, Options):
+            return part
+        values = {}
+        for field in dataclasses.fields(part):
+            value = getattr(part, field.name)
+            if dataclasses.is_dataclass(value):
+                values[field.name] = fill(value)
+                continue
+            value = saved[field.name]
+            if isinstance(value, list):
+                value = tuple(value)
+            elif isinstance(value, str) and Path in (field.type, *get_args(field.type)):
+                value = Path(value)
+            values[field.name] = value
+        return dataclasses.replace(part, **values)
+
+    return fill(config)
+
+
+def carry_out(
+    experiment: str, config: Any, data: Any, study: Callable[[Output], None]
+) -> None:
+    """Does a study in its folder, unless the run there is finished.
+
+    Args:
+      experiment: its name.
+      config: of the experiment.
+      data: what the study reads, a pytree of arrays and text; a run that is resumed
+        must find what it began with.
+      study: (output), trains and writes and prints the results.
+
+    Raises:
+      UsageError: if the data is not what the run began with, or as `Output`.
+    """
+    with Output(experiment, config) as output:
+        if output.finished:
+            print(f"finished before: results in {output.path}")
+            return
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(data):
+            if isinstance(leaf, str):
+                digest.update(leaf.encode() + b"\0")
+            else:
+                array = np.ascontiguousarray(leaf)
+                digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+        found = digest.hexdigest()
+        path = output.once("data.sha256", lambda path: path.write_text(found + "\n"))
+        expected = f"the data that {output.path} was begun with"
+        require(path.read_text().strip() == found, "resume", expected, "other data")
+        study(output)
+
+
 def finished_run(
     experiment: str, config: ConfigT, option: str
 ) -> tuple[ConfigT, dict[str, Any]]:
@@ -481,22 +551,11 @@ def finished_run(
     expected = "an --out too, the folder of a finished run"
     require(folder is not None, option, expected, "none")
 
-    def fill(part: Any) -> Any:
-        if isinstance(part, Options):
-            return part
-        values = {}
-        for field in dataclasses.fields(part):
-            value = getattr(part, field.name)
-            nested = dataclasses.is_dataclass(value)
-            values[field.name] = fill(value) if nested else saved[field.name]
-        return dataclasses.replace(part, **values)
-
     try:
         summary = json.loads((folder / "summary.json").read_text())
         if summary["experiment"] != experiment:
             raise ValueError(f"it is one of {summary['experiment']}")
-        saved = summary["config"]
-        return fill(config), summary
+        return restored(config, summary["config"]), summary
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(
             f"--out: {folder} holds no finished run of {experiment}: {error}"

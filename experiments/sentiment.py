@@ -1,7 +1,7 @@
 """Reads a review and tells whether it is for or against the film, and by which words.
 
-    python -m experiments.sentiment --data-dir FOLDER
-    python -m experiments.sentiment --data-dir FOLDER --dataset sst2
+    python -m experiments.sentiment --data-dir FOLDER --devices 2
+    python -m experiments.sentiment --data-dir FOLDER --devices 2 --dataset sst2
     python -m experiments.sentiment --out RUN --classify "a film to forget"
 
 With x_t the subwords of the text and E a table of vectors, one network that reads
@@ -20,12 +20,21 @@ The attention a_t says where the network looked, which need not be what moved it
 and Wallace, 2019); the report says how often the two name the same word.
 
 The best epoch is chosen on validation documents; the test documents are read once.
+
+What to expect: right answers on the test documents, with time on two cores.
+
+                                     nsmc       sst2
+    the more frequent answer         49.65 %    49.92 %
+    logistic regression on n-grams   87.46 %    81.11 %
+    this network                     86.78 %    80.29 %, mean of ten (78.64 to 81.27 %)
+    the ten, their mean probability             80.83 %
+    minutes                          7          5, other work beside it
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -40,10 +49,11 @@ from experiments.data.subwords import UNKNOWN, Subwords
 from experiments.plots import curves, use_korean_font
 from experiments.plots.sentiment import draw_contributions, draw_words
 
-CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 EVAL_BATCH = 256
 SUBWORDS = "subwords.json"
-EXPLAINED = 5000  # so many test documents are read again without each of their words
+EVAL_TOKENS = 2**15  # at most so many in a batch that is only read
+EXPLAINED = 5000  # so many test documents are read again without each of their words,
+EXPLAINED_WORDS = 50_000  # and no more than have so many words together
 SHOWN = 8
 OFTEN = 10  # occurrences that a word must have to be listed
 
@@ -107,8 +117,14 @@ def defaults(dataset: str, preset: str) -> Config:
     """The options of a data set."""
     config = Config()
     if dataset != "nsmc":  # a few thousand documents
-        train = replace(config.train, epochs=8, batch_size=64, seeds=5)
-        config = Config(vocab_size=8000, word_dropout=0.2, buckets=5, train=train)
+        config = Config(
+            vocab_size=8000,
+            embedding_size=64,
+            hidden_size=64,
+            word_dropout=0.2,
+            buckets=5,
+            train=replace(config.train, epochs=8, batch_size=64, seeds=10),
+        )
     if preset == "smoke":
         config = replace(
             config,
@@ -202,7 +218,9 @@ def network(config: Config, vocab_size: int) -> Network:
     for layer in range(config.layers):
         if layer:
             layers.append(rnn.dropout(config.dropout))
-        halves = (CELLS[config.cell](size, config.hidden_size) for _ in range(2))
+        halves = (
+            training.CELLS[config.cell](size, config.hidden_size) for _ in range(2)
+        )
         layers.append(rnn.bidirectional(*halves))
         size = 2 * config.hidden_size
     return Network(
@@ -266,16 +284,18 @@ def read_all(
       Logits [S, N], and for each sequence the weights of its steps [S, T].
     """
     bucket = np.searchsorted(sizes, [len(s) for s in sequences])
-    members = tuple(np.flatnonzero(bucket == i) for i in range(len(sizes)))
+    members = [np.flatnonzero(bucket == i) for i in range(len(sizes))]
     seeds = len(params.query)
     logits = np.empty((seeds, len(sequences)), np.float32)
     weights = [np.empty((seeds, len(s)), np.float32) for s in sequences]
-    for size, index, count in Buckets(tuple(sizes), members, EVAL_BATCH).every():
-        found = predictor(net)(params, *pad(sequences, index, size))
-        some_logits, some_weights = map(np.asarray, found)
-        logits[:, index[:count]] = some_logits[:, :count]
-        for row, i in enumerate(index[:count]):
-            weights[i][:] = some_weights[:, row, : len(sequences[i])]
+    for size, some in zip(sizes, members, strict=True):
+        batch_size = max(1, min(EVAL_BATCH, EVAL_TOKENS // size))
+        for _, index, count in Buckets((size,), (some,), batch_size).every():
+            found = predictor(net)(params, *pad(sequences, index, size))
+            some_logits, some_weights = map(np.asarray, found)
+            logits[:, index[:count]] = some_logits[:, :count]
+            for row, i in enumerate(index[:count]):
+                weights[i][:] = some_weights[:, row, : len(sequences[i])]
     return logits, weights
 
 
@@ -386,7 +406,9 @@ class Problem(NamedTuple):
         """Padded lengths that hold any document."""
         longest = int(max(self.validation.lengths.max(), self.test.lengths.max()))
         sizes = self.buckets.sizes
-        return sizes if longest <= sizes[-1] else (*sizes, longest)
+        while sizes[-1] < longest:
+            sizes = (*sizes, min(2 * sizes[-1], longest))
+        return sizes
 
     def logits(self, params: Params, documents: Tokenized) -> np.ndarray:
         """[S, N]."""
@@ -441,6 +463,14 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
     )
 
 
+def together(logits: np.ndarray) -> np.ndarray:
+    """The logit [1, N] of the mean probability of all seeds: an ensemble of them."""
+    positive, negative = (
+        np.logaddexp.reduce(-np.logaddexp(0, x)) for x in (-logits, logits)
+    )
+    return (positive - negative)[None]
+
+
 def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Accuracy and cross-entropy of each seed."""
     losses = np.logaddexp(0, np.where(labels > 0, -logits, logits).astype(float))
@@ -470,7 +500,8 @@ def baselines(config: Config, data: DocumentData) -> Baselines:
     if config.dataset == "sst2":
         options |= {"token_pattern": r"\S+", "ngram_range": (1, 2)}
     else:
-        options |= {"analyzer": "char", "ngram_range": (1, 4), "min_df": 3}
+        options |= {"analyzer": "char", "ngram_range": (1, 4)}
+        options |= {"min_df": 3 if len(data.train.texts) > 1000 else 1}
     vectorizer = TfidfVectorizer(**options)
     train = vectorizer.fit_transform(data.train.texts)
     validation = vectorizer.transform(data.validation.texts)
@@ -493,13 +524,12 @@ def run(config: Config) -> None:
         return
     data = load_documents(config.dataset, config.run.data_dir)
     data = DocumentData(*(split.first(config.documents) for split in data))
+    labels = set(data.train.labels.tolist())
+    expected = "enough of the first training documents for both labels"
+    runs.require(len(labels) == 2, "documents", expected, f"only label {labels}")
     mesh = runs.connect(config.run)
     training.check_batch_size(config.train, mesh, len(data.train.texts))
-    with runs.Output("sentiment", config) as output:
-        if output.finished:
-            print(f"finished before: results in {output.path}")
-        else:
-            study(config, data, mesh, output)
+    runs.carry_out("sentiment", config, data, partial(study, config, data, mesh))
 
 
 def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None:
@@ -521,12 +551,14 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
     logits = problem.logits(params, test)
     final = scores(logits, test.labels)
     held_out = scores(problem.logits(params, validation), validation.labels)
+    (all_seeds,) = scores(together(logits), test.labels)["accuracy"]
     # Short reviews such as "최고" stand in both parts of NSMC.
     known = set(data.train.texts)
     new = np.array([text not in known for text in data.test.texts])
     new_accuracy = scores(logits[:, new], test.labels[new])["accuracy"]
     simple = baselines(config, data)
-    numbers = range(min(EXPLAINED, len(test.tokens)))
+    words = np.cumsum([len(words) for words in test.words[:EXPLAINED]])
+    numbers = range(max(1, np.searchsorted(words, EXPLAINED_WORDS, side="right")))
     explanations = explain(net, params, test, numbers, problem.sizes)
     telling = telling_words(explanations)
     same, chance = agreement(explanations)
@@ -544,6 +576,7 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
         validation_accuracy_per_seed=held_out["accuracy"],
         test_accuracy=final["accuracy"].mean(),
         test_accuracy_per_seed=final["accuracy"],
+        test_accuracy_together=all_seeds,
         test_loss=final["loss"].mean(),
         test_loss_per_seed=final["loss"],
         new_test_documents=int(new.sum()),
@@ -570,6 +603,8 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
         f"{runs.over_seeds(final['accuracy'], '.2%')}; on the {new.sum():,} whose text "
         f"is not among the training documents {new_accuracy.mean():.2%}"
     )
+    if config.train.seeds > 1:
+        print(f"the mean probability of the seeds, an ensemble: {all_seeds:.2%}")
     print(
         f"for comparison: always the more frequent answer {simple.majority:.2%}, "
         f"logistic regression on n-grams {simple.n_grams:.2%}"

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -38,6 +38,7 @@ from experiments.runs import (
 )
 from jaxrnn import interop
 
+CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 PIECE = 25  # at most so many updates between two looks at the clock and at signals
 
 
@@ -70,6 +71,8 @@ class Settings:
         check(self, at_least_1=("epochs", "batch_size", "seeds"))
         check(self, above_0=("learning_rate", "clip"))
         check(self, at_least_0=("weight_decay", "seed"))
+        last = self.seed + self.seeds - 1
+        require(last < 2**31, "seed", "no seed above 2,147,483,647", last)
 
 
 def make_optimizer(
@@ -129,6 +132,24 @@ def starter(
         return rnn.train_state(params, optimizer, update_key, carry(params))
 
     return lambda: jax.jit(jax.vmap(start))(keys(settings))
+
+
+def shuffler(settings: Settings, examples: int) -> Callable[[int], np.ndarray]:
+    """Makes (epoch) -> [S, steps, B], which examples each batch of each seed has.
+
+    Args:
+      settings: the seeds, and B.
+      examples: how many there are.
+    """
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None))
+    def orders(key, epoch):
+        key = jax.random.split(key, 3)[2]  # `starter` has used the other two
+        key = jax.random.fold_in(key, epoch)
+        return rnn.shuffled(key, examples, settings.batch_size)
+
+    return lru_cache(1)(lambda epoch: np.asarray(orders(keys(settings), epoch)))
 
 
 def check_batch_size(

@@ -16,8 +16,9 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from experiments import captioning, runs
+from experiments.bleu import bleu
 from experiments.data import DataError, scenes
-from experiments.data.captions import bleu, load_captions, nearest, words
+from experiments.data.captions import load_captions, nearest, words
 from experiments.data.images import Images
 from experiments.data.subwords import PAD, START, STOP, UNKNOWN
 from experiments.training import Share
@@ -294,6 +295,7 @@ def test_mistakes_end_in_one_message(folder, capsys, monkeypatch, tmp_path):
         ((*photographs, "--captions-file", "b.tsv"), "lacks b.tsv"),
         ((*photographs, "--images-file", "photos"), "photos does not exist"),
         (photographs, "--batch-size: expected at most the 1 training examples"),
+        (("--length-penalty", "inf"), "--length-penalty: expected at least 0, got inf"),
         (("--beam-size", "0"), "--beam-size: expected at least 1, got 0"),
         (("--describe", "a.jpg"), "--describe: expected an --out too"),
         (("--describe", "a.jpg", "--out", str(folder)), "holds no finished run"),

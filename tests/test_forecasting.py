@@ -84,7 +84,11 @@ def smoke(tmp_path_factory):
 @needs_data
 def test_etth1_from_end_to_end(smoke):
     out, summary, said = smoke
-    assert {p.name for p in out.iterdir()} == FILES | {"checkpoints", ".lock"}
+    assert {p.name for p in out.iterdir()} == FILES | {
+        "checkpoints",
+        ".lock",
+        "data.sha256",
+    }
     for name in FILES:
         assert (out / name).stat().st_size > 100
         if name.endswith(".png"):
@@ -357,16 +361,23 @@ def test_margins_are_those_of_the_definition():
     assert (moved[..., 5:] >= (quantiles + margins)[..., 5:]).all()
 
 
-def test_equal_forecasts_are_rarely_told_apart():
-    """Differences as correlated as those of overlapping horizons of 5 steps."""
+@pytest.mark.parametrize(("count", "horizon"), [(401, 5), (67, 12), (101, 1)])
+def test_equal_forecasts_are_rarely_told_apart(count, horizon):
+    """Differences as correlated as those of overlapping horizons."""
     rng = np.random.default_rng(0)
     rejected = []
-    losses = np.zeros(401)
     for _ in range(500):
-        losses = np.convolve(rng.standard_normal(405), np.ones(5), "valid")
-        rejected.append(forecasting.compare(losses, np.full(401, 1e-9), 5).p < 0.05)
-    assert 0.02 < np.mean(rejected) < 0.13
-    better = forecasting.compare(losses + 10, losses + rng.uniform(11, 12, 401), 5)
+        noise = rng.standard_normal(count + horizon - 1)
+        losses = np.convolve(noise, np.ones(horizon), "valid")
+        same = np.full(count, 1e-9)
+        rejected.append(forecasting.compare(losses, same, horizon).p < 0.05)
+    assert 0.02 < np.mean(rejected) < 0.08
+
+
+def test_forecasts_that_differ_are_told_apart():
+    rng = np.random.default_rng(0)
+    losses = 10 + np.convolve(rng.standard_normal(405), np.ones(5), "valid")
+    better = forecasting.compare(losses, losses + rng.uniform(1, 2, 401), 5)
     assert better.ratio < 1
     assert better.p < 1e-6
     same = forecasting.compare(losses, losses, 5)
@@ -416,10 +427,11 @@ def test_bad_files_are_named_with_the_line(content, message, tmp_path):
             "--structure stepwise --horizon 25",
             "--horizon: expected a multiple of --patch 24, got 25",
         ),
+        ("--dataset stocks --patch 1 --window 1", "--window: expected at least 2"),
         ("--structure stepwise --window 24", "--window: expected two patches or more"),
         ("--dropout 1", "--dropout: expected in [0, 1), got 1.0"),
         ("--dataset stocks --window 300", "300 + 12 steps do not fit into 234 steps"),
-        ("--dataset stocks --batch-size 2000", "at most the 1309 training windows"),
+        ("--dataset stocks --batch-size 2000", "at most the 1309 training examples"),
         ("--csv zero.csv --log", "--log: expected values above 0, got 0"),
         ("--csv zero.csv", "column a is constant in the training part"),
     ],

@@ -71,7 +71,11 @@ def smoke(tmp_path_factory):
 
 
 def test_a_run_leaves_a_model_that_has_learned(smoke):
-    assert {p.name for p in smoke.iterdir()} == FILES | {"checkpoints", ".lock"}
+    assert {p.name for p in smoke.iterdir()} == FILES | {
+        "checkpoints",
+        ".lock",
+        "data.sha256",
+    }
     assert all((smoke / name).stat().st_size > 30 for name in FILES)
     summary = summary_of(smoke)
     lines = (smoke / "metrics.jsonl").read_text().splitlines()

@@ -99,7 +99,7 @@ def test_the_chorales_from_end_to_end(finished):
     out, summary, metrics = finished
     names = {path.name for path in out.iterdir()}
     records = {"metrics.jsonl", "summary.json", "timing.json", "config.json"}
-    others = {"params.safetensors", "music.mid", "checkpoints", ".lock"}
+    others = {"params.safetensors", "music.mid", "checkpoints", ".lock", "data.sha256"}
     assert names == records | others | PICTURES
     for name in PICTURES:
         assert (out / name).read_bytes().startswith(b"\x89PNG")

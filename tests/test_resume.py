@@ -135,6 +135,38 @@ def test_resume_needs_the_options_the_run_was_made_with(alone, capsys):
     assert "was made with --hidden-size 7, now it is 11" in message
 
 
+def unfinished(alone: Path, out: Path) -> Path:
+    shutil.copytree(alone, out)
+    (out / "summary.json").unlink()
+    return out
+
+
+def test_resume_needs_no_other_options(alone, tmp_path):
+    out = unfinished(alone, tmp_path / "run")
+    runs.main(rows.parse, rows.run, ["--out", str(out), "--resume"])
+    assert same(out, alone)
+
+
+def test_resume_needs_the_data_the_run_was_made_with(alone, tmp_path, capsys):
+    out = unfinished(alone, tmp_path / "run")
+    (out / "data.sha256").write_text("0\n")
+    message = failing(capsys, out, "--resume")
+    assert f"--resume: expected the data that {out} was begun with" in message
+
+
+def test_all_random_draws_have_keys_of_their_own(monkeypatch):
+    settings = rows.parse(["--seeds", "2", "--seed", "5"]).train
+    monkeypatch.setattr(
+        training.rnn, "shuffled", lambda key, *_: jax.random.key_data(key)
+    )
+    orders = training.shuffler(settings, 7)
+    used = [jax.random.split(jax.random.key(seed)) for seed in (5, 6)]
+    found = np.concatenate(
+        [*map(jax.random.key_data, used), *(orders(epoch) for epoch in range(7))]
+    )
+    assert len(np.unique(found, axis=0)) == len(found) == 2 * (2 + 7)
+
+
 def test_what_is_written_once_stays(tmp_path):
     options = [*TINY, "--out", str(tmp_path)]
     with runs.Output("rows", rows.parse(options)) as output:

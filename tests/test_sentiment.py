@@ -94,7 +94,11 @@ def failing(capsys, *options: str) -> str:
 @pytest.mark.parametrize("name", real)
 def test_from_end_to_end(name, smoke):
     out, summary, metrics, said, compilations = smoke(name)
-    assert {p.name for p in out.iterdir()} == FILES | {"checkpoints", ".lock"}
+    assert {p.name for p in out.iterdir()} == FILES | {
+        "checkpoints",
+        ".lock",
+        "data.sha256",
+    }
     for path in out.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
     assert compilations == len(summary["padded_lengths"]) == 2
@@ -110,6 +114,8 @@ def test_from_end_to_end(name, smoke):
     assert summary["n_grams_test_accuracy"] > summary["majority_test_accuracy"] + 0.05
     assert summary["test_documents"] == 1200
     assert f"{summary['test_accuracy']:.2%}" in said
+    ensemble = summary["test_accuracy_together"]
+    assert (f"an ensemble: {ensemble:.2%}" in said) == (SEEDS[name] > 1)
     assert f"{summary['n_grams_test_accuracy']:.2%}" in said
     assert summary["words_for"][0]["contribution"] > 0
     assert summary["words_against"][0]["contribution"] < 0
@@ -185,6 +191,14 @@ def reference(pool: str, query: np.ndarray, states: np.ndarray) -> Any:
     scores = states @ query if pool == "attention" else np.zeros(len(states))
     weights = np.exp(scores) / np.exp(scores).sum()
     return weights @ states, weights
+
+
+def test_an_ensemble_has_the_mean_probability():
+    logits = np.random.default_rng(0).normal(size=(5, 7)) * 9
+    found = sentiment.together(logits)
+    mean = (1 / (1 + np.exp(-logits))).mean(axis=0)
+    np.testing.assert_allclose(1 / (1 + np.exp(-found)), mean[None])
+    assert np.isfinite(sentiment.together(np.full((2, 1), 1e4))).all()
 
 
 @pytest.mark.parametrize("pool", ["attention", "mean", "max", "last"])
@@ -279,6 +293,11 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     write(tmp_path, {"train.tsv": TSV})
     options = ["--dataset", "tsv", "--data-dir", str(tmp_path)]
     assert "lacks validation.tsv, test.tsv" in failing(capsys, *options)
+    write(tmp_path, {f"{s}.tsv": b"1\tfine\n" * 7 for s in ("validation", "test")})
+    write(tmp_path, {"train.tsv": b"1\tfine\n" * 7 + b"0\tdull\n"})
+    said = failing(capsys, *options, "--documents", "7")
+    assert "--documents: expected enough of the first training documents" in said
+    assert "only label {1}" in said
     gone = str(tmp_path / "gone")
     assert "does not exist" in failing(capsys, "--data-dir", gone)
 
@@ -288,6 +307,7 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     [
         (["--word-dropout", "1"], "--word-dropout: expected in [0, 1), got 1.0"),
         (["--hidden-size", "0"], "--hidden-size: expected at least 1, got 0"),
+        (["--seed", str(2**31)], "--seed: expected no seed above 2,147,483,647"),
         (["--documents", "0"], "--documents: expected at least 1, got 0"),
         (["--dataset", "imdb"], "invalid choice 'imdb'"),
     ],

@@ -20,6 +20,7 @@ from experiments.translation import Config, Network, Pairs, Translator
 DATA = os.environ.get("JAXRNN_DATA")
 FILES = {
     ".lock",
+    "data.sha256",
     "attention.png",
     "checkpoints",
     "config.json",

@@ -1,7 +1,5 @@
 """Photographs and what people say of them, in the forms in which Flickr8k goes about.
 
-How captions are compared is here too.
-
 The captions stand in a text file, a line for each, in one of these forms:
 
     image<TAB>flickr8k_split<TAB>caption    below that header; the split may be missing
@@ -19,17 +17,19 @@ import tarfile
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from sacrebleu.metrics.bleu import BLEU
 
 from experiments.data import DataError, files
 from experiments.data.subwords import SPECIALS, Subwords
 
 MOST_BYTES = 32 << 20  # of one image; what is larger is no photograph of ours
 MOST_PIXELS = 50_000_000
+ABSENT = (
+    "2258277193_586949ec62.jpg.1"  # Flickr8k.token.txt names it; it never was there
+)
 SPLITS = {"train": "train", "dev": "validation", "val": "validation", "test": "test"}
 
 
@@ -91,6 +91,8 @@ def load_captions(
     skip, parse = _form(path)
     for number, line in enumerate(files.each_line(path, parse, skip=skip), skip + 1):
         name = line.image
+        if name == ABSENT:
+            continue
         found.setdefault(name, []).append(line.caption)
         lines.setdefault(name, number)
         if splits.setdefault(name, line.split) != line.split:
@@ -161,52 +163,6 @@ def words(texts: Iterable[str], least: int = 1) -> Subwords:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return Subwords(tokenizer)
-
-
-def bleu(
-    said: list[str], references: list[list[str]], order: int = 4, bootstrap: int = 1
-) -> tuple[Any, str]:
-    """BLEU over n-grams up to an order, in percent, and the signature of sacrebleu.
-
-    Args:
-      said: a caption for each image.
-      references: the captions of each, as many as there are.
-      order: the longest n-grams.
-      bootstrap: how many samples for an interval; 1 for none.
-
-    Example:
-      >>> found, signature = bleu(["a dog runs"], [["a dog sits", "the dog runs"]], 2)
-      >>> round(found.score, 1), signature.split("|")[:2]
-      (100.0, ['nrefs:2', 'case:lc'])
-    """
-    metric = BLEU(lowercase=True, max_ngram_order=order)
-    found = metric.corpus_score(said, _columns(references), n_bootstrap=bootstrap)
-    return found, str(metric.get_signature())
-
-
-def _columns(references: list[list[str]]) -> Any:
-    """The first captions of all images, the second, and so on; None for none."""
-    most = max(map(len, references))
-    return [[r[i] if i < len(r) else None for r in references] for i in range(most)]
-
-
-def best_constant(
-    train: list[list[str]], references: list[list[str]], candidates: int = 300
-) -> str:
-    """Of some captions the one that has the best BLEU, said of all other images.
-
-    Args:
-      train: the captions of images to choose from.
-      references: the captions of those of which it is said.
-      candidates: at most about so many are tried.
-    """
-    metric = BLEU(lowercase=True, references=_columns(references))
-    texts = sorted({text for texts in train for text in texts})
-    step = max(1, len(texts) // candidates)
-    return max(
-        texts[::step],
-        key=lambda text: metric.corpus_score([text] * len(references), None).score,
-    )
 
 
 def nearest(train: np.ndarray, images: np.ndarray) -> np.ndarray:

@@ -53,7 +53,8 @@ class Vocabulary(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Writes JSON."""
-        path.write_text(json.dumps(self.characters, ensure_ascii=False) + "\n")
+        text = json.dumps(self.characters, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8")
 
     @property
     def size(self) -> int:

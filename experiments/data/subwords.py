@@ -60,13 +60,13 @@ class Subwords:
         from tokenizers import Tokenizer
 
         try:
-            return cls(Tokenizer.from_str(path.read_text()))
+            return cls(Tokenizer.from_str(path.read_text(encoding="utf-8")))
         except Exception as error:
             raise DataError(f"{path}: holds no subwords: {error}") from error
 
     def save(self, path: Path) -> None:
         """Writes JSON."""
-        path.write_text(self._tokenizer.to_str(pretty=True))
+        path.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
 
     @property
     def size(self) -> int:

@@ -39,7 +39,7 @@ def sheet(
     figure, axes = plt.subplots(
         len(rows),
         columns,
-        figsize=(2.4 * columns, 0.4 + 2.9 * len(rows)),
+        figsize=(2.4 * columns, 0.4 + 3.2 * len(rows)),
         layout="constrained",
         squeeze=False,
     )
