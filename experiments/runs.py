@@ -16,10 +16,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -151,19 +151,14 @@ def parser(
         first = argparse.ArgumentParser(prog, add_help=False, allow_abbrev=False)
         first.add_argument("--out", type=Path)
         first.add_argument("--resume", action="store_true")
-        for name in choices:
-            first.add_argument(f"--{name.replace('_', '-')}")
-        known = vars(first.parse_known_args(list(argv))[0])
-        saved = {}
-        if known.pop("resume") and known["out"] is not None:
-            # What is wrong with the file is said by `Output`.
-            with contextlib.suppress(OSError, ValueError, RecursionError):
-                saved = json.loads((known["out"] / "config.json").read_text())
-        given = {name: known[name] for name in choices if known[name] is not None}
-        default = defaults(**{**choices, **given})
-        with contextlib.suppress(KeyError, TypeError, UsageError):
-            then = {name: saved[name] for name in choices}
-            default = restored(defaults(**{**then, **given}), saved)
+        for name, default in choices.items():
+            first.add_argument(f"--{name.replace('_', '-')}", default=default)
+        known, _ = first.parse_known_args(list(argv))
+        if known.resume and known.out is not None:
+            names = options_of(defaults(**choices))
+            argv = [*_arguments(known.out / "config.json", names), *argv]
+            known, _ = first.parse_known_args(argv)
+        default = defaults(**{name: getattr(known, name) for name in choices})
         return tyro.cli(
             type(default),
             args=list(argv),
@@ -173,6 +168,26 @@ def parser(
         )
 
     return parse
+
+
+def _arguments(path: Path, names: Iterable[str]) -> list[str]:
+    """The command line that gives a run the options, of these, it was made with."""
+    try:
+        saved = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return []  # `Output` says what is wrong with it
+    found = []
+    for name in names if isinstance(saved, dict) else ():
+        if name not in saved:
+            continue
+        flag, value = name.replace("_", "-"), saved[name]
+        if isinstance(value, bool):
+            found.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            found += [f"--{flag}", *map(str, value)]
+        else:
+            found.append(f"--{flag}={value}")
+    return found
 
 
 def main(
@@ -475,29 +490,6 @@ def options_of(config: Any) -> dict[str, Any]:
     return found
 
 
-def restored(config: ConfigT, saved: dict[str, Any]) -> ConfigT:
-    """A config with the options that a run was made with; its `Options` stay."""
-
-    def fill(part: Any) -> Any:
-        if isinstance(part, Options):
-            return part
-        values = {}
-        for field in dataclasses.fields(part):
-            value = getattr(part, field.name)
-            if dataclasses.is_dataclass(value):
-                values[field.name] = fill(value)
-                continue
-            value = saved[field.name]
-            if isinstance(value, list):
-                value = tuple(value)
-            elif isinstance(value, str) and Path in (field.type, *get_args(field.type)):
-                value = Path(value)
-            values[field.name] = value
-        return dataclasses.replace(part, **values)
-
-    return fill(config)
-
-
 def carry_out(
     experiment: str, config: Any, data: Any, study: Callable[[Output], None]
 ) -> None:
@@ -551,11 +543,22 @@ def finished_run(
     expected = "an --out too, the folder of a finished run"
     require(folder is not None, option, expected, "none")
 
+    def fill(part: Any) -> Any:
+        if isinstance(part, Options):
+            return part
+        values = {}
+        for field in dataclasses.fields(part):
+            value = getattr(part, field.name)
+            nested = dataclasses.is_dataclass(value)
+            values[field.name] = fill(value) if nested else saved[field.name]
+        return dataclasses.replace(part, **values)
+
     try:
         summary = json.loads((folder / "summary.json").read_text())
         if summary["experiment"] != experiment:
             raise ValueError(f"it is one of {summary['experiment']}")
-        return restored(config, summary["config"]), summary
+        saved = summary["config"]
+        return fill(config), summary
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(
             f"--out: {folder} holds no finished run of {experiment}: {error}"

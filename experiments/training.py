@@ -306,11 +306,13 @@ class _Loop:
                 signum = self._agree(received)
                 if signum and self.step < total:
                     self._save(wait=True)
+                    data = self.options.data_dir
+                    data = "" if data is None else f" --data-dir {data}"
                     raise Stopped(
                         signum,
                         f"stopped by {signal.Signals(signum).name} after update "
                         f"{self.step} of {total}; go on with "
-                        f"--resume --out {self.output.path}",
+                        f"--resume --out {self.output.path}{data}",
                     )
         self._save(wait=True)
         if told.all():

@@ -486,16 +486,23 @@ def config(folder: Path) -> Target:
     made = Config(runs.Options(out=out))
     with runs.Output("fuzz", made):
         good = (out / "config.json").read_bytes()
-    resumed = dataclasses.replace(made, run=runs.Options(out=out, resume=True))
+    parse = runs.parser("fuzz", lambda: made)
+    parse([])  # imports what it needs
     others = [None, [], 7, "size", {}, {"size": [[]]}, [good.decode()], float("nan")]
     seeds = [good, *(json.dumps(other).encode() for other in others), b"[" * 4000]
 
     def run(data: bytes) -> str:
         (out / "config.json").write_bytes(data)
         try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                resumed = parse(["--out", str(out), "--resume"])
             with runs.Output("fuzz", resumed):
                 return "resumed"
         except runs.UsageError:
+            return "UsageError"
+        except SystemExit as end:  # by the reader of the command line
+            if end.code != 2:
+                raise
             return "UsageError"
 
     return Target(seeds, run, 256, 10)
