@@ -147,6 +147,17 @@ def test_resume_needs_no_other_options(alone, tmp_path):
     assert same(out, alone)
 
 
+def test_no_option_but_those_of_the_experiment_is_read_from_a_run(alone, tmp_path):
+    out = unfinished(alone, tmp_path / "run")
+    config = json.loads((out / "config.json").read_text())
+    config |= {"overwrite": True, "out": str(tmp_path / "other"), "coordinator": "a:1"}
+    (out / "config.json").write_text(json.dumps(config))
+    found = rows.parse(["--out", str(out), "--resume"])
+    assert found == rows.parse([*TINY, "--out", str(out), "--resume"])
+    found = rows.parse(["--out", str(out), "--resume", "--seeds", "3"])
+    assert (found.train.seeds, found.train.epochs) == (3, 3)
+
+
 def test_resume_needs_the_data_the_run_was_made_with(alone, tmp_path, capsys):
     out = unfinished(alone, tmp_path / "run")
     (out / "data.sha256").write_text("0\n")
