@@ -21,8 +21,10 @@ and German on test_2016_flickr, for English and Korean on a tenth of Tatoeba's.
 
 What to expect, with one seed:
 
-                       greedy    beam    minutes on two cores
+                        greedy   beam    minutes on two cores
     en to de            36.44   37.43    28, other work beside it
+      --attention none  23.48   25.43
+      the source as it is        0.74
 """
 
 from collections.abc import Sequence
