@@ -276,9 +276,8 @@ def _fail(message: str, status: int) -> NoReturn:
     _complain(message, status)
     if os.environ.get(_CHILD):
         sys.stderr.flush()
-        os._exit(
-            status
-        )  # at a usual exit JAX would wait for the others, and they for it
+        # At a usual exit JAX would wait for the others, and they for it.
+        os._exit(status)
     sys.exit(status)
 
 
