@@ -201,7 +201,7 @@ def main(
     1 when the run could not go on, 130 after Ctrl-C and 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
-    sys.excepthook = _say_unless_late
+    sys.unraisablehook = _say_unless_late
     try:
         config = parse(argv)
         if config.run.coordinator is None:
@@ -229,10 +229,13 @@ def main(
 _CHILD = "JAXRNN_CHILD"  # set where a process has one above it that explains its end
 
 
-def _say_unless_late(kind: type[BaseException], error: BaseException, trace) -> None:
-    """Keeps quiet when storage answers after a failed save, which is told anyway."""
-    if kind is not RuntimeError or "Event loop is closed" not in str(error):
-        sys.__excepthook__(kind, error, trace)
+def _say_unless_late(late: "sys.UnraisableHookArgs") -> None:
+    """Keeps quiet when storage answers after a failed save, which is told anyway.
+
+    Storage answers on a thread of its own, where no caller is left to catch an error.
+    """
+    if "Event loop is closed" not in str(late.exc_value):
+        sys.__unraisablehook__(late)
 
 
 def _supervise(argv: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed, refused or damaged, and what is left of them."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -212,6 +213,23 @@ def test_a_disk_without_room(tmp_path, blocks):
     assert "Traceback" not in done.stderr
     assert "error: " in done.stderr
     assert "cannot save the checkpoint" if blocks else "cannot write" in done.stderr
+
+
+def test_only_late_storage_says_nothing(monkeypatch, capsys):
+    class Late:
+        def __init__(self, answer):
+            self.answer = answer
+
+        def __del__(self):  # nobody can catch what it raises, as on storage's thread
+            self.answer()
+
+    closed = asyncio.new_event_loop()
+    closed.close()
+    monkeypatch.setattr(sys, "unraisablehook", runs._say_unless_late)
+    Late(lambda: closed.call_soon_threadsafe(print))
+    assert capsys.readouterr().err == ""
+    Late(lambda: 1 // 0)
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 # Checkpoints by themselves.
