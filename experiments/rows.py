@@ -209,7 +209,8 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
     config, net, split = problem.config, problem.net, problem.split
     num_images, batch_size = len(problem.train_set[0]), config.train.batch_size
     steps = num_images // batch_size
-    optimizer = training.make_optimizer(config.train, config.train.epochs * steps)
+    total = config.train.epochs * steps
+    optimizer = training.make_optimizer(config.train, total, training.matrices)
 
     def loss_fn(params, xs, label, key):
         logits = net.logits(params, xs, key)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 SAME = ("params.safetensors", "metrics.jsonl", "summary.json")
 # A kill may fall into a write to the cache of compiled programs as well.
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-OPTIONS = "--hidden-size 13 --seeds 2 --epochs 40 --checkpoint-steps 1"
+OPTIONS = "--hidden-size 13 --seeds 2 --epochs 20 --checkpoint-steps 1"
 
 
 def command(out: Path, *more: str) -> list[str]:
