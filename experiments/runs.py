@@ -51,7 +51,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Where and how a run runs; none of them changes its result."""
+    """Where and how a run runs: a resumed run has them as well, or may have others."""
 
     data_dir: Path | None = None
     """Folder with the original files. None: JAXRNN_DATA, else as the data set does."""
@@ -72,9 +72,9 @@ class Options:
     coordinator: str | None = None
     """Address of the first process, host:port, where several work together."""
     num_processes: int | None = None
-    """How many processes work together. None: one, or as the cluster says."""
+    """How many processes work together, with --coordinator."""
     process_id: int | None = None
-    """Which of them this one is, from 0. None: as the cluster says."""
+    """Which of them this one is, from 0."""
 
     def __post_init__(self):
         for name in ("checkpoint_minutes", "checkpoint_steps", "keep", "devices"):
@@ -88,15 +88,12 @@ class Options:
                 "an --out too, the folder of the run",
                 "none",
             )
-        alone = self.coordinator is None
-        for name in ("num_processes", "process_id"):
-            value = getattr(self, name)
-            require(
-                alone == (value is None),
-                name,
-                "to be given together with --coordinator",
-                value,
-            )
+        together = "coordinator", "num_processes", "process_id"
+        given = [name for name in together if getattr(self, name) is not None]
+        for name in together:
+            expected = "a value, for --coordinator, --num-processes and --process-id "
+            expected += "go together"
+            require(not given or name in given, name, expected, "none")
         if self.num_processes is not None and self.process_id is not None:
             n = self.num_processes
             require(n >= 1, "num_processes", "at least 1", n)
@@ -155,8 +152,8 @@ def parser(
             first.add_argument(f"--{name.replace('_', '-')}", default=default)
         known, _ = first.parse_known_args(list(argv))
         if known.resume and known.out is not None:
-            names = options_of(defaults(**choices))
-            argv = [*_arguments(known.out / "config.json", names), *argv]
+            saved = _arguments(known.out / "config.json", defaults(**choices))
+            argv = [*saved, *argv]
             known, _ = first.parse_known_args(argv)
         default = defaults(**{name: getattr(known, name) for name in choices})
         return tyro.cli(
@@ -170,17 +167,19 @@ def parser(
     return parse
 
 
-def _arguments(path: Path, names: Iterable[str]) -> list[str]:
-    """The command line that gives a run the options, of these, it was made with."""
+def _arguments(path: Path, config: Any) -> list[str]:
+    """The command line that gives a run the options, of a config's, it was made with."""
     try:
         saved = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
         return []  # `Output` says what is wrong with it
+    if not isinstance(saved, dict):
+        return []
     found = []
-    for name in names if isinstance(saved, dict) else ():
-        if name not in saved:
+    for name, value in (saved | _saved_run(saved)).items():
+        if name not in options_of(config) and name not in _lasting(config.run):
             continue
-        flag, value = name.replace("_", "-"), saved[name]
+        flag = name.replace("_", "-")
         if isinstance(value, bool):
             found.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, list):
@@ -188,6 +187,19 @@ def _arguments(path: Path, names: Iterable[str]) -> list[str]:
         else:
             found.append(f"--{flag}={value}")
     return found
+
+
+def _lasting(options: Options) -> dict[str, Any]:
+    """The `Options` that a resumed run has again: not those of this process alone."""
+    own = ("out", "resume", "overwrite", "coordinator", "num_processes", "process_id")
+    names = [f.name for f in dataclasses.fields(options) if f.name not in own]
+    return {name: getattr(options, name) for name in names}
+
+
+def _saved_run(saved: dict[str, Any]) -> dict[str, Any]:
+    """The `Options` in what a config.json holds."""
+    options = saved.get("run")
+    return options if isinstance(options, dict) else {}
 
 
 def main(
@@ -370,8 +382,12 @@ class Output:
             path.unlink(missing_ok=True)  # half a file of a run that was killed
         if config.exists():
             self._compare(config)
-        else:
-            self._write_json("config.json", self.config)
+            return
+        usual = _lasting(type(options)())
+        lasting = {k: v for k, v in _lasting(options).items() if v != usual[k]}
+        if options.data_dir is not None:
+            lasting["data_dir"] = options.data_dir.absolute()
+        self._write_json("config.json", self.config | {"run": plain(lasting)})
 
     def _compare(self, path: Path) -> None:
         try:
@@ -539,7 +555,8 @@ def finished_run(
 
     Args:
       experiment: that it must be of.
-      config: of that experiment; only its `Options` are kept.
+      config: of that experiment; only its `Options` are kept, with the run's folder of
+        data unless they name one.
       option: what asks for the run, for messages.
 
     Returns:
@@ -567,7 +584,12 @@ def finished_run(
         if summary["experiment"] != experiment:
             raise ValueError(f"it is one of {summary['experiment']}")
         saved = summary["config"]
-        return fill(config), summary
+        run = config.run
+        if run.data_dir is None:
+            options = _saved_run(json.loads((folder / "config.json").read_text()))
+            data_dir = options.get("data_dir")
+            run = dataclasses.replace(run, data_dir=data_dir and Path(data_dir))
+        return fill(dataclasses.replace(config, run=run)), summary
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(
             f"--out: {folder} holds no finished run of {experiment}: {error}"

@@ -6,6 +6,7 @@ run that is killed and resumed leaves bit for bit what one that was left alone d
 """
 
 import contextlib
+import shlex
 import signal
 import threading
 import time
@@ -306,13 +307,11 @@ class _Loop:
                 signum = self._agree(received)
                 if signum and self.step < total:
                     self._save(wait=True)
-                    data = self.options.data_dir
-                    data = "" if data is None else f" --data-dir {data}"
                     raise Stopped(
                         signum,
                         f"stopped by {signal.Signals(signum).name} after update "
                         f"{self.step} of {total}; go on with "
-                        f"--resume --out {self.output.path}{data}",
+                        f"--resume --out {shlex.quote(str(self.output.path))}",
                     )
         self._save(wait=True)
         if told.all():

@@ -179,6 +179,19 @@ def test_all_random_draws_have_keys_of_their_own(monkeypatch):
     assert len(np.unique(found, axis=0)) == len(found) == 2 * (2 + 7)
 
 
+def test_a_resumed_run_has_the_options_of_how_to_run_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["--out", "run", "--data-dir", "a folder", "--keep", "5"]
+    with runs.Output("rows", rows.parse([*options, "--devices", "2"])):
+        pass
+    monkeypatch.chdir("/")
+    again = ["--out", str(tmp_path / "run"), "--resume"]
+    found = rows.parse(again).run
+    assert found.data_dir == tmp_path / "a folder"
+    assert (found.keep, found.devices, found.checkpoint_minutes) == (5, 2, 5.0)
+    assert rows.parse([*again, "--devices", "3"]).run.devices == 3
+
+
 def test_what_is_written_once_stays(tmp_path):
     options = [*TINY, "--out", str(tmp_path)]
     with runs.Output("rows", rows.parse(options)) as output:
