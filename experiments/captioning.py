@@ -76,6 +76,11 @@ class Options(runs.Options):
     describe: Path | None = None
     """Train nothing; caption this image with the finished run in --out."""
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.describe is not None:
+            runs.only(self, "describe")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -105,14 +110,15 @@ class Config:
     scenes: int = 12_800
     """Scenes in an epoch, each composed for it alone."""
     limit: int | None = None
-    """Use only so many images of each set, the first ones; None: all."""
+    """Use only so many images of each set, the first ones (of scenes, only those that
+    are measured on); None: all."""
     captions_file: str = "captions.tsv"
     """flickr8k: name of the file of captions."""
     images_file: str = "images128.tar"
     """flickr8k: name of the archive, or the folder, of images."""
     shift: int = 8
-    """flickr8k: move images by up to so many pixels and mirror half of them while
-    training; 0: neither."""
+    """flickr8k: while training, move images by up to so many pixels, mirror half of
+    them and change light and contrast; 0: none of it."""
     least_count: int = 4
     """flickr8k: words that are rarer in the training captions are not learned."""
     most_words: int = 8

@@ -74,6 +74,7 @@ from experiments.plots.forecasting import Forecast, coverage, errors_by_step, fo
 NOMINAL = (0.95, 0.9, 0.8, 0.5)  # coverage of the intervals, from the outermost in
 QUANTILES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 MIDDLE = len(NOMINAL)  # where the median stands among them
+WALKS = ("persistence", "persistence with drift")  # what is best for a random walk
 BATCH = 500  # windows that are forecast at once
 ETTH1 = (8640, 2880, 2880)  # twelve, four and four months of 30 days
 SETTINGS = training.Settings(
@@ -85,7 +86,7 @@ SETTINGS = training.Settings(
 class Config:
     """Forecasts time series, with intervals.
 
-    The defaults shown are those of the chosen --preset, --dataset and --structure.
+    The defaults shown are those of the chosen --preset, --dataset or --csv.
     """
 
     preset: Literal["default", "smoke"] = "default"
@@ -136,9 +137,8 @@ class Config:
         return self.dataset if self.csv is None else self.csv.stem
 
 
-def defaults(preset: str, dataset: str, structure: str, csv: str) -> Config:
+def defaults(preset: str, dataset: str, csv: str) -> Config:
     """The options of a preset, chosen on the validation part."""
-    del structure
     short = replace(SETTINGS, epochs=20, batch_size=32)
     config = Config()
     if csv:
@@ -169,7 +169,6 @@ parse = runs.parser(
     defaults,
     preset="default",
     dataset="etth1",
-    structure="direct",
     csv="",
 )
 
@@ -363,33 +362,47 @@ def make_scale(series: Series, train: range, log: bool) -> Scale:
       UsageError: if there is no logarithm.
       DataError: if a variable does not vary in the training part.
     """
-    lowest = series.values.min()
-    runs.require(not log or lowest > 0, "log", "values above 0", f"{lowest:g}")
+    for name, lowest in zip(series.names, series.values.min(axis=0), strict=True):
+        got = f"{lowest:g} in column {name}"
+        runs.require(not log or lowest > 0, "log", "values above 0", got)
     values = np.log(series.values) if log else series.values
     values = values[train.start : train.stop]
-    deviation = values.std(axis=0)
-    for name, size in zip(series.names, deviation, strict=True):
-        if size <= 1e-12:
-            raise DataError(f"column {name} is constant in the training part")
-    return Scale(log, values.mean(axis=0), deviation)
+    for name, size in zip(series.names, np.ptp(values, axis=0), strict=True):
+        if size == 0:
+            raise DataError(
+                f"{series.source}: column {name} is constant in the training part"
+            )
+    return Scale(log, values.mean(axis=0), values.std(axis=0))
 
 
-def parts(config: Config, length: int) -> tuple[range, range, range]:
-    """The steps for training, validation and test."""
+def parts(config: Config, series: Series) -> tuple[range, range, range]:
+    """The steps for training, validation and test.
+
+    Raises:
+      DataError: if the series is shorter than its usual parts are.
+      UsageError: if a window and its horizon do not fit into them.
+    """
+    length = len(series.values)
     lengths = (length * 3 // 5, length // 5, length - length * 3 // 5 - length // 5)
     if config.csv is None and config.dataset == "etth1":
         lengths = ETTH1
+        if sum(lengths) > length:
+            raise DataError(
+                f"{series.source}: has {length:,} rows, expected {sum(lengths):,} or "
+                f"more: {lengths[0]:,} for training, then {lengths[1]:,} and "
+                f"{lengths[2]:,} for validation and test"
+            )
     ends = np.cumsum(lengths).tolist()
     train, validation, test = (
         range(stop - size, stop) for stop, size in zip(ends, lengths, strict=True)
     )
     whole = config.window + config.horizon
     fewest = min(len(train) - whole, len(validation) - config.horizon) + 1
-    if fewest < 1 or test.stop > length:
+    if fewest < 1:
         raise runs.UsageError(
             f"--window, --horizon: {config.window} + {config.horizon} steps do not fit "
             f"into {len(train)} steps for training and {len(validation)} for "
-            f"validation, of {length} there are"
+            f"validation, of the {length} in {series.source}"
         )
     return train, validation, test
 
@@ -425,7 +438,7 @@ class Problem(NamedTuple):
 
 def make_problem(config: Config, series: Series) -> Problem:
     """Standardises a series and makes a network for it."""
-    all_parts = parts(config, len(series.values))
+    all_parts = parts(config, series)
     scale = make_scale(series, all_parts[0], config.log)
     values = scale.standardise(series.values).astype(np.float32)
     net = network(config, len(series.names))
@@ -524,15 +537,15 @@ def naive_forecasts(problem: Problem, part: range) -> dict[str, np.ndarray]:
     config, values = problem.config, problem.values
     L, H = config.window, config.horizon
     last = problem.windows(part)[..., L - 1]  # [C, N]
-    found = {"persistence": np.repeat(last[..., None], H, axis=-1)}
+    found = {WALKS[0]: np.repeat(last[..., None], H, axis=-1)}
     if config.log:
         # A random walk in logarithms that grows as it did in the training part.
         train = values[problem.parts[0].start : problem.parts[0].stop]
         growth = (train[-1] - train[0]) / (len(train) - 1)  # [C]
         steps = np.arange(1, H + 1, dtype=np.float32)
-        found["persistence with drift"] = last[..., None] + np.multiply.outer(
-            growth, steps
-        ).reshape(-1, 1, H)
+        found[WALKS[1]] = last[..., None] + np.multiply.outer(growth, steps).reshape(
+            -1, 1, H
+        )
     first = max(part.start, L)  # of what is forecast by the first window
     if config.period is not None and first >= config.period:
         origins = first + np.arange(last.shape[1])
@@ -860,7 +873,7 @@ def report(problem, output, found, simpler, against) -> None:
 
 def verdict(against: dict[str, dict[str, Comparison]]) -> str:
     """What the tests say about prices, in words."""
-    walks = [found for name, found in against.items() if "persistence" in name]
+    walks = [found for name, found in against.items() if name in WALKS]
     (one, all_steps) = (
         max((walk[where] for walk in walks), key=lambda c: c.ratio)
         for where in ("first step", "horizon")

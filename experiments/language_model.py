@@ -27,7 +27,7 @@ the README of nanoGPT quotes for a transformer, on pieces of 256 characters:
     this network                       1.450    1.2 million weights
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -41,10 +41,9 @@ from jax import lax
 import jaxrnn as rnn
 from experiments import runs, training
 from experiments.data import corpus
-from experiments.plots import curves, use_korean_font
+from experiments.plots import curves, use_korean_font_for
 from experiments.plots.language_model import over_text
 
-TEMPERATURES = (0.5, 0.8, 1.0)  # of the samples at the end of a run
 LONGEST = 8  # n of the longest n-gram among the baselines
 PIECE = 1024  # characters that an evaluation has in memory at once
 
@@ -57,23 +56,21 @@ class Options(runs.Options):
     """Go on from this text with the finished run in --out; --seed numbers the draw."""
     length: int = 500
     """How many characters to write, in the samples at the end of a run too."""
-    temperature: float = 0.8
-    """With --generate: below 1 for the more probable, above 1 for more variety."""
+    temperature: tuple[float, ...] = (0.5, 0.8, 1.0)
+    """A text at each: below 1 for the more probable, above 1 for more variety."""
     top_p: float | None = None
-    """With --generate: draw from the fewest characters whose probability is so much."""
+    """Draw from the fewest characters whose probability is so much; None: from all."""
 
     def __post_init__(self):
         super().__post_init__()
         runs.check(self, at_least_1=("length",), above_0=("temperature", "top_p"))
+        expected = "one temperature or more"
+        runs.require(self.temperature != (), "temperature", expected, "none")
         top_p = self.top_p
         runs.require(top_p is None or top_p <= 1, "top_p", "at most 1", top_p)
         if self.generate is not None:
-            for name, holds, expected in (
-                ("generate", self.generate, "some text"),
-                ("resume", not self.resume, "no --generate"),
-                ("overwrite", not self.overwrite, "no --generate"),
-            ):
-                runs.require(bool(holds), name, expected, getattr(self, name) or "none")
+            runs.only(self, "generate")
+            runs.require(bool(self.generate), "generate", "some text", "none")
 
 
 @dataclass(frozen=True)
@@ -109,8 +106,11 @@ class Config:
     run: Options = field(default_factory=Options)
 
     def __post_init__(self):
-        sizes = ("characters", "hidden_size", "layers", "embedding_size", "chunk")
+        sizes = ("hidden_size", "layers", "embedding_size", "chunk")
         runs.check(self, at_least_1=sizes, shares=("dropout",))
+        count, fewest = self.characters, corpus.FEWEST
+        enough = count is None or count >= fewest
+        runs.require(enough, "characters", f"at least {fewest}", count)
 
 
 SETTINGS = training.Settings(
@@ -291,9 +291,11 @@ def run(config: Config) -> None:
     if config.run.generate is not None:
         write(config, config.run.generate)
         return
-    text = corpus.make_corpus(read_text(config))
+    source = str(config.text or f"--dataset {config.dataset}")
+    text = corpus.make_corpus(read_text(config), source)
     settings = config.train
-    streams = corpus.make_streams(text.train, settings.batch_size, config.chunk)
+    sizes = settings.batch_size, config.chunk
+    streams = corpus.make_streams(text.train, *sizes, source)
     mesh = runs.connect(config.run)
     training.check_batch_size(settings, mesh)
     model = network(config, text.vocabulary.size)
@@ -342,7 +344,7 @@ def report(config: Config, output, results: dict[str, Any], samples: str) -> Non
     print(samples)
     print(
         f"validation part, {results['valid_characters']:,} characters: "
-        f"{results['valid_loss']:.3f} nats per character "
+        f"{runs.over_seeds(results['valid_loss_per_seed'], '.3f')} nats per character "
         f"({results['valid_bits']:.3f} bits, perplexity "
         f"{results['valid_perplexity']:.2f})"
     )
@@ -351,9 +353,6 @@ def report(config: Config, output, results: dict[str, Any], samples: str) -> Non
         f"with the params of the best epoch ({epochs} of {config.train.epochs}), chosen"
         " by this very number: there is no test part"
     )
-    if config.train.seeds > 1:
-        each = ", ".join(f"{loss:.3f}" for loss in results["valid_loss_per_seed"])
-        print(f"mean over {config.train.seeds} seeds: {each}")
     print(
         f"how often each character occurs: {results['unigram_loss']:.3f} nats; "
         f"interpolated {results['ngram']}-grams, the best of 1 to {LONGEST}: "
@@ -364,23 +363,30 @@ def report(config: Config, output, results: dict[str, Any], samples: str) -> Non
 
 def make_samples(problem: Problem, params: Any) -> str:
     """Texts that the model writes, from nothing but the beginning of a line."""
-    model, vocabulary = problem.model, problem.text.vocabulary
+    vocabulary = problem.text.vocabulary
     first = "\n" if "\n" in vocabulary.characters else vocabulary.characters[0]
-    carry, parts = model.initial_carry(params), []
-    keys = jax.random.split(jax.random.key(problem.config.train.seed), 3)
-    for temperature, key in zip(TEMPERATURES, keys, strict=True):
-        tokens = rnn.stream(
-            model,
-            params,
-            carry,
-            vocabulary.encode(first),
-            problem.config.run.length,
-            rnn.sample(temperature),
-            key,
-        )
-        written = vocabulary.decode(tokens)
-        parts.append(f"--- temperature {temperature} ---\n{written}\n")
-    return "\n".join(parts)
+    texts = written(problem.config, problem.model, params, vocabulary, first)
+    return "\n".join("".join(text) for text in texts)
+
+
+def written(
+    config: Config, model: rnn.Cell, params: Any, vocabulary, prompt: str
+) -> Iterator[Iterator[str]]:
+    """For each temperature, piece by piece, what the model writes after a prompt."""
+    options = config.run
+    tokens = vocabulary.encode(prompt)
+    keys = jax.random.split(jax.random.key(config.train.seed), len(options.temperature))
+
+    def text(temperature, key):
+        yield f"--- temperature {temperature} ---\n{prompt}"
+        start = model.initial_carry(params)
+        choose = rnn.sample(temperature, top_p=options.top_p)
+        stream = rnn.stream(model, params, start, tokens, options.length, choose, key)
+        for token in stream:
+            yield vocabulary.decode([token])
+        yield "\n"
+
+    return map(text, options.temperature, keys)
 
 
 def draw(problem: Problem, output, params: Any, history) -> None:
@@ -390,8 +396,7 @@ def draw(problem: Problem, output, params: Any, history) -> None:
         curves(path, history, panels, title=f"{_name(problem.config)}, next character")
     model, tokens = problem.model, problem.text.valid[:4000]
     text = problem.text.vocabulary.decode(tokens)
-    if any("가" <= character <= "힣" for character in text):
-        use_korean_font()
+    use_korean_font_for(text)
 
     @jax.jit
     def read(params, tokens):
@@ -455,26 +460,16 @@ def _name(config: Config) -> str:
 
 
 def write(config: Config, prompt: str) -> None:
-    """Prints a text and what a finished run writes after it; changes no file."""
-    options = config.run
+    """Prints what a finished run writes after a text; changes no file."""
     model, params, vocabulary = load(config)
     prompt = corpus.tidy(prompt)
     try:
-        tokens = vocabulary.encode(prompt)
+        vocabulary.encode(prompt)
     except ValueError as error:
         raise runs.UsageError(f"--generate: {error}") from error
-    print(prompt, end="", flush=True)
-    for token in rnn.stream(
-        model,
-        params,
-        model.initial_carry(params),
-        tokens,
-        options.length,
-        rnn.sample(options.temperature, top_p=options.top_p),
-        jax.random.key(config.train.seed),
-    ):
-        print(vocabulary.decode([token]), end="", flush=True)
-    print()
+    for text in written(config, model, params, vocabulary, prompt):
+        for piece in text:
+            print(piece, end="", flush=True)
 
 
 def load(config: Config) -> tuple[rnn.Cell, Any, corpus.Vocabulary]:
@@ -484,7 +479,11 @@ def load(config: Config) -> tuple[rnn.Cell, Any, corpus.Vocabulary]:
     vocabulary = corpus.Vocabulary.load(config.run.out / "vocabulary.json")
     model = network(config, vocabulary.size)
     params = training.saved_params(config, model.init)
-    best = np.nanargmin(np.array(summary["valid_loss_per_seed"], float))
+    try:
+        best = np.nanargmin(np.array(summary["valid_loss_per_seed"], float))
+    except (KeyError, TypeError, ValueError) as error:
+        path = config.run.out / "summary.json"
+        raise runs.UsageError(f"--out: {path} is damaged: {error}") from None
     return model, jax.tree.map(lambda a: a[best], params), vocabulary
 
 

@@ -1,7 +1,7 @@
 """Reads music step by step, tells which notes come next, and goes on with it.
 
-    python -m experiments.music
-    python -m experiments.music --dataset nottingham
+    python -m experiments.music --data-dir FOLDER
+    python -m experiments.music --data-dir FOLDER --dataset nottingham
     python -m experiments.music --out RUN --generate --piece 5 --temperature 0.7
 
 x_t in {0, 1}^88 are the notes that sound in step t, and every note of the next step is
@@ -89,6 +89,8 @@ class Options(runs.Options):
         most = self.most_notes
         expected = f"at most {KEYS}"
         runs.require(most is None or most <= KEYS, "most_notes", expected, most)
+        if self.generate:
+            runs.only(self, "generate")
 
 
 @dataclass(frozen=True)
@@ -370,22 +372,24 @@ def write_music(problem: Problem, params: Any, output: runs.Output, name: str) -
 
 def run(config: Config) -> None:
     """Loads the data and checks that all fits together, then does what is asked."""
-    if config.run.generate:
+    generating = config.run.generate
+    if generating:
         config, _ = runs.finished_run("music", config, "generate")
-        config = replace(config, run=replace(config.run, resume=True))
+        options = replace(config.run, generate=False, resume=True)
+        config = replace(config, run=options)
     music = load_music(config.dataset, config.run.data_dir)
     music = Music(*(split[: config.pieces] for split in music))
     count, piece = len(music.test), config.run.piece
     runs.require(piece < count, "piece", f"below {count}", piece)
-    mesh = runs.connect(config.run)
-    training.check_batch_size(config.train, mesh)
     problem = Problem(config, network(config), music)
-    job = make_job(problem, mesh)
-    if config.run.generate:
+    if generating:
         with runs.Output("music", config) as output:
             generate(problem, output)
-    else:
-        runs.carry_out("music", config, music, partial(study, problem, job, mesh))
+        return
+    mesh = runs.connect(config.run)
+    training.check_batch_size(config.train, mesh)
+    job = make_job(problem, mesh)
+    runs.carry_out("music", config, music, partial(study, problem, job, mesh))
 
 
 def generate(problem: Problem, output: runs.Output) -> None:
@@ -433,16 +437,13 @@ def report(
     config: Config, output: runs.Output, test: Scores, simple: dict[str, Scores]
 ) -> None:
     """Prints the result, what to hold it against, and where the files went."""
-    seeds = config.train.seeds
-    low, high = test.by_step.min(), test.by_step.max()
-    spread = f", mean of {seeds} seeds ({low:.3f} to {high:.3f})" if seeds > 1 else ""
     print("NLL of the test pieces, nats a step: mean over all steps | over pieces")
-    rows = {f"this run, {config.cell}{spread}": test, **simple}
-    for name, found in rows.items():
+    for name, found in {f"this run, {config.cell}": test, **simple}.items():
         by_step, by_piece = (np.mean(values) for values in found)
         print(f"{by_step:8.3f} | {by_piece:8.3f}  {name}")
     for name, value in PUBLISHED[config.dataset].items():
         print(f"{value:8.2f} |           {name}, as published by Bai et al. (2018)")
+    print(f"this run, over all steps: {runs.over_seeds(test.by_step, '.3f')}")
     print(f"results in {output.path}; listen to music.mid")
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -109,6 +109,12 @@ def require(condition: bool, name: str, expected: str, got: Any) -> None:
         raise UsageError(f"{flag}: expected {expected}, got {got}")
 
 
+def only(options: Options, name: str) -> None:
+    """Raises a UsageError if what asks a finished run is to change it as well."""
+    for other in ("resume", "overwrite"):
+        require(not getattr(options, other), other, f"no --{name}", True)
+
+
 def check(
     config: Any,
     *,
@@ -117,7 +123,10 @@ def check(
     above_0: Sequence[str] = (),
     shares: Sequence[str] = (),
 ) -> None:
-    """Raises a UsageError for an option out of its range; None is in any range."""
+    """Raises a UsageError for an option out of its range; None is in any range.
+
+    Of a tuple each must be in it.
+    """
     for names, holds, expected in (
         (at_least_1, lambda v: v >= 1, "at least 1"),
         (at_least_0, lambda v: v >= 0, "at least 0"),
@@ -126,8 +135,9 @@ def check(
     ):
         for name in names:
             value = getattr(config, name)
-            fits = value is None or (math.isfinite(value) and holds(value))
-            require(fits, name, expected, value)
+            each = value if isinstance(value, tuple) else (value,)
+            fits = (v is None or (math.isfinite(v) and holds(v)) for v in each)
+            require(all(fits), name, expected, value)
 
 
 def parser(
@@ -168,16 +178,12 @@ def parser(
 
 
 def _arguments(path: Path, config: Any) -> list[str]:
-    """The command line that gives a run the options, of a config's, it was made with."""
-    try:
-        saved = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return []  # `Output` says what is wrong with it
-    if not isinstance(saved, dict):
-        return []
+    """The command line that gives a run the options that it was made with."""
+    options, lasting = _saved(path)
+    known = {**options_of(config), **_lasting(config.run)}
     found = []
-    for name, value in (saved | _saved_run(saved)).items():
-        if name not in options_of(config) and name not in _lasting(config.run):
+    for name, value in {**options, **lasting}.items():
+        if name not in known:
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):
@@ -189,17 +195,20 @@ def _arguments(path: Path, config: Any) -> list[str]:
     return found
 
 
+def _saved(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a config.json holds, its `Options` apart; nothing if it is damaged."""
+    try:
+        options = json.loads(path.read_text())
+        return options, dict(options.pop("run", {}))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}, {}  # where it matters `Output` says what is wrong with it
+
+
 def _lasting(options: Options) -> dict[str, Any]:
     """The `Options` that a resumed run has again: not those of this process alone."""
     own = ("out", "resume", "overwrite", "coordinator", "num_processes", "process_id")
     names = [f.name for f in dataclasses.fields(options) if f.name not in own]
     return {name: getattr(options, name) for name in names}
-
-
-def _saved_run(saved: dict[str, Any]) -> dict[str, Any]:
-    """The `Options` in what a config.json holds."""
-    options = saved.get("run")
-    return options if isinstance(options, dict) else {}
 
 
 def main(
@@ -586,8 +595,7 @@ def finished_run(
         saved = summary["config"]
         run = config.run
         if run.data_dir is None:
-            options = _saved_run(json.loads((folder / "config.json").read_text()))
-            data_dir = options.get("data_dir")
+            data_dir = _saved(folder / "config.json")[1].get("data_dir")
             run = dataclasses.replace(run, data_dir=data_dir and Path(data_dir))
         return fill(dataclasses.replace(config, run=run)), summary
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:

@@ -31,6 +31,7 @@ What to expect: right answers on the test documents, with time on two cores.
     minutes                          7          5, other work beside it
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -46,7 +47,7 @@ from experiments import runs, training
 from experiments.data.buckets import Buckets, make_buckets, pad
 from experiments.data.documents import DocumentData, Documents, load_documents
 from experiments.data.subwords import UNKNOWN, Subwords
-from experiments.plots import curves, use_korean_font
+from experiments.plots import curves, use_korean_font_for
 from experiments.plots.sentiment import draw_contributions, draw_words
 
 EVAL_BATCH = 256
@@ -63,7 +64,13 @@ class Options(runs.Options):
     """Where and how a run runs, and what a finished one is asked."""
 
     classify: str | None = None
-    """Train nothing: what does the finished run in --out say of this text?"""
+    """Train nothing: what does the finished run in --out say of this text? (Its first
+    seed says it.)"""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.classify is not None:
+            runs.only(self, "classify")
 
 
 @dataclass(frozen=True)
@@ -383,9 +390,12 @@ def agreement(explanations: Sequence[Explanation]) -> tuple[float, float]:
     """How often the word most looked at is the one that moved the logit most.
 
     Returns:
-      The share of the documents of several words, and what chance alone would give.
+      The share of the documents of several words, and what chance alone would give;
+      NaN if there are no such documents.
     """
     several = [e for e in explanations if len(e.words) > 1]
+    if not several:
+        return math.nan, math.nan
     same = [e.attention.argmax() == np.abs(e.contributions).argmax() for e in several]
     chance = [1 / len(e.words) for e in several]
     return float(np.mean(same)), float(np.mean(chance))
@@ -555,7 +565,10 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
     # Short reviews such as "최고" stand in both parts of NSMC.
     known = set(data.train.texts)
     new = np.array([text not in known for text in data.test.texts])
-    new_accuracy = scores(logits[:, new], test.labels[new])["accuracy"]
+    none = np.full(len(logits), np.nan)
+    new_accuracy = (
+        scores(logits[:, new], test.labels[new])["accuracy"] if new.any() else none
+    )
     simple = baselines(config, data)
     words = np.cumsum([len(words) for words in test.words[:EXPLAINED]])
     numbers = range(max(1, np.searchsorted(words, EXPLAINED_WORDS, side="right")))
@@ -594,15 +607,20 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
     for name, words in (("for", telling[:-13:-1]), ("against", telling[:12])):
         few = ", ".join(f"{t.word} {t.contribution:+.2f}" for t in words)
         print(f"words that speak {name} it, by their mean contribution: {few}")
-    print(
-        f"the word most looked at is the one that moved the answer most in {same:.0%} "
-        f"of the texts; by chance in {chance:.0%}"
-    )
+    if not math.isnan(same):
+        print(
+            "the word most looked at is the one that moved the answer most in "
+            f"{same:.0%} of the texts; by chance in {chance:.0%}"
+        )
     print(
         f"accuracy on {len(new):,} test documents: "
-        f"{runs.over_seeds(final['accuracy'], '.2%')}; on the {new.sum():,} whose text "
-        f"is not among the training documents {new_accuracy.mean():.2%}"
+        f"{runs.over_seeds(final['accuracy'], '.2%')}"
     )
+    if 0 < new.sum() < len(new):
+        print(
+            f"on the {new.sum():,} of them whose text is not among the training "
+            f"documents: {new_accuracy.mean():.2%}"
+        )
     if config.train.seeds > 1:
         print(f"the mean probability of the seeds, an ensemble: {all_seeds:.2%}")
     print(
@@ -645,8 +663,7 @@ def draw(config, output, history, explanations, telling) -> None:
     """Draws the curves, some documents, and the words that weighed most."""
     if not output.writes:
         return
-    if config.dataset == "nsmc":
-        use_korean_font()
+    use_korean_font_for(word for e in explanations for word in e.words)
     with output.replacing("curves.png") as path:
         panels = {
             "cross-entropy (nats)": ("train_loss", "validation_loss"),

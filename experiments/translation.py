@@ -42,7 +42,7 @@ from experiments.bleu import bleu
 from experiments.data import buckets
 from experiments.data.parallel import Corpus, Part, load_corpus
 from experiments.data.subwords import START, STOP, Subwords
-from experiments.plots import curves, use_korean_font
+from experiments.plots import curves, use_korean_font_for
 from experiments.plots.translation import AttentionMap, bars, heat_maps
 
 DECODED = 100  # sentences translated at once
@@ -53,7 +53,7 @@ Language = Literal["en", "de", "ko"]
 
 @dataclass(frozen=True)
 class Options(runs.Options):
-    """Where and how a run runs; none of them changes its result."""
+    """Where and how a run runs, and what a finished one translates."""
 
     translate: tuple[str, ...] | None = None
     """Translate these texts with the finished run in --out, and do nothing else."""
@@ -61,6 +61,8 @@ class Options(runs.Options):
     def __post_init__(self):
         super().__post_init__()
         runs.require(self.translate != (), "translate", "some text", "none")
+        if self.translate is not None:
+            runs.only(self, "translate")
 
 
 @dataclass(frozen=True)
@@ -647,8 +649,7 @@ def write(problem, output, result, translations, lengths) -> None:
         rows = [columns, *zip(*texts, strict=True)]
         text = "".join("\t".join(row) + "\n" for row in rows)
         path.write_text(text, encoding="utf-8")
-    if "ko" in (config.source, config.target):
-        use_korean_font()
+    use_korean_font_for([*test.sources, *translations["beam"]])
     title = f"{config.source} to {config.target}, attention: {config.attention}"
     with output.replacing("curves.png") as path:
         panels = {

@@ -30,6 +30,7 @@ from jaxrnn.core import (
     named,
     reads_of,
     scan_unroll,
+    step_of,
 )
 from jaxrnn.transposable import rows_product
 
@@ -359,7 +360,7 @@ def input_feeding(cell: Cell, size: int) -> Cell:
 
     Returns:
       A cell from `x` `[D]` to `y` `[size]`, with the params of `cell` and
-      `FeedingCarry`. Its `step` is that of `cell`, or None.
+      `FeedingCarry`.
 
     Raises:
       ValueError: if the size is below 1 or the cell has no step; from `step` and
@@ -377,16 +378,9 @@ def input_feeding(cell: Cell, size: int) -> Cell:
       >>> reader.unroll(params, reader.initial_carry(params), jnp.ones((2, 3)))[1].shape
       (2, 5)
     """
-    if not isinstance(cell, Cell):
-        raise ValueError(f"input_feeding: cell: expected a Cell, got {cell!r}")
+    inner_step = step_of("input_feeding", cell)
     size = check_size("input_feeding: size", size)
     name = f"input_feeding({name_of(cell)}, {size})"
-    inner_step = cell.step
-    if inner_step is None:
-        raise ValueError(
-            f"input_feeding: cell: expected one with a step, got {name_of(cell)}, "
-            "which reads the future"
-        )
     inner = reads_of(cell)
     reads = Input(None)
     if inner is not None and inner.shape is not None:

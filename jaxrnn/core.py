@@ -117,6 +117,18 @@ def reads_of(cell: Cell) -> Input | None:
     return getattr(cell.init, "reads", None)
 
 
+def step_of(name: str, cell: Any) -> Step:
+    """The step of a cell; ValueError, with the name before it, if it has none."""
+    if not isinstance(cell, Cell):
+        raise ValueError(f"{name}: cell: expected a Cell, got {cell!r}")
+    if cell.step is None:
+        raise ValueError(
+            f"{name}: cell: expected one with a step, got {name_of(cell)}, which reads "
+            "the future (step=None)"
+        )
+    return cell.step
+
+
 def named(cell: Cell, name: str, reads: Input | None) -> Cell:
     """Returns the cell with a name and an input that `name_of` and `reads_of` know."""
     return cell._replace(init=_Init(cell.init, name, reads))

@@ -24,7 +24,6 @@ from jax import lax
 from jaxrnn.core import (
     Cell,
     Input,
-    Step,
     check_array,
     check_input,
     check_key,
@@ -38,6 +37,7 @@ from jaxrnn.core import (
     reads_of,
     scan_unroll,
     select,
+    step_of,
 )
 
 TOKEN = Input((), jnp.integer)
@@ -190,7 +190,8 @@ def generate(
       choose: `(y, key) -> token`. What it returns is the next input.
       key: for all choices; None for choosers that need none.
       mask: `[P]` bool, False where the prompt is padded; with no True at all the first
-        input is zero. None if all of it is valid.
+        input is zero. None if all of it is valid; but a prompt for a cell that does not
+        say what it reads, such as a chain that begins with `dropout`, needs one.
       stop_token: after this token all are this token, and the carry stays.
       stopped: `[]` bool, whether the stop token has already come.
 
@@ -215,7 +216,7 @@ def generate(
       ... )
     """
     length = check_size("generate: length", length)
-    step = _step_of("generate", cell)
+    step = step_of("generate", cell)
     carry, x = _read_prompt("generate", cell, params, carry, first, mask)
     x, stop = _match("generate", step, params, carry, x, choose, key, stop_token)
     if stop is None and stopped is not False:
@@ -281,7 +282,7 @@ def stream(
     """
     if length is not None:
         length = check_size("stream: length", length)
-    step = jax.jit(_step_of("stream", cell))
+    step = jax.jit(step_of("stream", cell))
     carry, x = _read_prompt("stream", cell, params, carry, first, mask)
     x, stop = _match("stream", step, params, carry, x, choose, key, stop_token)
 
@@ -347,7 +348,7 @@ def beam_search(
       beam_size: how many beams, and how many hypotheses are returned.
       stop_token: ends a hypothesis; in 0..V-1.
       length_penalty: 0 for the log probability, which favors short sequences; 1 for
-        its mean over the tokens.
+        its mean over the tokens; at most 10.
 
     Returns:
       The hypotheses, the best first. After its stop token each is filled up with stop
@@ -380,10 +381,10 @@ def beam_search(
     penalty = check_number(
         f"{name}: length_penalty",
         length_penalty,
-        "a finite number of at least 0",
-        lambda value: 0 <= value <= sys.float_info.max,
+        "a number in [0, 10]",
+        lambda value: 0 <= value <= 10,
     )
-    step = _step_of(name, cell)
+    step = step_of(name, cell)
     carry, token = _read_prompt(name, cell, params, carry, first, mask)
     token = check_input(f"{name}: first", token, TOKEN, ()).astype(jnp.int32)
 
@@ -493,7 +494,7 @@ def scheduled_sampling(cell: Cell, rate: float | jax.Array) -> Cell:
       >>> mixed.unroll(params, carry, jnp.array([3, 1, 4, 1]))[1].shape
       (4, 11)
     """
-    cell_step = _step_of("scheduled_sampling", cell)
+    cell_step = step_of("scheduled_sampling", cell)
     if not isinstance(rate, jax.Array):
         rate = check_number(
             "scheduled_sampling: rate",
@@ -536,17 +537,6 @@ def scheduled_sampling(cell: Cell, rate: float | jax.Array) -> Cell:
         return unroll(params, carry, xs, mask=mask, reverse=reverse)
 
     return named(Cell(cell.init, initial_carry, step, unroll), name, reads_of(cell))
-
-
-def _step_of(name: str, cell: Cell) -> Step:
-    if not isinstance(cell, Cell):
-        raise ValueError(f"{name}: cell: expected a Cell, got {cell!r}")
-    if cell.step is None:
-        raise ValueError(
-            f"{name}: cell: expected one with a step, got {name_of(cell)}, which reads "
-            "the future (step=None)"
-        )
-    return cell.step
 
 
 def _read_prompt(name, cell, params, carry, first, mask):

@@ -115,7 +115,7 @@ def test_no_digit_is_measured_on_twice(squares):
         for level in set(image.ravel().tolist()) - {0}
     ]
     assert sorted(levels) == squares.images[:, 0, 0].tolist()
-    with pytest.raises(DataError, match="24 digits make 12 scenes, not 13"):
+    with pytest.raises(DataError, match="24 digits of a part make 12 scenes, not 13"):
         scenes.each_once(squares, 13, 0)
 
 

@@ -768,11 +768,11 @@ def test_options_of_sample(option, expected, values):
         assert_refused(lambda: rnn.sample(**{option: value}), message, f"got {value!r}")
 
 
-@pytest.mark.parametrize("value", [-0.1, np.nan, np.inf, "1", None, True])
+@pytest.mark.parametrize("value", [-0.1, 10.1, np.nan, np.inf, "1", None, True])
 def test_length_penalty(value):
     assert_refused(
         lambda: beam(length_penalty=value),
-        "beam_search: length_penalty: expected a finite number of at least 0",
+        "beam_search: length_penalty: expected a number in [0, 10]",
         f"got {value!r}",
     )
 

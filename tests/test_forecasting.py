@@ -393,7 +393,7 @@ def test_forecasts_that_differ_are_told_apart():
         (b"date,a,b\n", "has no data"),
         (b"# only\n# comments\n", "line 3: expected the names of a column of dates"),
         (b"date\n2001-01\n", "line 1: expected the names of a column of dates"),
-        (b"date,a,a\n2001-01,1,2\n", "line 1: expected the names"),
+        (b"date,a,a\n2001-01,1,2\n", "line 1: has two columns 'a'"),
         (b"date,a,b\n2001-01,1,2\n2001-02,3\n", "line 3: expected 3 columns"),
         (b"date,a,b\n2001-01,1,2\n\n2001-02,3,4\n", "line 3: expected 3 columns"),
         (b"date,a,b\n2001-01,1,x\n", "line 2: b: expected a finite number, found 'x'"),

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -86,7 +87,7 @@ def test_a_run_leaves_a_model_that_has_learned(smoke):
     assert summary["ngram_loss"] < summary["valid_loss"] < summary["unigram_loss"] - 0.5
     assert (summary["train_characters"], summary["valid_characters"]) == (36_000, 4_000)
     samples = (smoke / "samples.txt").read_text()
-    assert [f"temperature {t}" in samples for t in lm.TEMPERATURES] == [True] * 3
+    assert [f"temperature {t}" in samples for t in (0.5, 0.8, 1.0)] == [True] * 3
 
 
 def test_the_saved_model_is_the_one_that_was_measured(smoke):
@@ -132,26 +133,35 @@ def test_generate_goes_on_with_a_prompt_and_changes_nothing(smoke, capsys):
         run("--generate", "ROMEO:\r\n", "--out", str(smoke), *options)
         return capsys.readouterr().out
 
+    def parts(text):
+        _, *parts = re.split(r"--- temperature .* ---\n", text)
+        return parts
+
     before = files()
     text = written("--length", "37")
-    assert text.startswith("ROMEO:\n")
-    assert len(text) == len("ROMEO:\n") + 37 + 1
+    texts = parts(text)
+    assert len(texts) == len(set(texts)) == 3
+    assert all(part.startswith("ROMEO:\n") for part in texts)
+    assert [len(part) for part in texts] == 3 * [len("ROMEO:\n") + 37 + 1]
     assert written("--length", "37") == text
-    assert written("--length", "11") == text[: len("ROMEO:\n") + 11] + "\n"
+    short = [part[: len("ROMEO:\n") + 11] + "\n" for part in texts]
+    assert parts(written("--length", "11")) == short
     assert written("--length", "37", "--seed", "1") != text
-    assert written("--length", "37", "--temperature", "2") != text
+    warm = written("--length", "37", "--temperature", "2", "3", "4")
+    assert parts(warm)[0] != texts[0]
     cold = written("--length", "37", "--top-p", "1e-9")
-    assert cold == written("--length", "37", "--temperature", "1e-9")
+    assert parts(cold) == 3 * parts(written("--length", "37", "--temperature", "1e-9"))
     assert files() == before
 
     # In two parts it is the same text.
     model, params, vocabulary = lm.load(lm.parse(["--out", str(smoke)]))
     choose, prompt = rnn.sample(0.8), vocabulary.encode("ROMEO:\n")
-    start = model.initial_carry(params), prompt, 17, choose, jax.random.key(0)
+    key = jax.random.split(jax.random.key(0), 3)[1]  # of the second temperature
+    start = model.initial_carry(params), prompt, 17, choose, key
     one = rnn.generate(model, params, *start)
     two = rnn.generate(model, params, one.carry, one.tokens[-1], 20, choose, one.key)
-    parts = vocabulary.decode(one.tokens) + vocabulary.decode(two.tokens)
-    assert text == f"ROMEO:\n{parts}\n"
+    both = vocabulary.decode(one.tokens) + vocabulary.decode(two.tokens)
+    assert texts[1] == f"ROMEO:\n{both}\n"
 
 
 def test_generate_says_what_it_cannot_do(smoke, tmp_path, capsys):
@@ -165,6 +175,7 @@ def test_generate_says_what_it_cannot_do(smoke, tmp_path, capsys):
     assert "--temperature: expected above 0" in message("A", smoke, "--temperature=0")
     assert "--top-p: expected at most 1" in message("A", smoke, "--top-p", "2")
     assert "--overwrite: expected no --generate" in message("A", smoke, "--overwrite")
+    assert "--temperature: expected one" in message("A", smoke, "--temperature")
     assert "--generate: expected an --out too" in failing(capsys, "--generate", "A")
     assert "holds no finished run" in message("A", tmp_path / "none")
     (tmp_path / "summary.json").write_text("[]")
@@ -314,8 +325,8 @@ def test_bad_files_end_in_one_message(tmp_path, capsys, monkeypatch):
     for name, message in {
         "empty": "empty: is empty",
         "latin": "latin, line 3: is not UTF-8",
-        "tiny": "the text has 18 characters, expected at least 30",
-        "short": "the text has 369 characters to train on; 16 streams",
+        "tiny": "tiny has 18 characters, expected at least 30",
+        "short": "short has 369 characters to train on; 16 streams",
         "nowhere": "nowhere: cannot be read",
         "folder": "folder has no files *.txt",
     }.items():
@@ -350,9 +361,9 @@ def test_korean_on_two_devices_and_in_any_form(tmp_path, capsys):
     capsys.readouterr()
     letters = "\u1102\u1175\u11b7"  # the syllable in three characters, as macOS has it
     run("--generate", letters, "--out", str(out), "--length", "3")
-    written = capsys.readouterr().out
+    written = capsys.readouterr().out.split(" ---\n")[1]
     assert written.startswith("님")
-    assert len(written) == 5
+    assert len(written.split("\n---")[0]) == 4
 
 
 def test_a_vocabulary_comes_back_from_its_file(tmp_path):

@@ -459,7 +459,7 @@ def packed(data: bytes) -> bytes:
         (["--generate", "--out", "run"], "--out: run holds no finished run"),
         (["--batch-size", "3", "--devices", "2"], "a multiple of the 2 devices"),
         (["--dataset", "nottingham"], "lacks Nottingham.mat"),
-        ([], "there are 3 examples, fewer than a batch of 8"),
+        ([], "there are 3 examples to train on, fewer than a batch of 8"),
         (["--data-dir", "nowhere"], "nowhere does not exist"),
     ],
 )

@@ -215,7 +215,8 @@ def test_divergence_counts_seeds_that_fall_or_are_not_finite():
             ["--resume", "--overwrite", "--out", "x"],
             "--resume: expected no --overwrite",
         ),
-        (["--process-id", "0"], "--process-id: expected to be given together with"),
+        (["--process-id", "0"], "--coordinator: expected a value, for --coordinator,"),
+        (["--coordinator", "h:1", "--out", "x"], "--num-processes: expected a value"),
         (
             [
                 "--coordinator",

@@ -298,6 +298,9 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     said = failing(capsys, *options, "--documents", "7")
     assert "--documents: expected enough of the first training documents" in said
     assert "only label {1}" in said
+    write(tmp_path, {"train.tsv": b"1\tfine\n" * 7})
+    said = failing(capsys, *options)
+    assert "train.tsv: all documents have the label 1, expected 0 and 1" in said
     gone = str(tmp_path / "gone")
     assert "does not exist" in failing(capsys, "--data-dir", gone)
 

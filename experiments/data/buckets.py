@@ -78,7 +78,8 @@ def make_buckets(
     """
     if together and len(lengths) < batch_size:
         raise DataError(
-            f"there are {len(lengths)} examples, fewer than a batch of {batch_size}"
+            f"there are {len(lengths)} examples to train on, fewer than a batch of "
+            f"{batch_size} (--batch-size)"
         )
     edges = np.quantile(lengths, np.arange(1, most + 1) / most, method="higher")
     sizes, members, rest = [], [], np.arange(0)

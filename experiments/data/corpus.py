@@ -12,6 +12,8 @@ import numpy as np
 
 from experiments.data import DataError, files
 
+FEWEST = 30  # characters in a text that can be cut in two
+
 # Folders of the standard library that are not its own source, or hold tables.
 _NOT_SOURCE = {
     "encodings",
@@ -125,7 +127,7 @@ def python_source(characters: int | None) -> str:
     """The standard library of this Python, in ASCII; no file is needed.
 
     The modules come in the order of a hash of their names, so that a part of the text
-    is a fair sample of it, and the same one everywhere.
+    is a fair sample of it, and the same one for a version of Python.
 
     Args:
       characters: stop after the module that reaches so many; None for all.
@@ -162,19 +164,25 @@ class Corpus(NamedTuple):
     vocabulary: Vocabulary  # of both
 
 
-def make_corpus(text: str) -> Corpus:
+def make_corpus(text: str, source: str = "the text") -> Corpus:
     """Cuts a text in two.
 
+    Args:
+      text: to be cut.
+      source: what it is called in messages, its file.
+
     Raises:
-      DataError: if it has fewer than 30 characters.
+      DataError: if it has fewer than FEWEST characters.
 
     Example:
       >>> corpus = make_corpus("to be or not to be, that is the question")
       >>> corpus.vocabulary.decode(corpus.valid), len(corpus.train)
       ('tion', 36)
     """
-    if len(text) < 30:
-        raise DataError(f"the text has {len(text)} characters, expected at least 30")
+    if len(text) < FEWEST:
+        raise DataError(
+            f"{source} has {len(text)} characters, expected at least {FEWEST}"
+        )
     vocabulary = Vocabulary.of(text)
     tokens = vocabulary.encode(text)
     cut = len(tokens) * 9 // 10
@@ -224,7 +232,9 @@ class Streams(NamedTuple):
         ]
 
 
-def make_streams(tokens: np.ndarray, batch_size: int, chunk: int) -> Streams:
+def make_streams(
+    tokens: np.ndarray, batch_size: int, chunk: int, source: str = "the text"
+) -> Streams:
     """Lays a text out in streams of as many full chunks as it has.
 
     Raises:
@@ -233,7 +243,7 @@ def make_streams(tokens: np.ndarray, batch_size: int, chunk: int) -> Streams:
     steps = (len(tokens) - 1) // (batch_size * chunk)
     if steps < 1:
         raise DataError(
-            f"the text has {len(tokens):,} characters to train on; {batch_size} "
+            f"{source} has {len(tokens):,} characters to train on; {batch_size} "
             f"streams (--batch-size) of {chunk} characters (--chunk) and one to begin "
             f"with need {batch_size * chunk + 1:,}"
         )

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.data import files
+from experiments.data import DataError, files
 
 HELD_OUT = 5000  # of NSMC's training documents
 
@@ -67,9 +67,14 @@ def load_documents(name: str, data_dir: Path | None = None) -> DocumentData:
         names = [f"{split}.tsv" for split in ("train", "validation", "test")]
         parse = files.columns("label", "document")
     paths = files.find(name, data_dir, *names)
-    return DocumentData(
+    found = DocumentData(
         *(_documents(files.each_line(p, _labelled(parse))) for p in paths)
     )
+    if len(labels := np.unique(found.train.labels)) < 2:
+        raise DataError(
+            f"{paths[0]}: all documents have the label {labels[0]}, expected 0 and 1"
+        )
+    return found
 
 
 def _read_nsmc(path: Path) -> Documents:

@@ -143,7 +143,9 @@ def each_once(digits: Images, count: int | None, seed: int) -> Scenes:
     most = len(digits.labels) // 2
     count = most if count is None else count
     if count > most:
-        raise DataError(f"{2 * most} digits make {most} scenes, not {count}")
+        raise DataError(
+            f"MNIST: {2 * most} digits of a part make {most} scenes, not {count}"
+        )
     rng = np.random.default_rng(seed)
     index = rng.permutation(len(digits.labels))[: 2 * count].reshape(count, 2)
     return compose(digits, index, rng)

@@ -26,6 +26,7 @@ class Series(NamedTuple):
     dates: np.ndarray  # [T] datetime64, rising
     values: np.ndarray  # [T, C] float64
     names: tuple[str, ...]  # of the C variables
+    source: str = "the series"  # the file, for messages
 
 
 def load_series(dataset: str, data_dir: Path | None = None) -> Series:
@@ -69,7 +70,10 @@ def read_csv(
     top = next((i for i, s in enumerate(lines) if not s.startswith("#")), len(lines))
     try:
         header = _fields(lines[top]) if top < len(lines) else []
-        if len(header) < 2 or len(set(header)) < len(header):
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise ValueError(f"has two columns {twice[0][:40]!r}")
+        if len(header) < 2:
             raise ValueError(
                 "expected the names of a column of dates and of columns of numbers, "
                 f"found {', '.join(header)[:80]!r}"
@@ -106,7 +110,7 @@ def read_csv(
     if not rows:
         raise DataError(f"{path}: has no data")
     dates, values = zip(*rows, strict=True)
-    return Series(np.array(dates, "datetime64[s]"), np.array(values), names)
+    return Series(np.array(dates, "datetime64[s]"), np.array(values), names, str(path))
 
 
 def _fields(line: str) -> list[str]:

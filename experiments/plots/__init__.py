@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,20 @@ _KOREAN = (
 def save(figure: Any, path: Path) -> None:
     """Writes a figure and closes it."""
     with warnings.catch_warnings():
-        # `use_korean_font` has said so already, once and not for each letter.
+        # `_use_korean_font` has said so already, once and not for each letter.
         warnings.filterwarnings("ignore", r"Glyph .* missing from")
         figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
+def use_korean_font_for(texts: Iterable[str]) -> None:
+    """Lets pictures have Korean letters, if a text has any; advises where it cannot."""
+    if any("가" <= letter <= "힣" for text in texts for letter in text):
+        _use_korean_font()
+
+
 @lru_cache
-def use_korean_font() -> bool:
-    """Lets text have Korean letters; False, and a line of advice, where it cannot."""
+def _use_korean_font() -> None:
     manager = font_manager.fontManager
 
     def known() -> list[str]:
@@ -64,7 +69,6 @@ def use_korean_font() -> bool:
             "no Korean font is installed, so pictures show boxes for Korean letters: "
             "install Noto Sans CJK or Nanum (Debian: fonts-noto-cjk, fonts-nanum)"
         )
-    return bool(found)
 
 
 def curves(

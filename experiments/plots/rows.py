@@ -56,7 +56,7 @@ def confusion(
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     axis.set_title(
-        f"{len(labels):,} images, mean of {len(predictions)} seeds, in percent of a row"
+        f"{len(labels):,} images, in percent of a row; seeds: {len(predictions)}"
     )
     figure.colorbar(image, format=PercentFormatter(1.0))
     save(figure, path)
