@@ -435,12 +435,20 @@ def test_bad_files_are_named_with_the_line(content, message, tmp_path):
         ("--dataset stocks --window 300", "300 + 12 steps do not fit into 234 steps"),
         ("--dataset stocks --batch-size 2000", "at most the 1309 training examples"),
         ("--csv zero.csv --log", "--log: expected values above 0, got 0"),
-        ("--csv zero.csv", "column a is constant in the training part"),
+        ("--csv zero.csv", "zero.csv: column a is constant in the training part"),
+        ("--csv large.csv", "large.csv: column a is constant in the training part"),
+        ("--data-dir short", "ETTh1.csv.gz: has 3 rows, expected 14,400 or more"),
     ],
 )
 def test_mistakes_end_in_one_message(options, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = "".join(f"{year}-01,0\n" for year in range(1000, 1400))
     (tmp_path / "zero.csv").write_text("year,a\n" + rows)
+    # The mean of so many of these is not quite their value.
+    (tmp_path / "large.csv").write_text("year,a\n" + rows.replace(",0", ",1234567.1"))
+    (tmp_path / "short").mkdir()
+    with gzip.open(tmp_path / "short" / "ETTh1.csv.gz", "wt") as file:
+        file.write("date,OT\n2016-07-01,1\n2016-07-02,2\n2016-07-03,1\n")
+    before = set(tmp_path.iterdir())
     assert message in failing(capsys, *options.split())
-    assert [p.name for p in tmp_path.iterdir()] == ["zero.csv"]
+    assert set(tmp_path.iterdir()) == before

@@ -52,8 +52,7 @@ def failing(capsys, *options: str) -> str:
 
 
 def test_digits_from_end_to_end(tmp_path, capsys):
-    options = ["--epochs", "5", "--hidden-size", "31", "--learning-rate", "1e-2"]
-    summary, metrics = run(tmp_path / "run", *options, "--seeds", "2")
+    summary, metrics = run(tmp_path / "run", "--preset", "smoke")
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert names == FILES | {"checkpoints", ".lock", "data.sha256"}
     for name in FILES:
