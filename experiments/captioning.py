@@ -404,6 +404,7 @@ class Problem(NamedTuple):
     validation: Examples
     test: Examples
     simple: dict[str, list[str]]  # by its name, what a baseline says of the test images
+    data: Any  # all that was read
 
     def examine(self, params: Any, examples: Examples) -> tuple[np.ndarray, Any]:
         """Of each seed the loss, [S], and what it says word by word of each image."""
@@ -533,6 +534,7 @@ def scenes_problem(config: Config) -> Problem:
         examples(digits.validation, 1000, 0),
         test,
         {"the caption that is true most often": [often] * len(test.names)},
+        digits,
     )
 
 
@@ -577,6 +579,7 @@ def photographs_problem(config: Config) -> Problem:
                 train.references[i][0] for i in alike
             ],
         },
+        data,
     )
 
 
@@ -624,8 +627,7 @@ def run(config: Config) -> None:
     mesh = runs.connect(config.run)
     training.check_batch_size(config.train, mesh)
     problem = PROBLEMS[config.dataset](config)
-    data = problem.validation, problem.test
-    runs.carry_out("captioning", config, data, partial(study, problem, mesh))
+    runs.carry_out("captioning", config, problem.data, partial(study, problem, mesh))
 
 
 def study(problem: Problem, mesh, output: runs.Output) -> None:

@@ -774,8 +774,8 @@ def run(config: Config) -> None:
     mesh = runs.connect(config.run)
     count = train_set.shape[0] * train_set.shape[1]
     training.check_batch_size(config.train, mesh, count)
-    study_it = partial(study, problem, mesh)
-    runs.carry_out("forecasting", config, problem.values, study_it)
+    data = problem.values
+    runs.carry_out("forecasting", config, data, partial(study, problem, mesh))
 
 
 def study(problem: Problem, mesh, output: runs.Output) -> None:

@@ -483,7 +483,8 @@ def config(folder: Path) -> Target:
         names: tuple[str, ...] = ("a", "b")
 
     out = folder / "run"
-    made = Config(runs.Options(out=out))
+    options = runs.Options(out=out, data_dir=Path("data"), devices=2, keep=5)
+    made = Config(options)
     with runs.Output("fuzz", made):
         good = (out / "config.json").read_bytes()
     parse = runs.parser("fuzz", lambda: made)
