@@ -296,8 +296,8 @@ def run(config: Config) -> None:
     train_set, eval_set = arrays(train_images), arrays(eval_images)
     net = network(config, train_set[0].shape[-1], data.num_classes)
     problem = Problem(config, net, train_set, eval_set, split)
-    data = train_images, eval_images
-    runs.carry_out("rows", config, data, partial(study, problem, eval_images, mesh))
+    used = train_images, eval_images
+    runs.carry_out("rows", config, used, partial(study, problem, eval_images, mesh))
 
 
 def study(problem: Problem, images: Images, mesh, output: runs.Output) -> None:
