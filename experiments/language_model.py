@@ -25,6 +25,11 @@ the README of nanoGPT quotes for a transformer, on pieces of 256 characters:
     interpolated 5-grams               1.669    the best of 1 to 8
     nanoGPT                            1.470    six layers, three minutes on a GPU
     this network                       1.450    1.2 million weights
+
+On the source of Python 3.11's standard library, 14 minutes with other work beside it:
+
+    interpolated 5-grams               1.370
+    this network                       1.071
 """
 
 from collections.abc import Callable, Iterator
