@@ -92,7 +92,7 @@ class Config:
     dataset: Literal["scenes", "flickr8k"] = "scenes"
     """Two digits of MNIST, or photographs of Flickr8k (or your own, in its form)."""
     preset: Literal["default", "smoke"] = "default"
-    """A set of defaults: smoke is over in a moment and learns little."""
+    """A set of defaults: default, for results; smoke, to see quickly that all works."""
     channels: int = 32
     """Of the first convolution; the others have two and four times as many."""
     embedding_size: int = 32

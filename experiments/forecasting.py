@@ -90,21 +90,21 @@ class Config:
     """
 
     preset: Literal["default", "smoke"] = "default"
-    """smoke: the smallest run that goes through everything."""
+    """A set of defaults: default, for results; smoke, to see quickly that all works."""
     dataset: Literal["etth1", "stocks", "airline", "sunspots", "temperatures"] = "etth1"
     """Hourly load of a transformer; monthly share prices; the classic series."""
     csv: Path | None = None
     """A file of your own instead: a header, a column of dates, columns of numbers."""
     columns: tuple[str, ...] = ()
-    """Which columns of it; none: all."""
+    """Which columns of the --csv; none: all."""
     structure: Literal["direct", "stepwise"] = "direct"
     """Tell the whole horizon after the window, or the next patch after each patch."""
     window: int = 336
-    """L, how many steps a forecast is made from."""
+    """How many steps a forecast is made from (L)."""
     horizon: int = 96
-    """H, how many steps are forecast."""
+    """How many steps are forecast (H)."""
     patch: int = 24
-    """P, how many steps of the series are one step of the network."""
+    """How many steps of the series are one step of the network (P)."""
     period: int | None = 24
     """Steps in a season, for the seasonal naive forecast; None: there is none."""
     log: bool = False

@@ -86,7 +86,7 @@ class Config:
     """
 
     preset: Literal["default", "smoke"] = "default"
-    """A set of defaults: default, for a result; smoke, to see that all works."""
+    """A set of defaults: default, for results; smoke, to see quickly that all works."""
     dataset: Literal["shakespeare", "python"] = "shakespeare"
     """Tiny Shakespeare, or the source of Python's standard library (needs no file)."""
     text: Path | None = None

@@ -46,9 +46,10 @@ class Config:
     """
 
     preset: Literal["default", "smoke"] = "default"
-    """A set of defaults: smoke is over in seconds and learns little."""
+    """A set of defaults: default, for results; smoke, to see quickly that all works."""
     dataset: Literal["digits", "mnist", "fashion_mnist", "kmnist"] = "digits"
-    """digits comes with scikit-learn; the others come through tensorflow-datasets."""
+    """digits comes with scikit-learn; the others, where no folder has their files, are
+    downloaded by tensorflow-datasets."""
     recipe: Literal["tuned", "classic"] = "tuned"
     """A set of defaults: tuned, what one does today; classic, the old tutorial's."""
     cell: Literal["elman", "gru", "lstm"] = "lstm"

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import signal
 import subprocess
@@ -54,7 +55,7 @@ class Options:
     """Where and how a run runs: a resumed run has them as well, or may have others."""
 
     data_dir: Path | None = None
-    """Folder with the original files. None: JAXRNN_DATA, else as the data set does."""
+    """Folder with the files of the data sets. None: the one that JAXRNN_DATA names."""
     out: Path | None = None
     """Folder for the results. None: runs/<experiment>-<time>."""
     resume: bool = False
@@ -72,7 +73,7 @@ class Options:
     coordinator: str | None = None
     """Address of the first process, host:port, where several work together."""
     num_processes: int | None = None
-    """How many processes work together, with --coordinator."""
+    """How many processes work together: each is started with a command of its own."""
     process_id: int | None = None
     """Which of them this one is, from 0."""
 
@@ -137,7 +138,10 @@ def check(
             value = getattr(config, name)
             each = value if isinstance(value, tuple) else (value,)
             fits = (v is None or (math.isfinite(v) and holds(v)) for v in each)
-            require(all(fits), name, expected, value)
+            shown = value
+            if isinstance(value, tuple):
+                shown = " ".join(map(str, value))
+            require(all(fits), name, expected, shown)
 
 
 def parser(
@@ -162,8 +166,11 @@ def parser(
             first.add_argument(f"--{name.replace('_', '-')}", default=default)
         known, _ = first.parse_known_args(list(argv))
         if known.resume and known.out is not None:
-            saved = _arguments(known.out / "config.json", defaults(**choices))
-            argv = [*saved, *argv]
+            path = known.out / "config.json"
+            other = _saved(path)[0].get("experiment", experiment)
+            mine = other == experiment
+            require(mine, "resume", f"a run of {experiment}", f"one of {other}")
+            argv = [*_arguments(path, defaults(**choices)), *argv]
             known, _ = first.parse_known_args(argv)
         default = defaults(**{name: getattr(known, name) for name in choices})
         return tyro.cli(
@@ -223,6 +230,9 @@ def main(
     """
     argv = sys.argv[1:] if argv is None else argv
     sys.unraisablehook = _say_unless_late
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         config = parse(argv)
         if config.run.coordinator is None:
@@ -243,8 +253,21 @@ def main(
         os.abort()  # at a usual exit JAX would wait for the process that is lost
     except Stopped as stopped:
         sys.exit(_complain(str(stopped), 128 + stopped.signum))
-    except KeyboardInterrupt:
-        sys.exit(_complain("interrupted", 128 + signal.SIGINT))
+    except KeyboardInterrupt as interrupt:
+        sys.exit(_complain("interrupted", 128 + _signum(interrupt)))
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(signum: int, frame: Any) -> NoReturn:
+    """Ends the program as Ctrl-C does, wherever it is."""
+    del frame
+    raise KeyboardInterrupt(signum)
+
+
+def _signum(interrupt: KeyboardInterrupt) -> int:
+    return interrupt.args[0] if interrupt.args else signal.SIGINT
 
 
 _CHILD = "JAXRNN_CHILD"  # set where a process has one above it that explains its end
@@ -396,7 +419,10 @@ class Output:
         lasting = {k: v for k, v in _lasting(options).items() if v != usual[k]}
         if options.data_dir is not None:
             lasting["data_dir"] = options.data_dir.absolute()
-        self._write_json("config.json", self.config | {"run": plain(lasting)})
+        self._write_json(
+            "config.json",
+            {"experiment": self.experiment, **self.config, "run": plain(lasting)},
+        )
 
     def _compare(self, path: Path) -> None:
         try:
@@ -421,10 +447,21 @@ class Output:
     def __enter__(self) -> "Output":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Lets other runs open the folder."""
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Lets other runs open the folder; says how to go on if it was interrupted."""
         if self._lock is not None:
             self._lock.close()
+        if isinstance(error, KeyboardInterrupt):
+            name = signal.Signals(signum := _signum(error)).name
+            raise Stopped(
+                signum, f"stopped by {name}; go on with {self.command}"
+            ) from None
+
+    @property
+    def command(self) -> str:
+        """Which goes on with this run."""
+        out = shlex.quote(str(self.path))
+        return f"python -m experiments.{self.experiment} --resume --out {out}"
 
     @property
     def seconds(self) -> float:
@@ -599,8 +636,10 @@ def finished_run(
             run = dataclasses.replace(run, data_dir=data_dir and Path(data_dir))
         return fill(dataclasses.replace(config, run=run)), summary
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        why = "it has no summary.json" if missing else error
         raise UsageError(
-            f"--out: {folder} holds no finished run of {experiment}: {error}"
+            f"--out: {folder} holds no finished run of {experiment}: {why}"
         ) from None
 
 

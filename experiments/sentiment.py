@@ -71,6 +71,7 @@ class Options(runs.Options):
         super().__post_init__()
         if self.classify is not None:
             runs.only(self, "classify")
+            runs.require(bool(self.classify.strip()), "classify", "some text", "none")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Config:
     """Korean or English reviews, or files of your own: train.tsv, validation.tsv and
     test.tsv in --data-dir, each line "label<TAB>document" with the label 0 or 1."""
     preset: Literal["default", "smoke"] = "default"
-    """A set of defaults: default gives the figures; smoke is done in seconds."""
+    """A set of defaults: default, for results; smoke, to see quickly that all works."""
     documents: int | None = None
     """Use only so many documents of each split, the first ones; None: all."""
     vocab_size: int = 16_000
@@ -604,9 +605,9 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
     )
     for explanation in samples(explanations):
         print(shown(explanation))
-    for name, words in (("for", telling[:-13:-1]), ("against", telling[:12])):
+    for name, words in (("positive", telling[:-13:-1]), ("negative", telling[:12])):
         few = ", ".join(f"{t.word} {t.contribution:+.2f}" for t in words)
-        print(f"words that speak {name} it, by their mean contribution: {few}")
+        print(f"words that speak for a {name} review, on average by: {few}")
     if not math.isnan(same):
         print(
             "the word most looked at is the one that moved the answer most in "
@@ -641,7 +642,7 @@ def verdict(explanation: Explanation) -> str:
     said = f"{names[p > 0.5]} {max(p, 1 - p):.1%}"
     if explanation.label is None:
         return said
-    return f"{said}, in truth {names[explanation.label]}"
+    return f"{said}, labelled {names[explanation.label]}"
 
 
 def shown(explanation: Explanation) -> str:

@@ -6,7 +6,6 @@ run that is killed and resumed leaves bit for bit what one that was left alone d
 """
 
 import contextlib
-import shlex
 import signal
 import threading
 import time
@@ -304,14 +303,15 @@ class _Loop:
                 told = self._tell(told)
                 if self.step % job.steps == 0:
                     self._end_epoch()
+                    if bar.disable and self.output.writes:
+                        say(self._last_epoch())
                 signum = self._agree(received)
                 if signum and self.step < total:
                     self._save(wait=True)
                     raise Stopped(
                         signum,
                         f"stopped by {signal.Signals(signum).name} after update "
-                        f"{self.step} of {total}; go on with "
-                        f"--resume --out {shlex.quote(str(self.output.path))}",
+                        f"{self.step} of {total}; go on with {self.output.command}",
                     )
         self._save(wait=True)
         if told.all():
@@ -357,6 +357,13 @@ class _Loop:
             better = scores > before
             params = self.choose(better, self.state[0].params, params)
             self.best = np.where(better, scores, before), params
+
+    def _last_epoch(self) -> str:
+        """For people who see no progress bar."""
+        line = dict(self.history[-1])
+        epoch = f"epoch {line.pop('epoch')} of {self.job.settings.epochs}"
+        means = {k: np.mean(np.array(v, float)) for k, v in line.items()}
+        return ", ".join([epoch, *(f"{k} {v:.4g}" for k, v in means.items())])
 
     def _scores(self) -> np.ndarray:
         """Of each seed after the last epoch, the higher the better; [S]."""

@@ -44,7 +44,7 @@ from experiments import runs, training
 from experiments.bleu import bleu
 from experiments.data import buckets
 from experiments.data.parallel import Corpus, Part, load_corpus
-from experiments.data.subwords import START, STOP, Subwords
+from experiments.data.subwords import START, STOP, UNKNOWN, Subwords
 from experiments.plots import curves, use_korean_font_for
 from experiments.plots.translation import AttentionMap, bars, heat_maps
 
@@ -63,9 +63,10 @@ class Options(runs.Options):
 
     def __post_init__(self):
         super().__post_init__()
-        runs.require(self.translate != (), "translate", "some text", "none")
         if self.translate is not None:
             runs.only(self, "translate")
+            texts = bool(self.translate) and all(map(str.strip, self.translate))
+            runs.require(texts, "translate", "some text", "none")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Config:
     """
 
     preset: Literal["default", "smoke"] = "default"
-    """A set of defaults; smoke: half a minute, to see that all works."""
+    """A set of defaults: default, for results; smoke, to see quickly that all works."""
     source: Language = "en"
     """The language to translate from."""
     target: Language = "de"
@@ -532,6 +533,9 @@ def translate_texts(config: Config) -> None:
     translate, params = load(config)
     config, texts = translate.net.config, config.run.translate
     assert texts is not None  # for the type checker
+    for text, tokens in zip(texts, translate.source.encode(texts), strict=True):
+        if UNKNOWN in tokens:
+            runs.say(f"note: {text!r} has letters that the run has not learned")
     for text, found in zip(
         texts, translate(params, texts, config.beam_size)[0], strict=True
     ):

@@ -18,7 +18,7 @@ import optax
 import pytest
 
 import jaxrnn as rnn
-from experiments import checkpoints, rows, runs, training
+from experiments import checkpoints, music, rows, runs, training
 
 # What orbax leaves undone when a read or a write fails may complain when it is deleted.
 pytestmark = pytest.mark.filterwarnings(
@@ -177,6 +177,33 @@ def test_all_random_draws_have_keys_of_their_own(monkeypatch):
         [*map(jax.random.key_data, used), *(orders(epoch) for epoch in range(7))]
     )
     assert len(np.unique(found, axis=0)) == len(found) == 2 * (2 + 7)
+
+
+def test_a_signal_outside_of_training_says_how_to_go_on(
+    alone, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "a run"
+
+    def draw(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "draw", draw)
+        message = failing(capsys, out, status=128 + signal.SIGTERM)
+    assert (
+        "stopped by SIGTERM; go on with python -m experiments.rows --resume --out "
+        f"'{out}'" in message
+    )
+    rows_run(out, "--resume")
+    assert same(out, alone)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_the_run_of_another_experiment_is_not_resumed(alone, capsys):
+    with pytest.raises(SystemExit) as error:
+        runs.main(music.parse, music.run, ["--resume", "--out", str(alone)])
+    assert error.value.code == 2
+    assert "expected a run of music, got one of rows" in capsys.readouterr().err
 
 
 def test_a_resumed_run_has_the_options_of_how_to_run_too(tmp_path, monkeypatch):

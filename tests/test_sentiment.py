@@ -171,6 +171,8 @@ def test_a_finished_run_classifies(smoke, capsys):
 
 def test_classifying_needs_a_finished_run(tmp_path, capsys):
     assert "--classify: expected an --out too" in failing(capsys, "--classify", "x")
+    nothing = failing(capsys, "--classify", " ", "--out", str(tmp_path))
+    assert "--classify: expected some text" in nothing
     both = failing(capsys, "--classify", "x", "--overwrite", "--out", str(tmp_path))
     assert "--overwrite: expected no --classify" in both
     wanted = "holds no finished run of sentiment"

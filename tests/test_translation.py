@@ -132,6 +132,8 @@ def test_a_finished_run_translates(smoke, capsys):
     assert said[2] == "en: Two dogs in the snow"
     assert said[1].startswith("de: ")
     assert len(said) == 4
+    run("--out", str(smoke[0]), "--translate", "개가 뛴다.")
+    assert "has letters that the run has not learned" in capsys.readouterr().err
 
 
 @needs_multi30k

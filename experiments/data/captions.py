@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from experiments.data import DataError, files
 from experiments.data.subwords import SPECIALS, Subwords
@@ -318,5 +318,7 @@ def _decode(where: str, data: bytes, size: int) -> np.ndarray:
             left, top = (width - side) // 2, (height - side) // 2
             square = image.convert("RGB").crop((left, top, left + side, top + side))
             return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+    except UnidentifiedImageError:
+        raise DataError(f"{where}: is no JPEG or PNG image") from None
     except Exception as error:  # damaged images raise errors of many kinds
-        raise DataError(f"{where}: is no JPEG or PNG image: {error}") from error
+        raise DataError(f"{where}: cannot be read as an image: {error}") from error

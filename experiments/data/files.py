@@ -55,7 +55,8 @@ def read_bytes(path: Path) -> bytes:
             while len(data) <= LIMIT and (block := file.read(1 << 20)):
                 data += block
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read: {reason}") from error
     if not data:
         raise DataError(f"{path}: is empty")
     if len(data) > LIMIT:

@@ -108,8 +108,11 @@ def curves(
         axis.set_ylabel(label)
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(epochs) == 1:
+            axis.set_xticks(epochs)
         axis.grid(alpha=0.3)
         axis.legend(loc="best", fontsize="small")
         if label == "accuracy":
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+            axis.set_ylim(*np.clip(axis.get_ylim(), 0, 1))
     save(figure, path)

@@ -43,7 +43,7 @@ def sheet(
         layout="constrained",
         squeeze=False,
     )
-    figure.suptitle(title)
+    figure.suptitle(f"{title} (above: said, below: true)")
     for line, color, (name, pictures) in zip(axes, colors, rows.items(), strict=True):
         for axis in line:
             axis.axis("off")
@@ -109,7 +109,7 @@ def confusions(
         width_ratios=[len(words) for _, words in tables.values()],
         layout="constrained",
     )
-    figure.suptitle(title)
+    figure.suptitle(f"{title}; color: the share of a row")
     for axis, (kind, (counts, words)) in zip(axes, tables.items(), strict=True):
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from experiments.plots import save
 
-SIDES = mpl.colormaps["RdBu"]  # red speaks against, blue for
+SIDES = mpl.colormaps["RdBu"]  # red for negative, blue for positive
 ATTENTION = "C1"
 
 
@@ -26,8 +26,8 @@ def draw_words(path: Path, telling: Sequence[Any], most: int = 15) -> None:
       most: how many words of each side.
     """
     sides = {
-        "speak against it": [t for t in telling[:most] if t[1] < 0],
-        "speak for it": [t for t in telling[: -most - 1 : -1] if t[1] > 0],
+        "a negative review": [t for t in telling[:most] if t[1] < 0],
+        "a positive review": [t for t in telling[: -most - 1 : -1] if t[1] > 0],
     }
     figure, axes = plt.subplots(1, 2, figsize=(10, 5), layout="constrained")
     for axis, (title, words) in zip(axes, sides.items(), strict=True):
@@ -40,7 +40,7 @@ def draw_words(path: Path, telling: Sequence[Any], most: int = 15) -> None:
         names = [f"{word} ({count})" for word, _, count in words]
         axis.set_yticks(rows, names, parse_math=False)
         axis.invert_yaxis()
-        axis.set_title(f"words that {title}")
+        axis.set_title(f"words that speak for {title}")
         axis.set_xlabel("mean change of the logit (and how often it occurs)")
         axis.grid(axis="x", alpha=0.3)
     save(figure, path)
@@ -65,7 +65,7 @@ def draw_contributions(
         axis.text(gap, y, line, fontsize=9, color="dimgray")
 
     y = 22.0
-    note(y, "blue speaks for it, red against it; the bar below a word: attention")
+    note(y, "blue: for a positive review, red: a negative one; bar below: attention")
     for title, words, contributions, attention in documents:
         x, y = gap, y + row + 4
         note(y, title)

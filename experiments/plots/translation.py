@@ -27,10 +27,11 @@ def heat_maps(path: Path, maps: Sequence[AttentionMap], title: str) -> None:
       title: of the figure.
     """
     rows = -(-len(maps) // 2)
+    longest = max(len(shown.target) for shown in maps)
     figure, axes = plt.subplots(
         rows,
         min(len(maps), 2),
-        figsize=(11, 5.2 * rows),
+        figsize=(11, max(5.2, 0.18 * longest) * rows),
         layout="constrained",
         squeeze=False,
     )
@@ -60,7 +61,7 @@ def bars(path: Path, scores: Mapping[str, Mapping[str, float]], title: str) -> N
     for number, (name, of_lengths) in enumerate(scores.items()):
         places = np.arange(len(of_lengths)) + (number - (len(scores) - 1) / 2) * width
         drawn = axis.bar(places, list(of_lengths.values()), width, label=name)
-        axis.bar_label(drawn, fmt="%.0f", fontsize="small")
+        axis.bar_label(drawn, fmt="%.1f", fontsize="small")
     lengths = list(next(iter(scores.values())))
     axis.set_xticks(range(len(lengths)), lengths)
     axis.set_xlabel("words in the source")
