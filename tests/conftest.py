@@ -1,6 +1,7 @@
 """Settings under which every test runs."""
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ if "XLA_FLAGS" not in os.environ:
             break
 
 import jax  # noqa: E402 (reads the flags set above)
+import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 4)  # before the first computation
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -34,3 +36,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_old_garbage():
+    """What a module leaves alive, compiled programs above all, is not searched again."""
+    yield
+    gc.freeze()
