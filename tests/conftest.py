@@ -40,6 +40,6 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_old_garbage():
-    """What a module leaves alive, compiled programs above all, is not searched again."""
+    """What a module leaves alive, programs above all, is not searched again."""
     yield
     gc.freeze()
