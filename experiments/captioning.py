@@ -131,13 +131,15 @@ class Config:
     run: Options = field(default_factory=Options)
 
     def __post_init__(self):
+        penalty = self.length_penalty
+        runs.require(0 <= penalty <= 10, "length_penalty", "in [0, 10]", penalty)
         runs.check(
             self,
             at_least_1=(
                 *("channels", "embedding_size", "hidden_size", "beam_size", "scenes"),
                 *("limit", "least_count", "most_words"),
             ),
-            at_least_0=("length_penalty", "shift"),
+            at_least_0=("shift",),
             shares=("dropout", "label_smoothing"),
         )
 

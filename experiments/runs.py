@@ -414,6 +414,7 @@ class Output:
             path.unlink(missing_ok=True)  # half a file of a run that was killed
         if config.exists():
             self._compare(config)
+        if self.finished:
             return
         usual = _lasting(type(options)())
         lasting = {k: v for k, v in _lasting(options).items() if v != usual[k]}
@@ -451,7 +452,7 @@ class Output:
         """Lets other runs open the folder; says how to go on if it was interrupted."""
         if self._lock is not None:
             self._lock.close()
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) and not self.finished:
             name = signal.Signals(signum := _signum(error)).name
             raise Stopped(
                 signum, f"stopped by {name}; go on with {self.command}"
@@ -658,6 +659,8 @@ def connect(options: Options) -> jax.sharding.Mesh | None:
         if options.devices > 1:
             jax.config.update("jax_num_cpu_devices", options.devices)
     if options.coordinator is not None:
+        # It would take SIGTERM for itself.
+        jax.config.update("jax_enable_preemption_service", False)
         try:
             jax.distributed.initialize(
                 options.coordinator,

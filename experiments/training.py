@@ -251,9 +251,12 @@ def train(job: Job, output: Output, options: Options, mesh: Mesh | None) -> Resu
     loop = _Loop(job, output, options, mesh)
     with _signals() as received:
         try:
-            return loop.run(received)
+            result = loop.run(received)
         finally:
             loop.saver.close()
+    if received:  # too late for the loop to hear it
+        raise KeyboardInterrupt(received[0])
+    return result
 
 
 class _Loop:
@@ -362,7 +365,9 @@ class _Loop:
         """For people who see no progress bar."""
         line = dict(self.history[-1])
         epoch = f"epoch {line.pop('epoch')} of {self.job.settings.epochs}"
-        means = {k: np.mean(np.array(v, float)) for k, v in line.items()}
+        values = {k: np.atleast_1d(np.array(v, float)) for k, v in line.items()}
+        finite = {k: v[np.isfinite(v)] for k, v in values.items()}
+        means = {k: v.mean() if len(v) else np.nan for k, v in finite.items()}
         return ", ".join([epoch, *(f"{k} {v:.4g}" for k, v in means.items())])
 
     def _scores(self) -> np.ndarray:
@@ -515,7 +520,7 @@ def _signals() -> Iterator[list[int]]:
     def receive(signum, frame):
         del frame
         if received:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(signum)
         received.append(signum)
 
     before = {s: signal.signal(s, receive) for s in (signal.SIGINT, signal.SIGTERM)}

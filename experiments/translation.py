@@ -112,9 +112,10 @@ class Config:
     run: Options = field(default_factory=Options)
 
     def __post_init__(self):
+        penalty = self.length_penalty
+        runs.require(0 <= penalty <= 10, "length_penalty", "in [0, 10]", penalty)
         sizes = ("embedding_size", "hidden_size", "vocab_size", "max_tokens", "lengths")
         runs.check(self, at_least_1=(*sizes, "beam_size", "sentences"))
-        runs.check(self, at_least_0=("length_penalty",))
         runs.check(self, shares=("dropout", "label_smoothing", "scheduled_sampling"))
         even = self.hidden_size % 2 == 0
         runs.require(even, "hidden_size", "an even number", self.hidden_size)

@@ -42,4 +42,5 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 def _no_old_garbage():
     """What a module leaves alive, programs above all, is not searched again."""
     yield
+    gc.collect()
     gc.freeze()

@@ -298,7 +298,7 @@ def test_mistakes_end_in_one_message(folder, capsys, monkeypatch, tmp_path):
         ((*photographs, "--captions-file", "b.tsv"), "lacks b.tsv"),
         ((*photographs, "--images-file", "photos"), "photos does not exist"),
         (photographs, "--batch-size: expected at most the 1 training examples"),
-        (("--length-penalty", "inf"), "--length-penalty: expected at least 0, got inf"),
+        (("--length-penalty", "inf"), "--length-penalty: expected in [0, 10], got inf"),
         (("--beam-size", "0"), "--beam-size: expected at least 1, got 0"),
         (("--describe", "a.jpg"), "--describe: expected an --out too"),
         (("--describe", "a.jpg", "--out", str(folder)), "holds no finished run"),

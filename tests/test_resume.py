@@ -179,16 +179,23 @@ def test_all_random_draws_have_keys_of_their_own(monkeypatch):
     assert len(np.unique(found, axis=0)) == len(found) == 2 * (2 + 7)
 
 
-def test_a_signal_outside_of_training_says_how_to_go_on(
-    alone, tmp_path, capsys, monkeypatch
+@pytest.mark.parametrize("place", ["the last save", "the pictures"])
+def test_a_signal_after_the_last_update_says_how_to_go_on(
+    alone, tmp_path, capsys, monkeypatch, place
 ):
     out = tmp_path / "a run"
 
-    def draw(*_):
+    def stop(*_, **__):
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rows, "draw", draw)
+        if place == "the pictures":
+            patch.setattr(rows, "draw", stop)
+        else:
+            save = training._Loop._save
+            patch.setattr(
+                training._Loop, "_save", lambda *a, **k: (save(*a, **k), stop())
+            )
         message = failing(capsys, out, status=128 + signal.SIGTERM)
     assert (
         "stopped by SIGTERM; go on with python -m experiments.rows --resume --out "
@@ -217,6 +224,8 @@ def test_a_resumed_run_has_the_options_of_how_to_run_too(tmp_path, monkeypatch):
     assert found.data_dir == tmp_path / "a folder"
     assert (found.keep, found.devices, found.checkpoint_minutes) == (5, 2, 5.0)
     assert rows.parse([*again, "--devices", "3"]).run.devices == 3
+    with runs.Output("rows", rows.parse([*again, "--data-dir", "moved"])):
+        assert rows.parse(again).run.data_dir == Path("/moved")
 
 
 def test_what_is_written_once_stays(tmp_path):
