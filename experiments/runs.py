@@ -138,10 +138,7 @@ def check(
             value = getattr(config, name)
             each = value if isinstance(value, tuple) else (value,)
             fits = (v is None or (math.isfinite(v) and holds(v)) for v in each)
-            shown = value
-            if isinstance(value, tuple):
-                shown = " ".join(map(str, value))
-            require(all(fits), name, expected, shown)
+            require(all(fits), name, expected, " ".join(map(str, each)))
 
 
 def parser(
@@ -166,11 +163,11 @@ def parser(
             first.add_argument(f"--{name.replace('_', '-')}", default=default)
         known, _ = first.parse_known_args(list(argv))
         if known.resume and known.out is not None:
-            path = known.out / "config.json"
-            other = _saved(path)[0].get("experiment", experiment)
+            saved, lasting = _saved(known.out / "config.json")
+            other = saved.get("experiment", experiment)
             mine = other == experiment
             require(mine, "resume", f"a run of {experiment}", f"one of {other}")
-            argv = [*_arguments(path, defaults(**choices)), *argv]
+            argv = [*_arguments(saved | lasting, defaults(**choices)), *argv]
             known, _ = first.parse_known_args(argv)
         default = defaults(**{name: getattr(known, name) for name in choices})
         return tyro.cli(
@@ -184,12 +181,11 @@ def parser(
     return parse
 
 
-def _arguments(path: Path, config: Any) -> list[str]:
-    """The command line that gives a run the options that it was made with."""
-    options, lasting = _saved(path)
-    known = {**options_of(config), **_lasting(config.run)}
+def _arguments(saved: dict[str, Any], config: Any) -> list[str]:
+    """The command line that gives a run like `config` the options that were saved."""
+    known = options_of(config) | _lasting(config.run)
     found = []
-    for name, value in {**options, **lasting}.items():
+    for name, value in saved.items():
         if name not in known:
             continue
         flag = name.replace("_", "-")
