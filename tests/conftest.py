@@ -44,3 +44,11 @@ def _no_old_garbage():
     yield
     gc.collect()
     gc.freeze()
+
+
+def needs_data(*folders: str) -> pytest.MarkDecorator:
+    """Skips a test, saying so, unless JAXRNN_DATA has these folders."""
+    data = os.environ.get("JAXRNN_DATA")
+    there = data and all(os.path.isdir(os.path.join(data, f)) for f in folders)
+    reason = f"JAXRNN_DATA names no folder with {', '.join(folders)}"
+    return pytest.mark.skipif(not there, reason=reason)

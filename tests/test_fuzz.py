@@ -13,7 +13,7 @@ import pytest
 import jaxrnn as rnn
 from jaxrnn import interop
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 # Known and left: what jax.jit itself says of arguments that are no arrays.
 KNOWN = {"arguments": [r"^(update|epoch): \w+ from below no frame"]}
 

@@ -19,7 +19,7 @@ import jaxrnn as rnn
 from experiments import rows, runs, training
 from experiments.data.images import load_images
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FILES = {
     "metrics.jsonl",
     "summary.json",

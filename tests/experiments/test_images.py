@@ -414,7 +414,7 @@ def start_load(folder: Path, before: str = "") -> subprocess.Popen:
         "data = images.load_images('mnist', folder)\n"
         "print(len(data.train.labels), data.train.images.sum())\n"
     )
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-c", program, str(folder)],
         cwd=root,

@@ -19,7 +19,7 @@ from battery import quick_jit, step_of
 import jaxrnn as rnn
 from jaxrnn import interop
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 T, D, H, B = 11, 3, 5, 7
 LENGTHS = np.array([11, 1, 4, 7, 2, 11, 5])
 MASK = np.arange(T) < LENGTHS[:, None]
