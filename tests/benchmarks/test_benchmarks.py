@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from benchmarks import cases, compare, data, summary
-from benchmarks.__main__ import Config, main, plan
 from benchmarks.cases import CLASSES, Case
 from benchmarks.measure import measure
 from benchmarks.pool import Worker, WorkerError
 from benchmarks.records import UsageError
+
+from benchmarks import cases, compare, data, summary
+from benchmarks.__main__ import Config, main, plan
 from benchmarks.systems import SYSTEMS
 
 TINY = Case("lstm", batch=4, time=5, input_size=3, hidden_size=6)
@@ -101,8 +101,9 @@ def test_the_packed_weights_of_cudnn_are_those_of_the_reference():
 
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         rnn = pytest.importorskip("jax.experimental.rnn")
-        from benchmarks.systems import jax_cudnn, jaxrnn_fast
         from benchmarks.systems.training import logits_of, params_of
+
+        from benchmarks.systems import jax_cudnn, jaxrnn_fast
 
         def on_cpu(xs, h, c, weights, lengths, *sizes):
             D, H, layers, _, both = sizes

@@ -5,14 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.measure import system_of
 from benchmarks.systems import (
+    BASELINE,
     COPY,
     JAX_PEERS,
-    NOT_PEERS,
     PLAIN_SCAN,
     PRODUCT,
     SUBJECT,
+    is_peer,
+    is_roof,
+    system_of,
 )
 
 
@@ -25,13 +27,13 @@ class Spread(NamedTuple):
 
 
 def spread(values: Any) -> Spread:
-    """Of some numbers."""
+    """Median and quartiles of some numbers."""
     low, median, high = np.quantile(np.asarray(values, float), [0.25, 0.5, 0.75])
     return Spread(float(median), float(low), float(high))
 
 
 def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
-    """Of the ratios round by round, not the ratio of the medians.
+    """The spread of the ratios round by round, not the ratio of the medians.
 
     The two of a round ran one soon after the other, so what slowed the machine down
     slowed both.
@@ -47,11 +49,15 @@ def best_settings(runs: dict[str, dict[str, Any]]) -> dict[str, str]:
     """For each system that was timed, the worker with the smallest median."""
     best: dict[str, str] = {}
     for name, run in runs.items():
-        if run["status"] == "ok" and run["seconds"]:
+        if _timed(run):
             system = system_of(name)
             if system not in best or _median(run) < _median(runs[best[system]]):
                 best[system] = name
     return best
+
+
+def _timed(run: dict[str, Any]) -> bool:
+    return run.get("status") == "ok" and bool(run["seconds"])
 
 
 def _median(run: dict[str, Any]) -> float:
@@ -65,88 +71,98 @@ def summarize(record: dict[str, Any]) -> dict[str, Any]:
       For each system its best setting, times, rates, share of the roof, and
       `ratio`: its time over jaxrnn's, so that more than 1 means jaxrnn is faster.
     """
-    runs, case = record["runs"], record["case"]
+    runs, systems = record["runs"], {}
     best = best_settings(runs)
-    steps = 1 if case["kind"] == "tick" else case["time"]
-    found = {}
     for system, name in best.items():
-        run = runs[name]
-        if system in (PRODUCT, COPY):
+        if is_roof(system):
             continue
+        run = runs[name]
         seconds = spread(run["seconds"])
         row: dict[str, Any] = {
             "setting": name,
             "seconds": seconds._asdict(),
             "steps_per_second": 1 / seconds.median,
-            "sequences_per_second": case["batch"] / seconds.median,
-            "tokens_per_second": case["batch"] * steps / seconds.median,
-            "flops_per_second": record["flops"] / seconds.median,
+            "sequences_per_second": record["sequences"] / seconds.median,
+            "tokens_per_second": record["tokens"] / seconds.median,
             "compile_seconds": run["compile_seconds"],
             "memory_bytes": run["memory_bytes"],
             "roof": _shares(record, run["seconds"], best),
         }
+        if record["flops"]:
+            row["flops_per_second"] = record["flops"] / seconds.median
         if SUBJECT in best:
             ratio = paired_ratio(run["seconds"], runs[best[SUBJECT]]["seconds"])
             row["ratio"] = ratio._asdict()
-        found[system] = row
+        systems[system] = row
     return {
-        "systems": found,
-        "fastest_peer": fastest(found, _peers(found)),
-        "to_plain_scan": _to_plain_scan(runs, found),
+        "systems": systems,
+        "fastest_peer": fastest(systems, [name for name in systems if is_peer(name)]),
+        "to_plain_scan": _costs_over(runs, best.get(SUBJECT), PLAIN_SCAN),
+        "baseline": against_baseline(runs),
     }
 
 
-def _to_plain_scan(runs, found) -> dict[str, float]:
-    """What jaxrnn takes to compile, and its memory, over those of its plain scan."""
-    if SUBJECT not in found:
+def against_baseline(runs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """jaxrnn beside the baseline, in each setting.
+
+    Returns:
+      For each setting `ratio`, the baseline's time over jaxrnn's in the same rounds,
+      and `compile_seconds` and `memory_bytes`, jaxrnn's over the baseline's.
+    """
+    settings = {}
+    for name, run in runs.items():
+        baseline = runs.get(name.replace(SUBJECT, BASELINE), {})
+        if system_of(name) == SUBJECT and _timed(run) and _timed(baseline):
+            ratio = paired_ratio(baseline["seconds"], run["seconds"])
+            costs = _costs_over(runs, name, BASELINE)
+            settings[name] = {"ratio": ratio._asdict()} | costs
+    return settings
+
+
+def _costs_over(runs, name: str | None, other: str) -> dict[str, float]:
+    """Compile time and memory of a setting of jaxrnn over those of another system."""
+    if name is None:
         return {}
-    setting = found[SUBJECT]["setting"]
-    ours = runs[setting]
-    scan = runs.get(setting.replace(SUBJECT, PLAIN_SCAN), {})
+    ours, theirs = runs[name], runs.get(name.replace(SUBJECT, other), {})
     return {
-        what: ours[what] / scan[what]
-        for what in ("compile_seconds", "memory_bytes")
-        if ours.get(what) and scan.get(what)
+        cost: ours[cost] / theirs[cost]
+        for cost in ("compile_seconds", "memory_bytes")
+        if ours.get(cost) and theirs.get(cost)
     }
 
 
 def _shares(record, seconds, best) -> dict[str, Any]:
-    """How much of the measured rates is used: of products, of memory, of the nearer."""
+    """The shares of the measured rates of products and of memory, and the larger."""
     shares = {}
     for system, what in ((PRODUCT, "flops"), (COPY, "bytes")):
-        if system in best:
+        if system in best and record[what]:
             roof = record["runs"][best[system]]
             ideal = np.asarray(roof["seconds"]) * record[what] / roof[what]
             shares[what] = paired_ratio(ideal, seconds).median
     return shares | {"share": max(shares.values(), default=None)}
 
 
-def _peers(systems: dict[str, Any]) -> list[str]:
-    return [name for name in systems if name not in NOT_PEERS]
-
-
 def fastest(systems: dict[str, Any], among: Sequence[str]) -> str | None:
-    """The name of the one with the smallest median."""
+    """The name of the system with the smallest median."""
     timed = [name for name in among if name in systems]
     return min(timed, key=lambda n: systems[n]["seconds"]["median"], default=None)
 
 
 def geometric_means(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Over the training cases: of jaxrnn's ratio to each peer and to the best of some.
+    """Means over the training cases of jaxrnn's ratio to each system.
 
     Returns:
-      For each, `mean`, the smallest ratio, and how many cases it is of.
+      For each system and for the fastest of some, `mean`, the smallest ratio, and the
+      number of cases.
     """
     ratios: dict[str, list[float]] = {}
     for record in records:
-        if record["case"]["kind"] != "train":
-            continue
         systems = record["summary"]["systems"]
-        if SUBJECT not in systems:
+        if record["mode"] != "train" or SUBJECT not in systems:
             continue
         names = [name for name in systems if name != SUBJECT]
         groups = {
-            "fastest peer": fastest(systems, _peers(systems)),
+            "fastest peer": record["summary"]["fastest_peer"],
             f"best of {', '.join(JAX_PEERS)}": fastest(systems, JAX_PEERS),
         } | {name: name for name in names}
         for group, name in groups.items():
@@ -175,7 +191,7 @@ def exponents(records: list[dict[str, Any]], base: Any, axes: Any) -> dict[str, 
       For each field and system: the sizes, the medians, and the exponent (None below
       three sizes).
     """
-    found: dict[str, Any] = {}
+    growth: dict[str, Any] = {}
     for axis in axes:
         along = [
             record
@@ -195,5 +211,5 @@ def exponents(records: list[dict[str, Any]], base: Any, axes: Any) -> dict[str, 
             slope = np.polyfit(sizes, seconds, 1)[0] if enough else None
             curve["exponent"] = None if slope is None else float(slope)
         if curves:
-            found[axis] = curves
-    return found
+            growth[axis] = curves
+    return growth

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from benchmarks.measure import system_of
-from benchmarks.summary import best_settings, spread
+from benchmarks.figures.summary import best_settings, spread
+from benchmarks.systems import system_of
 
 
 def verdict(old: list[float], new: list[float]) -> str:
-    """Of the seconds of all rounds: the quartiles have to be apart."""
+    """Whether the quartiles of the seconds of two runs are apart."""
     before, after = spread(old), spread(new)
     if after.high < before.low:
         return "faster"
@@ -17,7 +17,7 @@ def verdict(old: list[float], new: list[float]) -> str:
 
 
 def compare(old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each case of each system, in its best setting.
+    """Compares each case of each system, in its best setting.
 
     Args:
       old, new: the contents of two `results.json`.

@@ -16,16 +16,20 @@ from typing import Any
 from benchmarks.systems import SYSTEMS
 
 RESULTS = "results.json"
+FORMAT = 2  # of results.json; 1 had neither this number nor kinds of work
+
+
+FOLDER = Path(__file__).parent.parent / "results"
 
 
 class UsageError(Exception):
-    """A mistake in what the user asked for; its message is all they need to see."""
+    """A mistake in what the user asked for, told by its message."""
 
 
 def make_folder(out: Path | None, suite: str) -> Path:
     """An empty folder: `out`, or `benchmarks/results/<suite>-<time>`."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = out or Path(__file__).parent / "results" / f"{suite}-{stamp}"
+    path = out or FOLDER / f"{suite}-{stamp}"
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
@@ -59,14 +63,25 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(text)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Reads a `results.json`, or that of a folder."""
+def read(path: Path, *, seconds_only: bool = False) -> dict[str, Any]:
+    """Reads a `results.json`, or that of a folder.
+
+    Args:
+      path: of the file or its folder.
+      seconds_only: whether the seconds of the rounds are enough, which results of older
+        formats have too.
+
+    Returns:
+      The results.
+    """
     path = path / RESULTS if path.is_dir() else path
     try:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict) or "cases" not in found:
+        results = json.loads(path.read_text())
+        if not isinstance(results, dict) or "cases" not in results:
             raise ValueError("there are no cases in it")
-        return found
+        if not seconds_only and results.get("format") != FORMAT:
+            raise ValueError(f"expected format {FORMAT}, got {results.get('format')}")
+        return results
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path} as results: {error}") from None
 
@@ -82,23 +97,23 @@ def _plain(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every package measured; "not installed" where that is so."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of every package measured, or "not installed"."""
+    versions = {"python": platform.python_version()}
     names = {name for system in SYSTEMS.values() for name in system.packages}
     for name in sorted(names | {"jaxrnn", "numpy"}):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    if found["jaxrnn"] == "not installed":
+            versions[name] = "not installed"
+    if versions["jaxrnn"] == "not installed":
         import jaxrnn
 
-        found["jaxrnn"] = jaxrnn.__version__
-    return found
+        versions["jaxrnn"] = jaxrnn.__version__
+    return versions
 
 
 def machine() -> dict[str, Any]:
-    """What the run runs on."""
+    """The machine of this process."""
     return {
         "cpu": _cpu_model(),
         "cores": cores(),
@@ -109,7 +124,7 @@ def machine() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """The number of cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

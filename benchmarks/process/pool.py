@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 class WorkerError(Exception):
@@ -48,15 +48,22 @@ class Worker:
       devices: host devices (JAX) or threads (torch).
       platform: "cpu", "gpu" or "tpu".
       timeout: seconds to wait for an answer.
+      path: a folder whose packages are imported rather than those of this checkout.
     """
 
     def __init__(
-        self, name: str, module: str, devices: int, platform: str, timeout: float
+        self,
+        name: str,
+        module: str,
+        devices: int,
+        platform: str,
+        timeout: float,
+        path: Path | None = None,
     ):
         self.name, self.timeout = name, timeout
-        self._command = [sys.executable, "-m", "benchmarks.worker"]
+        self._command = [sys.executable, "-m", "benchmarks.process.worker"]
         self._command += [module, str(devices), platform]
-        self._env = environment(devices, platform)
+        self._env = environment(devices, platform, path)
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
@@ -119,9 +126,9 @@ class Worker:
     def _last_words(self) -> str:
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().splitlines()]
-        # A stack trace comes after what it is a trace of.
-        told = [line for line in lines if line and not line.startswith(("@", "***"))]
-        return told[-1][:500] if told else "it said nothing"
+        # A stack trace follows the message that matters.
+        said = [line for line in lines if line and not line.startswith(("@", "***"))]
+        return said[-1][:500] if said else "it printed nothing"
 
     def close(self) -> None:
         """Ends the process for good."""
@@ -156,10 +163,12 @@ def _listen(process: Any, answers: Any) -> None:
     answers.put(None)
 
 
-def environment(devices: int, platform: str) -> dict[str, str]:
+def environment(
+    devices: int, platform: str, path: Path | None = None
+) -> dict[str, str]:
     """The settings of a worker that have to be made before its library is imported."""
-    found = dict(os.environ)
-    found |= {
+    env = dict(os.environ)
+    env |= {
         "KERAS_BACKEND": "jax",
         "JAX_ENABLE_COMPILATION_CACHE": "false",
         "JAX_PLATFORMS": {"gpu": "cuda", "tpu": "tpu"}.get(platform, "cpu"),
@@ -167,8 +176,13 @@ def environment(devices: int, platform: str) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
     if platform == "cpu":
-        found["JAX_NUM_CPU_DEVICES"] = str(devices)
-    return found
+        env["JAX_NUM_CPU_DEVICES"] = str(devices)
+    if path is not None:
+        # The folder of the process would come before all others.
+        env["PYTHONSAFEPATH"] = "1"
+        others = [env["PYTHONPATH"]] if env.get("PYTHONPATH") else []
+        env["PYTHONPATH"] = os.pathsep.join([str(path), str(ROOT), *others])
+    return env
 
 
 def gather(workers: list[Worker], on_ready: Callable[[Worker, dict], None]) -> None:
@@ -178,6 +192,6 @@ def gather(workers: list[Worker], on_ready: Callable[[Worker, dict], None]) -> N
     for worker in workers:
         try:
             on_ready(worker, worker.ready())
-        except WorkerError as failed:
+        except WorkerError as error:
             worker.stop()
-            on_ready(worker, {"status": failed.status, "reason": failed.reason})
+            on_ready(worker, {"status": error.status, "reason": error.reason})

@@ -1,6 +1,6 @@
 """The process of one system: answers each JSON line with one, until the input ends.
 
-python -m benchmarks.worker MODULE DEVICES PLATFORM
+python -m benchmarks.process.worker MODULE DEVICES PLATFORM
 """
 
 import gc
@@ -11,11 +11,31 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
-from benchmarks import cases, data
+from benchmarks import work
 from benchmarks.systems import UnsupportedError
+from benchmarks.work import equal
+
+
+class Run(Protocol):
+    """A case that a system is ready to be timed on.
+
+    More attributes are optional: `calls`, how many make a round (otherwise found by
+    timing); `results`, further figures of the last round; `flops` and `bytes` of one
+    call, of a roof; `sent_bytes`, how much one call sends between devices.
+    """
+
+    compile_seconds: float | None
+    memory_bytes: int | None
+
+    def check(self, reference: Any) -> dict[str, float]:
+        """The errors of the results, as benchmarks.work.equal measures them."""
+        ...
+
+    def seconds(self, calls: int) -> float:
+        """The time of so many calls."""
+        ...
 
 
 class Server:
@@ -23,8 +43,8 @@ class Server:
 
     def __init__(self, module: str, devices: int, platform: str):
         self.name, self.devices, self.platform = module, devices, platform
-        self.module: ModuleType
-        self.run: Any = None
+        self.module: Any = None
+        self.run: Run | None = None
         self.calls = 1
 
     def hello(self) -> dict[str, Any]:
@@ -33,48 +53,60 @@ class Server:
             self.module = importlib.import_module(self.name)
         except ModuleNotFoundError as error:
             return {"status": "not installed", "reason": str(error)}
-        return {"device": _device()}
+        answer = {"device": _device()}
+        if "jaxrnn" in sys.modules:
+            folder = Path(sys.modules["jaxrnn"].__file__ or "").parent
+            answer["library"] = str(folder.resolve())
+        return answer
 
     def variant(self, case: dict[str, Any]) -> dict[str, Any]:
         """Which function the system's cell computes."""
-        find = getattr(self.module, "variant", lambda case: "")
-        return {"variant": find(cases.from_json(case))}
+        variant_of = getattr(self.module, "variant", lambda case: "")
+        return {"variant": variant_of(work.from_json(case))}
 
     def reference(self, case: dict[str, Any], variant: str, path: str):
-        """Writes what the others have to arrive at."""
-        found = cases.from_json(case)
-        start = data.make(found, variant)
-        data.save(Path(path), self.module.reference(found, start, variant))
+        """Writes what the other systems have to arrive at."""
+        subject = work.from_json(case)
+        data = work.kind(subject.work).make(subject, variant)
+        equal.save(Path(path), self.module.reference(subject, data, variant))
         return {}
 
     def prepare(
-        self, case: dict[str, Any], variant: str, path: str, min_seconds: float
+        self, case: dict[str, Any], variant: str, path: str | None, min_seconds: float
     ) -> dict[str, Any]:
         """Compiles, checks, warms up, and finds how many calls make a round."""
         self.release()
-        found = cases.from_json(case)
-        start = data.make(found, variant)
-        run = self.module.start(found, start, self.devices, self.platform)
-        errors = run.check(data.load(Path(path), start.weights))
-        limits = data.tolerances(found.dtype, self.platform)
-        wrong = [k for k, error in errors.items() if not error <= limits[k]]
-        if wrong:
-            what = ", ".join(f"{k} by {errors[k]:.1e}" for k in wrong)
-            reason = f"differs from jaxrnn in {what}"
-            return {"status": "mismatch", "reason": reason, "errors": errors}
-        self.run, self.calls = run, calibrate(run.seconds, min_seconds)
+        subject = work.from_json(case)
+        if subject.work not in self.module.WORK:
+            raise UnsupportedError(f"it does no work of the kind {subject.work}")
+        data = work.kind(subject.work).make(subject, variant)
+        run = self.module.start(subject, data, self.devices, self.platform)
+        errors = {}
+        if path is not None:
+            errors = run.check(equal.load(Path(path), data.weights))
+            limits = equal.tolerances(subject.dtype, self.platform)
+            wrong = [k for k, error in errors.items() if not error <= limits[k]]
+            if wrong:
+                what = ", ".join(f"{k} by {errors[k]:.1e}" for k in wrong)
+                reason = f"differs from jaxrnn in {what}"
+                return {"status": "mismatch", "reason": reason, "errors": errors}
+        self.run = run
+        self.calls = getattr(run, "calls", 0) or calibrate(run.seconds, min_seconds)
         answer = {
             "errors": errors,
             "calls": self.calls,
             "compile_seconds": run.compile_seconds,
             "memory_bytes": run.memory_bytes,
         }
-        more = {k: getattr(run, k) for k in ("flops", "bytes") if hasattr(run, k)}
-        return answer | more
+        optional = ("flops", "bytes", "sent_bytes")
+        return answer | {k: getattr(run, k) for k in optional if hasattr(run, k)}
 
     def round(self) -> dict[str, Any]:
-        """Seconds per call, over one round."""
-        return {"seconds": self.run.seconds(self.calls) / self.calls}
+        """Seconds per call, over one round, and what else the run reports."""
+        if self.run is None:
+            raise RuntimeError("round: expected prepare before it")
+        seconds = self.run.seconds(self.calls) / self.calls
+        return {"seconds": seconds, **getattr(self.run, "results", {})}
 
     def release(self) -> dict[str, Any]:
         """Forgets the case."""

@@ -11,20 +11,26 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks.records import replacing
-from benchmarks.report import peers
-from benchmarks.systems import SUBJECT
+from benchmarks.figures.records import replacing
+from benchmarks.figures.report import systems_in
+from benchmarks.systems import SUBJECT, is_peer
 
 AXES = {"time": "T", "batch": "B", "hidden_size": "H"}
 
 
 def draw(folder: Path, results: dict[str, Any]) -> list[Path]:
-    """Draws what there is to draw.
+    """Draws what the results have.
 
     Returns:
       The files, all `.png`.
     """
-    pictures: dict[str, Callable] = {"ratios": ratios, "roof": roof}
+    pictures: dict[str, Callable] = {}
+    summaries = [record["summary"] for record in results["cases"]]
+    if any(summary["fastest_peer"] for summary in summaries):
+        pictures["ratios"] = ratios
+    rows = [row for summary in summaries for row in summary["systems"].values()]
+    if any(row["roof"]["share"] for row in rows):
+        pictures["roof"] = roof
     if results.get("scaling"):
         pictures["scaling"] = scaling
     written = []
@@ -51,19 +57,19 @@ def _rows_figure(results):
 def ratios(results: dict[str, Any]) -> Any:
     """One row for each case, one mark for each peer, quartiles as bars."""
     figure, axis = _rows_figure(results)
-    names = peers(results)
+    names = [name for name in systems_in(results) if is_peer(name)]
     for i, name in enumerate(names):
-        found = [
+        marks = [
             (row, record["summary"]["systems"][name]["ratio"])
             for row, record in enumerate(results["cases"])
             if "ratio" in record["summary"]["systems"].get(name, {})
         ]
-        if not found:
+        if not marks:
             continue
         offset = 0.5 * ((i + 0.5) / len(names) - 0.5)
-        rows = np.array([row + offset for row, _ in found])
+        rows = np.array([row + offset for row, _ in marks])
         median, low, high = (
-            np.array([r[k] for _, r in found]) for k in ("median", "low", "high")
+            np.array([r[k] for _, r in marks]) for k in ("median", "low", "high")
         )
         error = [median - low, high - median]
         axis.errorbar(median, rows, xerr=error, fmt="o", ms=4, lw=1, label=name)
