@@ -44,7 +44,7 @@ def _run(argv: list[str]) -> None:
     import tyro
 
     from benchmarks.figures import compare, records, report
-    from benchmarks.figures.write import TABLE, write
+    from benchmarks.figures.write import write
     from benchmarks.options import Config, plan
     from benchmarks.process import session
 
@@ -53,14 +53,14 @@ def _run(argv: list[str]) -> None:
     if config.redraw is not None:
         folder = config.redraw if config.redraw.is_dir() else config.redraw.parent
         write(folder, records.read(folder))
-        print((folder / TABLE).read_text())
+        print((folder / report.TABLE).read_text())
     if config.suite is None:
         if olds:
             print(compare.text(*olds))
         return
     folder = session.run(plan(config, argv))
     results = records.read(folder)
-    print((folder / TABLE).read_text())
+    print((folder / report.TABLE).read_text())
     print(f"measured roof: {report.roof_line(results) or 'none'}")
     if olds:
         print(compare.text(olds[0], results))

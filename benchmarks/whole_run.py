@@ -1,7 +1,7 @@
 """What a user waits for: `python -m benchmarks whole_run --data-dir FOLDER`.
 
-Trains on MNIST row by row, from the start of the process to the test accuracy, in jaxrnn
-(`python -m experiments.rows`), torch and flax.
+Trains on MNIST row by row, from the start of the process to the test accuracy, in
+jaxrnn (`python -m experiments.rows`), torch and flax.
 """
 
 import sys

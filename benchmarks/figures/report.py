@@ -9,6 +9,7 @@ from benchmarks import work
 from benchmarks.figures.summary import spread
 from benchmarks.systems import BASELINE, PRODUCT, SUBJECT, WEAK, is_roof, system_of
 
+TABLE = "table.md"
 LEGEND = """\
 ms, s: median of the rounds [quartiles], best setting (@ devices or threads). Ratios:
 time of the system over that of jaxrnn in the same round, so above 1 jaxrnn is faster;

@@ -6,8 +6,6 @@ from typing import Any
 from benchmarks import suites, work
 from benchmarks.figures import plots, records, report, summary
 
-TABLE = "table.md"
-
 
 def write(folder: Path, results: dict[str, Any]) -> None:
     """Derives what follows from all cases, and writes everything."""
@@ -19,7 +17,7 @@ def write(folder: Path, results: dict[str, Any]) -> None:
         axes = suites.SCALING_SIZES
         results["scaling"] = summary.exponents(results["cases"], base, axes)
     records.write_json(folder / records.RESULTS, results)
-    with records.replacing(folder / TABLE) as path:
+    with records.replacing(folder / report.TABLE) as path:
         path.write_text(report.markdown(results))
     if results["cases"]:
         plots.draw(folder, results)
