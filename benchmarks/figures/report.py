@@ -60,7 +60,7 @@ def text(head: list[str], rows: list[list[str]]) -> str:
     Columns with nothing but "-" are left out.
     """
     columns = [[h, *c] for h, *c in zip(head, *rows, strict=True) if {*c} != {"-"}]
-    widths = [max(map(len, column)) for column in columns]
+    widths = [max(2, *map(len, column)) for column in columns]  # for :- and -:
     rule = [":" + "-" * (widths[0] - 1), *("-" * (w - 1) + ":" for w in widths[1:])]
 
     def line(cells):

@@ -61,8 +61,9 @@ def measure(
                 on_turn(f"round {i + 1} of {rounds}")
                 time.sleep(PAUSE)
                 answer = attempt(worker, lambda worker=worker: worker.ask("round"))
-                for key, value in (answer or {}).items():
-                    if key != "status":
+                if answer is not None:
+                    figures = {"seconds": answer["seconds"]} | answer.get("results", {})
+                    for key, value in figures.items():
                         runs[worker.name].setdefault(key, []).append(value)
     for worker in workers:
         if runs[worker.name]["status"] == "ok":

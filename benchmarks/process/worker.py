@@ -106,7 +106,7 @@ class Server:
         if self.run is None:
             raise RuntimeError("round: expected prepare before it")
         seconds = self.run.seconds(self.calls) / self.calls
-        return {"seconds": seconds, **getattr(self.run, "results", {})}
+        return {"seconds": seconds, "results": getattr(self.run, "results", {})}
 
     def release(self) -> dict[str, Any]:
         """Forgets the case."""
