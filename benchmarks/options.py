@@ -127,11 +127,13 @@ def plan(config: Config, argv: Sequence[str]) -> Plan:
     settings = sorted({1, devices}) if suite.one_device else [devices]
     starts, left_out = [], {}
     for system in SYSTEMS.values():
+        counts = [n for n in settings if n >= system.min_devices]
         reason = _left_out(system, config, platform, {case.work for case in cases})
+        if not counts:
+            reason = reason or f"needs {system.min_devices} devices"
         if reason:
             left_out[system.name] = {"status": "left out", "reason": reason}
             continue
-        counts = [n for n in settings if n >= system.min_devices]
         names = [(system.name, False)]
         if system.name == SUBJECT and config.baseline is not None:
             names.append((BASELINE, True))

@@ -29,8 +29,16 @@ def results_of(name: str) -> dict[str, Any]:
 
 def ratio_to_fastest(record: dict[str, Any]) -> dict[str, float]:
     """The spread of the fastest peer's time over jaxrnn's."""
-    summary = record["summary"]
-    return summary["systems"][summary["fastest_peer"]]["ratio"]
+    peer = record["summary"]["fastest_peer"]
+    if peer is None:
+        raise UsageError(f"{record['name']}: the pages need the time of a peer")
+    return record["summary"]["systems"][peer]["ratio"]
+
+
+def ratio_to(record: dict[str, Any], system: str) -> str:
+    """The median of a system's time over jaxrnn's, or "-" if it was not timed."""
+    row = record["summary"]["systems"].get(system)
+    return "-" if row is None else f"{row['ratio']['median']:.2f}"
 
 
 def slower(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -55,7 +63,7 @@ def cases() -> str:
                 f"{ours['roof']['share']:.0%}",
                 summary["fastest_peer"],
                 report.shown(ratio_to_fastest(record)),
-                f"{summary['systems']['torch']['ratio']['median']:.2f}",
+                ratio_to(record, "torch"),
             ]
         )
     head = ["case", "ms", "roof", "fastest peer", "fastest peer / jaxrnn"]
@@ -79,7 +87,7 @@ def ticks() -> str:
         cells = [record["name"], f"{1e6 * systems[SUBJECT]['seconds']['median']:.3g}"]
         cells += [record["summary"]["fastest_peer"]]
         cells += [report.shown(ratio_to_fastest(record))]
-        rows.append([*cells, f"{systems['torch']['ratio']['median']:.2f}"])
+        rows.append([*cells, ratio_to(record, "torch")])
     head = ["case", "µs", "fastest peer", "fastest peer / jaxrnn", "torch / jaxrnn"]
     return report.text(head, rows)
 

@@ -43,7 +43,7 @@ class Case:
     @property
     def name(self) -> str:
         """Such as `mnist by rows, 20 epochs`."""
-        return f"mnist by rows, {self.epochs} epochs"
+        return f"mnist by rows, {self.epochs} epoch{'s' if self.epochs > 1 else ''}"
 
     @property
     def sequences(self) -> int:

@@ -1,5 +1,7 @@
 """What the tests of the benchmarks share."""
 
+from typing import Any
+
 from benchmarks import work
 from benchmarks.figures import summary
 from benchmarks.process.pool import WorkerError
@@ -9,7 +11,7 @@ TINY = gated.Case("lstm", batch=4, time=5, input_size=3, hidden_size=6)
 TICK = tick.Case("lstm", batch=4, time=5, input_size=3, hidden_size=6)
 
 
-def timed(case=TINY, **seconds):
+def timed(case: Any = TINY, **seconds):
     """A record with these rounds."""
     runs = {
         name.replace("_at_", "@"): {

@@ -40,6 +40,8 @@ def test_devices_are_measured_by_updates_alone():
     names = [start.name for start in made.starts]
     assert names[:3] == ["jaxrnn@1", "jaxrnn@2", "jaxrnn_weak@2"]
     assert {case.work for case in made.cases} == {"update"}
+    alone = plan(Config("devices", devices=1), [])
+    assert alone.left_out["jaxrnn_weak"]["reason"] == "needs 2 devices"
 
 
 @pytest.mark.parametrize(

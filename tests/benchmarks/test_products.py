@@ -43,7 +43,7 @@ def computations(program: str) -> dict[str, list[str]]:
     return {entry: parts.pop(entry)} | parts
 
 
-def products(program: str) -> list[tuple[int, list[int], list[int]]]:
+def products(program: str) -> list[tuple[int, int, list[int]]]:
     """How often each product is computed, its FLOPs, and its batch axes."""
     parts = computations(program)
 
