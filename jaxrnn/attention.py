@@ -16,22 +16,16 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxrnn.core import (
-    Cell,
+from jaxrnn.build import leaf, step_of
+from jaxrnn.checks import (
     Input,
-    blank,
     check_flag,
     check_floating,
     check_input,
     check_mask,
     check_size,
-    leaf,
-    name_of,
-    named,
-    reads_of,
-    scan_unroll,
-    step_of,
 )
+from jaxrnn.core import About, Cell, blank, scan_unroll
 from jaxrnn.transposable import rows_product
 
 LECUN_NORMAL = initializers.lecun_normal()
@@ -232,9 +226,9 @@ def _attention(
         assert cell.step is not None  # for the type checker
         return cell.step(params, carry, x)
 
-    def unroll(params, carry, xs, *, mask=None, reverse=False):
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
         cell, params = split(params)
-        return cell.unroll(params, carry, xs, mask=mask, reverse=reverse)
+        return cell.unroll(params, carry, xs, mask=mask, reverse=reverse, starts=starts)
 
     return alone._replace(step=step, unroll=unroll)
 
@@ -327,7 +321,7 @@ def attend(
         if not any(map(is_attention, nodes)):
             raise ValueError(
                 "attend: cell: expected one that contains a luong or a bahdanau, "
-                f"got {name_of(cell)} with params {jax.tree.structure(params)}"
+                f"got {cell.about.name} with params {jax.tree.structure(params)}"
             )
         return jax.tree.map(bind_one, params, is_leaf=is_attention)
 
@@ -335,14 +329,16 @@ def attend(
         assert cell.step is not None  # for the type checker: see the last line
         return cell.step(bind(params), carry, x)
 
-    def unroll(params, carry, xs, *, mask=None, reverse=False):
-        return cell.unroll(bind(params), carry, xs, mask=mask, reverse=reverse)
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        return cell.unroll(
+            bind(params), carry, xs, mask=mask, reverse=reverse, starts=starts
+        )
 
     streams = cell.step is not None
-    return named(
-        cell._replace(step=step if streams else None, unroll=unroll),
-        f"attend({name_of(cell)})",
-        reads_of(cell),
+    return cell._replace(
+        step=step if streams else None,
+        unroll=unroll,
+        about=About(f"attend({cell.about.name})", cell.about.reads),
     )
 
 
@@ -380,14 +376,14 @@ def input_feeding(cell: Cell, size: int) -> Cell:
     """
     inner_step = step_of("input_feeding", cell)
     size = check_size("input_feeding: size", size)
-    name = f"input_feeding({name_of(cell)}, {size})"
-    inner = reads_of(cell)
+    name = f"input_feeding({cell.about.name}, {size})"
+    inner = cell.about.reads
     reads = Input(None)
     if inner is not None and inner.shape is not None:
         if len(inner.shape) != 1 or inner.shape[0] <= size:
             raise ValueError(
                 f"input_feeding: cell: expected one that reads more than size {size} "
-                f"numbers, got {name_of(cell)}, which reads {inner}"
+                f"numbers, got {cell.about.name}, which reads {inner}"
             )
         reads = Input((inner.shape[0] - size,))
 
@@ -415,14 +411,16 @@ def input_feeding(cell: Cell, size: int) -> Cell:
             )
         return FeedingCarry(inner_carry, output.astype(carry.y.dtype)), y
 
-    unroll_by_scan = scan_unroll(step)
+    unroll_by_scan = scan_unroll(step, initial_carry)
 
-    def unroll(params, carry, xs, *, mask=None, reverse=False):
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
         check_carry(carry)
         xs = check_input(f"{name}: xs", xs, reads, ("T",))
-        return unroll_by_scan(params, carry, xs, mask=mask, reverse=reverse)
+        return unroll_by_scan(
+            params, carry, xs, mask=mask, reverse=reverse, starts=starts
+        )
 
-    return named(Cell(cell.init, initial_carry, step, unroll), name, reads)
+    return Cell(cell.init, initial_carry, step, unroll, About(name, reads))
 
 
 def attention_pool(

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.core import (
-    Cell,
+from jaxrnn.build import step_of
+from jaxrnn.checks import (
     Input,
     check_array,
     check_input,
@@ -31,14 +31,8 @@ from jaxrnn.core import (
     check_mask,
     check_number,
     check_size,
-    last,
-    name_of,
-    named,
-    reads_of,
-    scan_unroll,
-    select,
-    step_of,
 )
+from jaxrnn.core import About, Cell, last, scan_unroll, select
 
 TOKEN = Input((), jnp.integer)
 
@@ -507,7 +501,7 @@ def scheduled_sampling(cell: Cell, rate: float | jax.Array) -> Cell:
             "scheduled_sampling: rate: expected one floating number, got "
             f"{rate.dtype} {rate.shape}"
         )
-    name = f"scheduled_sampling({name_of(cell)})"
+    name = f"scheduled_sampling({cell.about.name})"
 
     def initial_carry(params, key=None):
         if key is None:
@@ -530,13 +524,13 @@ def scheduled_sampling(cell: Cell, rate: float | jax.Array) -> Cell:
         token = jax.random.categorical(draw_key, logits).astype(jnp.int32)
         return SamplingCarry(inner, token, carry.steps + 1, carry.key), y
 
-    unroll_by_scan = scan_unroll(step)
+    unroll_by_scan = scan_unroll(step, initial_carry)
 
-    def unroll(params, carry, xs, *, mask=None, reverse=False):
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
         unroll = unroll_by_scan if isinstance(carry, SamplingCarry) else cell.unroll
-        return unroll(params, carry, xs, mask=mask, reverse=reverse)
+        return unroll(params, carry, xs, mask=mask, reverse=reverse, starts=starts)
 
-    return named(Cell(cell.init, initial_carry, step, unroll), name, reads_of(cell))
+    return Cell(cell.init, initial_carry, step, unroll, About(name, cell.about.reads))
 
 
 def _read_prompt(name, cell, params, carry, first, mask):
@@ -546,7 +540,7 @@ def _read_prompt(name, cell, params, carry, first, mask):
         for leaf in jax.tree.leaves(tree):
             if not hasattr(leaf, "dtype"):
                 check_array(f"{name}: {what}", leaf)
-    reads = reads_of(cell)
+    reads = cell.about.reads
     shape = None if reads is None else reads.shape
     if mask is None and (shape is None or first.ndim != len(shape) + 1):
         return carry, first

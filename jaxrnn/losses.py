@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrnn.core import blank, check_array, check_mask, check_number
+from jaxrnn.checks import check_array, check_mask, check_number
+from jaxrnn.core import blank
 
 
 def cross_entropy(

@@ -9,7 +9,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxrnn.core import check_function, check_key, check_length, check_size
+from jaxrnn.checks import check_function, check_key, check_length, check_size
 
 
 class TrainState(NamedTuple):
