@@ -20,6 +20,12 @@ PAGES = [
 MOST_WORDS = 950
 
 
+def each(*pages: Path) -> pytest.MarkDecorator:
+    """Runs a test for each of the pages, as its argument `page`."""
+    ids = [page.relative_to(ROOT).as_posix() for page in pages]
+    return pytest.mark.parametrize("page", pages, ids=ids)
+
+
 def blocks(page: Path, language: str) -> list[str]:
     pattern = rf"^```{language}\n(.*?)^```$"
     return re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)
@@ -53,9 +59,7 @@ def anchors(page: Path) -> set[str]:
     return {word.replace(" ", "-") for word in words}
 
 
-@pytest.mark.parametrize(
-    "page", [README, GUIDE, INTEROP], ids=lambda page: page.relative_to(ROOT).as_posix()
-)
+@each(README, GUIDE, INTEROP)
 def test_the_code_runs(page):
     run(page)
 
@@ -74,16 +78,12 @@ def test_the_code_is_the_same_in_both_languages(pages):
     assert ours == theirs
 
 
-@pytest.mark.parametrize(
-    "page", [README, KOREAN], ids=lambda page: page.relative_to(ROOT).as_posix()
-)
+@each(README, KOREAN)
 def test_a_readme_is_one_page(page):
     assert MOST_WORDS / 2 < len(prose(page).split()) <= MOST_WORDS
 
 
-@pytest.mark.parametrize(
-    "page", [README, KOREAN], ids=lambda page: page.relative_to(ROOT).as_posix()
-)
+@each(README, KOREAN)
 def test_the_first_two_commands_are_one_line_each_and_set_themselves_up(page):
     main_job, tests = blocks(page, "sh")[:2]
     for command, ending in ((main_job, "-m experiments.rows"), (tests, "-m pytest")):
@@ -98,9 +98,7 @@ def test_a_link_is_found_with_its_anchor():
     assert "no-such-heading" not in anchors(README)
 
 
-@pytest.mark.parametrize(
-    "page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix()
-)
+@each(*PAGES)
 def test_local_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s:]+)\)", prose(page)):
         path, _, anchor = target.partition("#")
@@ -109,9 +107,7 @@ def test_local_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(there), target
 
 
-@pytest.mark.parametrize(
-    "page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix()
-)
+@each(*PAGES)
 def test_programs_that_a_page_names_exist(page):
     for program in re.findall(r"(?:python|pytest) ([\w./-]+\.py)\b", page.read_text()):
         assert (ROOT / program).exists(), program
