@@ -42,6 +42,7 @@ def test_every_example_has_one_bucket_that_is_long_enough(
 def test_an_epoch_has_full_batches_without_repeats(lengths, batch_size, most, epoch):
     buckets = make_buckets(lengths, batch_size, most=most)
     batches = bucketed(buckets, lambda numbers, size: (lengths[numbers],))
+    assert batches.sizes is not None
     sizes = batches.sizes(epoch)
     for seed in (5, 11):  # each reads the same whichever seeds are beside it
         numbers = batches.plan(epoch, seed)

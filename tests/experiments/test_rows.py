@@ -22,16 +22,6 @@ from experiments.lab import pieces
 from experiments.lab.folder import Folder
 
 ROOT = Path(__file__).parents[2]
-FILES = {
-    "metrics.jsonl",
-    "summary.json",
-    "timing.json",
-    "config.json",
-    "params.safetensors",
-    "curves.png",
-    "confusion.png",
-    "memory.png",
-}
 needs_mnist = needs_data("mnist")
 
 
@@ -191,56 +181,6 @@ def test_divergence_counts_seeds_that_fall_or_are_not_finite():
     np.testing.assert_array_equal(found["diverged_per_seed"], [False, True, True])
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--hidden-size", "0"], "--hidden-size: expected at least 1, got 0"),
-        (["--dropout", "1"], "--dropout: expected in [0, 1), got 1.0"),
-        (["--learning-rate", "-1"], "--learning-rate: expected above 0"),
-        (["--learning-rate", "nan"], "--learning-rate: expected above 0"),
-        (["--batch-size", "2000"], "--batch-size: expected at most the 1437 training"),
-        (["--holdout", "1437"], "--holdout: expected fewer than the 1437 training"),
-        (["--devices", "16"], "--devices: expected at most 4, got 16"),
-        (["--keep", "0"], "--keep: expected above 0, got 0"),
-        (["--checkpoint-minutes", "nan"], "--checkpoint-minutes: expected above 0"),
-        (["--resume"], "--resume: expected an --out too"),
-        (
-            ["--resume", "--overwrite", "--out", "x"],
-            "--resume: expected no --overwrite",
-        ),
-        (["--process-id", "0"], "--coordinator: expected a value, for --coordinator,"),
-        (["--coordinator", "h:1", "--out", "x"], "--num-processes: expected a value"),
-        (
-            [
-                "--coordinator",
-                "h:1",
-                "--num-processes",
-                "2",
-                "--process-id",
-                "2",
-                "--out",
-                "x",
-            ],
-            "--process-id: expected 0 to 1, got 2",
-        ),
-        (
-            ["--coordinator", "h:1", "--num-processes", "2", "--process-id", "0"],
-            "--coordinator: expected an --out too",
-        ),
-        (["--batch-size", "33", "--devices", "2"], "a multiple of the 2 devices"),
-        (["--dataset", "cifar"], "invalid choice 'cifar'"),
-        (["--nonsense", "1"], "--nonsense"),
-        (["--dataset", "mnist", "--data-dir", "/nowhere"], "/nowhere"),
-    ],
-)
-def test_mistakes_end_in_one_message(options, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    said = " ".join(failing(capsys, *options).replace("│", "").split())
-    assert message in said
-    assert "Traceback" not in said
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
     (tmp_path / "mine").write_text("dear")
     assert "is not empty" in failing(capsys, "--out", str(tmp_path))
@@ -252,9 +192,8 @@ def test_the_classic_recipe_reports_every_epoch(tmp_path, capsys):
     options = ["--recipe", "classic", "--epochs", "2", "--seeds", "2"]
     run(tmp_path / "run", *options)
     said = capsys.readouterr().out
-    assert "median over seeds" in said
     for epoch in (1, 2):
-        assert f"epoch {epoch}  " in said
+        assert f"epoch {epoch}, median  " in said
     assert "of 2 seeds diverged" in said
 
 

@@ -44,11 +44,14 @@ CASES = [
             ("--batch-size 2000", "--batch-size: expected at most the 1437 training"),
             ("--holdout 1437", "--holdout: expected fewer than the 1437 training"),
             ("--train-images 0", "--train-images: expected above 0, got 0"),
+            ("--devices 16", "--devices: expected at most 4, got 16"),
+            ("--batch-size 33 --devices 2", "--batch-size: expected a multiple of the"),
             ("--dataset cifar", "invalid choice 'cifar'"),
             ("--dataset mnist --data-dir /nowhere", "/nowhere"),
         ),
     ),
 ]
+TOGETHER = "--coordinator h:1 --num-processes 2 "
 MISTAKES = (  # of every study
     ("--hidden-size 0", "--hidden-size: expected at least 1, got 0"),
     ("--dropout 1", "--dropout: expected in [0, 1), got 1.0"),
@@ -59,6 +62,10 @@ MISTAKES = (  # of every study
     ("--resume", "--resume: expected an --out too"),
     ("--resume --overwrite --out x", "--resume: expected no --overwrite"),
     ("--process-id 0", "--coordinator: expected a value, for --coordinator,"),
+    ("--coordinator h:1 --out x", "--num-processes: expected a value"),
+    (TOGETHER + "--process-id 2 --out x", "--process-id: expected 0 to 1, got 2"),
+    (TOGETHER + "--process-id 0", "--coordinator: expected an --out too"),
+    ("--checkpoint-minutes nan", "--checkpoint-minutes: expected above 0, got nan"),
     ("--nonsense 1", "--nonsense"),
 )
 names = [case.study.name for case in CASES]
