@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from experiments.data import DataError
 
@@ -37,6 +36,14 @@ class Images(NamedTuple):
 
     images: np.ndarray  # [N, rows, cols] uint8
     labels: np.ndarray  # [N] int32
+
+    def first(self, count: int | None) -> "Images":
+        """The first n images; None: all."""
+        return Images(*(a[:count] for a in self))
+
+    def last(self, count: int) -> "Images":
+        """The last n images, at least one."""
+        return Images(*(a[-count:] for a in self))
 
 
 class ImageData(NamedTuple):
@@ -84,6 +91,25 @@ def load_images(name: str, data_dir: Path | None = None) -> ImageData:
         ) from error
     except OSError as error:
         raise DataError(f"cannot load {name}: {error}") from error
+
+
+def sequences(images: np.ndarray, max_value: int, order: str) -> np.ndarray:
+    """Images [N, R, C] in 0..max_value as sequences [N, T, D] in 0..1.
+
+    Args:
+      images: bytes.
+      max_value: the brightest pixel there can be.
+      order: what a step is: "rows", "pixels", or "permuted", pixels in one fixed random
+        order.
+    """
+    values = images.astype(np.float32) / max_value
+    if order == "rows":
+        return values
+    pixels = values.reshape(len(values), -1, 1)
+    if order == "permuted":
+        # One order for all images and all runs: it is part of the task.
+        pixels = pixels[:, np.random.default_rng(0).permutation(pixels.shape[1])]
+    return pixels
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -287,6 +313,8 @@ def _prepare(builder_class: Any, root: Path, prepared: Path) -> None:
 
 def _read(source: Any, name: str) -> Images:
     """All of a data source, in blocks: five times faster than one by one."""
+    from tqdm import tqdm
+
     images, labels = [], []
     bar = tqdm(total=len(source), desc=f"reading {name}", leave=False, disable=None)
     with bar:

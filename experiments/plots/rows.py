@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments.plots import save
 
-CLASS_NAMES = {
+_CLASS_NAMES = {
     "fashion_mnist": [
         "T-shirt",
         "trouser",
@@ -25,6 +25,11 @@ CLASS_NAMES = {
     ],
     "kmnist": ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
 }
+
+
+def class_names(dataset: str) -> list[str]:
+    """The names of the ten classes of a data set."""
+    return _CLASS_NAMES.get(dataset, [str(i) for i in range(10)])
 
 
 def confusion(
