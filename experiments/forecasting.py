@@ -52,7 +52,6 @@ References:
 """
 
 import csv
-import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -68,6 +67,20 @@ import jaxrnn as rnn
 from experiments import runs, training
 from experiments.data import DataError
 from experiments.data.series import Series, load_series, read_csv
+from experiments.measures.comparison import Comparison, compare
+from experiments.measures.conformal import (
+    Intervals,
+    calibrated,
+    conformal_margins,
+    measure_intervals,
+)
+from experiments.measures.errors import Errors, errors_of, quantile_scores
+from experiments.measures.simple_forecasts import (
+    drift,
+    persistence,
+    ridge,
+    seasonal,
+)
 from experiments.plots import curves
 from experiments.plots.forecasting import Forecast, coverage, errors_by_step, forecasts
 
@@ -466,18 +479,6 @@ def forecast(net: Direct | Stepwise, params: Any, windows: np.ndarray) -> np.nda
     return found.reshape(C, N, *found.shape[1:])
 
 
-def scores(quantiles: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """The quantile loss, and the errors of the median."""
-    errors = truth[..., None] - quantiles
-    levels = np.array(QUANTILES, errors.dtype)
-    middle = errors[..., MIDDLE]
-    return {
-        "loss": 2 * float(np.maximum(levels * errors, (levels - 1) * errors).mean()),
-        "mse": float(np.square(middle).mean()),
-        "mae": float(np.abs(middle).mean()),
-    }
-
-
 def of_seed(params: Any, seed: int) -> Any:
     """The params of one of the seeds."""
     return jax.tree.map(lambda a: a[seed], params)
@@ -510,7 +511,9 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
     def measure(state):
         params = training.local(state.params)
         found = [
-            scores(forecast(net, of_seed(params, seed), before), truth)
+            quantile_scores(
+                forecast(net, of_seed(params, seed), before), truth, QUANTILES
+            )
             for seed in range(config.train.seeds)
         ]
         return {
@@ -534,128 +537,17 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
 
 def naive_forecasts(problem: Problem, part: range) -> dict[str, np.ndarray]:
     """The forecasts that need no training, [C, N, H] each."""
-    config, values = problem.config, problem.values
+    config, values, train = problem.config, problem.values, problem.parts[0]
     L, H = config.window, config.horizon
     last = problem.windows(part)[..., L - 1]  # [C, N]
-    found = {WALKS[0]: np.repeat(last[..., None], H, axis=-1)}
-    if config.log:
-        # A random walk in logarithms that grows as it did in the training part.
-        train = values[problem.parts[0].start : problem.parts[0].stop]
-        growth = (train[-1] - train[0]) / (len(train) - 1)  # [C]
-        steps = np.arange(1, H + 1, dtype=np.float32)
-        found[WALKS[1]] = last[..., None] + np.multiply.outer(growth, steps).reshape(
-            -1, 1, H
-        )
+    found = {WALKS[0]: persistence(last, H)}
+    if config.log:  # a random walk in logarithms
+        found[WALKS[1]] = drift(last, H, values[train.start : train.stop])
     first = max(part.start, L)  # of what is forecast by the first window
     if config.period is not None and first >= config.period:
         origins = first + np.arange(last.shape[1])
-        ahead = np.arange(H) % config.period - config.period
-        found["seasonal persistence"] = np.moveaxis(
-            values[np.add.outer(origins, ahead)], -1, 0
-        )
+        found["seasonal persistence"] = seasonal(values, origins, config.period, H)
     return found
-
-
-def linear_forecasts(problem: Problem) -> tuple[float, dict[range, np.ndarray]]:
-    """Ridge regression of the horizon on the window, both less its last value.
-
-    One regression serves all variables, as one network does.
-
-    Returns:
-      The penalty, the best of a few on the validation part, and for the validation and
-      the test part the forecasts [C, N, H].
-    """
-    from sklearn.linear_model import Ridge
-
-    L = problem.config.window
-
-    def arrays(part):
-        found = problem.windows(part)
-        last = found[..., L - 1 : L]
-        xs, ys = found[..., : L - 1] - last, found[..., L:] - last
-        return last, xs.reshape(-1, L - 1), ys.reshape(-1, ys.shape[-1])
-
-    train, validation, test = problem.parts
-    _, xs, ys = arrays(train)
-    best = math.inf, 0.0, {}
-    for penalty in (1.0, 10.0, 100.0, 1e3, 1e4):
-        model = Ridge(penalty).fit(xs, ys)
-        found = {}
-        for part in (validation, test):
-            last, part_xs, _ = arrays(part)
-            changes = model.predict(part_xs).reshape(*last.shape[:2], -1)
-            found[part] = last + changes
-        error = np.square(found[validation] - problem.truth(validation)).mean()
-        if error < best[0]:
-            best = float(error), penalty, found
-    return best[1:]
-
-
-def conformal_margins(quantiles: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """By how much quantiles must move for their intervals to hold.
-
-    For an interval [l, u] the scores max(l - y, y - u) of N forecasts tell how far it
-    was missed by; their quantile of rank ceil((N + 1) coverage) is added on both sides.
-    The largest score stands in where there are too few for such a rank.
-
-    Args:
-      quantiles: [C, N, H, Q], on the validation part.
-      truth: [C, N, H].
-
-    Returns:
-      [C, 1, H, Q], to be added to other quantiles.
-    """
-    count = truth.shape[1]
-    margins = np.zeros((truth.shape[0], 1, *quantiles.shape[2:]), quantiles.dtype)
-    for i, nominal in enumerate(NOMINAL):
-        low, high = quantiles[..., i], quantiles[..., -1 - i]
-        rank = min(math.ceil((count + 1) * nominal), count)
-        scores = np.partition(np.maximum(low - truth, truth - high), rank - 1, axis=1)
-        margins[:, 0, :, i] = -scores[:, rank - 1]
-        margins[:, 0, :, -1 - i] = scores[:, rank - 1]
-    return margins
-
-
-def calibrated(quantiles: np.ndarray, margins: np.ndarray) -> np.ndarray:
-    """Quantiles moved by margins, each interval at least as wide as those within it."""
-    moved = quantiles + margins
-    lower = np.minimum.accumulate(moved[..., MIDDLE::-1], axis=-1)
-    upper = np.maximum.accumulate(moved[..., MIDDLE + 1 :], axis=-1)
-    upper = np.maximum(upper, moved[..., MIDDLE, None])
-    return np.concatenate([lower[..., ::-1], upper], axis=-1)
-
-
-class Intervals(NamedTuple):
-    """How often intervals held and how wide they were, for each of `NOMINAL`."""
-
-    covered: np.ndarray  # [levels, H]
-    width: np.ndarray  # [levels, H]
-
-
-def measure_intervals(quantiles: np.ndarray, truth: np.ndarray) -> Intervals:
-    """Of quantiles [C, N, H, Q], over variables and windows."""
-    covered, width = [], []
-    for i in range(len(NOMINAL)):
-        low, high = quantiles[..., i], quantiles[..., -1 - i]
-        covered.append(((low <= truth) & (truth <= high)).mean(axis=(0, 1)))
-        width.append((high - low).mean(axis=(0, 1)))
-    return Intervals(np.stack(covered), np.stack(width))
-
-
-class Errors(NamedTuple):
-    """Mean over the variables, for each window and step of the horizon."""
-
-    squared: np.ndarray  # [N, H]
-    absolute: np.ndarray  # [N, H]
-
-    def means(self) -> dict[str, float]:
-        return {"mse": float(self.squared.mean()), "mae": float(self.absolute.mean())}
-
-
-def errors_of(forecast: np.ndarray, truth: np.ndarray) -> Errors:
-    """Of a forecast [C, N, H]."""
-    errors = forecast.astype(np.float64) - truth
-    return Errors(np.square(errors).mean(axis=0), np.abs(errors).mean(axis=0))
 
 
 class Evaluation(NamedTuple):
@@ -682,7 +574,7 @@ def evaluate(problem: Problem, params: Any) -> Evaluation:
             forecast(problem.net, of_seed(params, seed), problem.windows(part)[..., :L])
             for part in (validation, test)
         )
-        margins = conformal_margins(before, problem.truth(validation))
+        margins = conformal_margins(before, problem.truth(validation), NOMINAL)
         truth, moved = problem.truth(test), calibrated(quantiles, margins)
         errors.append(errors_of(quantiles[..., MIDDLE], truth))
         raw.append(measure_intervals(quantiles, truth))
@@ -702,65 +594,23 @@ class Baseline(NamedTuple):
 def baselines(problem: Problem) -> tuple[float, dict[str, Baseline]]:
     """The penalty of the linear forecast, and all simpler ones on the test part."""
     _, validation, test = problem.parts
-    penalty, linear = linear_forecasts(problem)
+    examples = [problem.windows(part) for part in problem.parts]
+    penalty, linear = ridge(*examples[:2], problem.config.window)
 
     def quantiles(forecast):
         return np.repeat(forecast[..., None], len(QUANTILES), axis=-1)
 
-    before = naive_forecasts(problem, validation) | {"ridge": linear[validation]}
-    after = naive_forecasts(problem, test) | {"ridge": linear[test]}
-    truth, found = problem.truth(test), {}
+    before = naive_forecasts(problem, validation) | {"ridge": linear(examples[1])}
+    after = naive_forecasts(problem, test) | {"ridge": linear(examples[2])}
+    truths = problem.truth(validation), problem.truth(test)
+    found = {}
     for name in before.keys() & after.keys():
-        margins = conformal_margins(quantiles(before[name]), problem.truth(validation))
+        margins = conformal_margins(quantiles(before[name]), truths[0], NOMINAL)
         moved = calibrated(quantiles(after[name]), margins)
-        intervals = measure_intervals(moved, truth)
-        found[name] = Baseline(after[name], errors_of(after[name], truth), intervals)
+        errors = errors_of(after[name], truths[1])
+        intervals = measure_intervals(moved, truths[1])
+        found[name] = Baseline(after[name], errors, intervals)
     return penalty, {name: found[name] for name in after if name in found}
-
-
-class Comparison(NamedTuple):
-    """A test of whether two forecasts are equally good."""
-
-    ratio: float  # of the mean losses
-    p: float  # of a difference as large as this if they were; NaN: too few to tell
-
-    def __str__(self) -> str:
-        told = math.isfinite(self.p)
-        p = f"p = {self.p:.2g}" if told else "too few windows to test"
-        return f"ratio {self.ratio:.3f}, {p}"
-
-
-def compare(losses: np.ndarray, others: np.ndarray, horizon: int) -> Comparison:
-    """The test of Diebold and Mariano for losses [N] of forecasts from N origins.
-
-    Forecasts from neighboring origins share most of their future. The variance of the
-    mean difference is the larger of two, over `horizon - 1` lags as by Diebold and
-    Mariano and over these or more with the weights of Newey and West (1987); the
-    statistic is corrected as by Harvey, Leybourne and Newbold (1997); Student's
-    distribution has the degrees of freedom of as many horizons as do not overlap.
-    """
-    from scipy import stats
-
-    differences = losses - others
-    count, mean = len(differences), differences.mean()
-    ratio = float(losses.mean() / max(others.mean(), 1e-30))
-    if not differences.any():
-        return Comparison(ratio, 1.0)
-    if count <= 2 * horizon:
-        return Comparison(ratio, math.nan)
-    centered = differences - mean
-    lags = min(max(horizon - 1, int(4 * (count / 100) ** (2 / 9))), count - 1)
-    products = np.array(
-        [centered[lag:] @ centered[: count - lag] / count for lag in range(lags + 1)]
-    )
-    twice = np.where(np.arange(lags + 1), 2, 1) * products
-    plain = twice[:horizon].sum()
-    weighted = twice @ (1 - np.arange(lags + 1) / (lags + 1))
-    shrink = (count + 1 - 2 * horizon + horizon * (horizon - 1) / count) / count
-    variance = max(plain, weighted, 1e-30)
-    statistic = mean / math.sqrt(variance / count) * math.sqrt(shrink)
-    p = 2 * stats.t.sf(abs(statistic), count / horizon - 1)
-    return Comparison(ratio, float(p))
 
 
 def run(config: Config) -> None:
