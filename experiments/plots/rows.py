@@ -8,23 +8,10 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from experiments.data.images import DATASETS
 from experiments.plots import save
 
-CLASS_NAMES = {
-    "fashion_mnist": [
-        "T-shirt",
-        "trouser",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "boot",
-    ],
-    "kmnist": ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
-}
+CLASS_NAMES = {name: list(known.classes) for name, known in DATASETS.items()}
 
 
 def confusion(
