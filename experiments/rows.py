@@ -30,8 +30,8 @@ import numpy as np
 
 import jaxrnn as rnn
 from experiments import lab
-from experiments.data.images import Images, load_images, sequences
-from experiments.models.stack import stacked
+from experiments.data.images import DATASETS, Images, load_images, sequences
+from experiments.models.stack import CELLS, stack
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ def network(config: Config, D: int, K: int) -> Network:
         readout_weights = {"w_init": normal, "b_init": normal}
     weights |= {"compute_dtype": jnp.dtype(config.compute_dtype), "bias": config.bias}
     H, layers = config.hidden_size, config.layers
-    cells = stacked(config.cell, D, H, layers, dropout=config.dropout, **weights)
+    cell = CELLS[config.cell]
+    cells = stack(cell, D, H, layers, dropout=config.dropout, **weights)
     reader = rnn.chain(*cells)
     readout = rnn.linear(H, K, bias=config.bias, **readout_weights)
 
@@ -224,7 +225,7 @@ def scores(logits_SNK: np.ndarray, labels_N: np.ndarray) -> dict[str, np.ndarray
 def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report:
     """The accuracy of each seed, the curves, what is confused, and one image read."""
     from experiments.plots import curves
-    from experiments.plots.rows import class_names, confusion, memory
+    from experiments.plots.rows import confusion, memory
 
     data, net, _, measured_NTD, predict = problem
     split, (images, labels_N) = data.split, data.measured
@@ -240,7 +241,10 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
             rows.append(lab.Row(f"epoch {line['epoch']}, median", medians))
     names = {"cross-entropy (nats)": "loss", "accuracy": "accuracy"}
     panels = {label: (f"train_{n}", f"{split}_{n}") for label, n in names.items()}
-    title, classes = f"{config.dataset}, {config.cell}", class_names(config.dataset)
+    title, classes = (
+        f"{config.dataset}, {config.cell}",
+        DATASETS[config.dataset].classes,
+    )
 
     def draw_memory(path):
         params = lab.of_seed(outcome.params, 0)

@@ -1,1 +1,1 @@
-"""Networks that several studies share."""
+"""Networks that more than one study may use, built from sizes."""

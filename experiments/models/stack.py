@@ -1,5 +1,6 @@
-"""Recurrent layers one on top of the other, with dropout after each."""
+"""Recurrent layers, one on top of the other."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jaxrnn as rnn
@@ -7,34 +8,46 @@ import jaxrnn as rnn
 CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 
 
-def stacked(
-    cell: str,
+def stack(
+    cell: Callable[..., rnn.Cell],
     input_size: int,
     hidden_size: int,
-    layers: int,
+    layers: int = 1,
     *,
-    dropout: float,
+    dropout: float = 0.0,
     **options: Any,
 ) -> list[rnn.Cell]:
-    """The parts of a chain: cells, each with dropout after it.
+    """Cells with dropout after each, for `rnn.chain`.
+
+        h^0_t = x_t,    h^l_t = dropout(cell(h^{l-1}_t, h^l_{t-1}))
+
+    The masks of the dropout are drawn once for a sequence.
 
     Args:
-      cell: a key of `CELLS`.
-      input_size: D of the first cell.
-      hidden_size: H of all of them.
+      cell: (input_size, hidden_size, **options) -> cell, such as `rnn.lstm`.
+      input_size: of x_t.
+      hidden_size: of all h^l_t.
       layers: how many cells.
-      dropout: the share of hidden units that is left out.
-      **options: of the cells.
+      dropout: the share of the hidden units that is left out while training.
+      **options: of each cell.
+
+    Returns:
+      Twice as many cells as there are layers: a cell, its dropout, and so on.
+
+    References:
+      Zaremba, Sutskever and Vinyals, "Recurrent neural network regularization", 2014;
+      Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent
+      neural networks", NeurIPS 2016, for one mask for a sequence.
 
     Example:
       >>> import jax
-      >>> parts = stacked("gru", 3, 5, 2, dropout=0.1)
-      >>> len(parts), len(rnn.chain(*parts, rnn.linear(5, 2)).init(jax.random.key(0)))
-      (4, 5)
+      >>> reader = rnn.chain(*stack(rnn.gru, 3, 5, layers=2, dropout=0.5))
+      >>> params = reader.init(jax.random.key(0))
+      >>> [p.w_x.shape for p in params if p]
+      [(3, 15), (5, 15)]
     """
-    sizes = [input_size, *[hidden_size] * (layers - 1)]
-    parts = []
-    for size in sizes:
-        parts.append(CELLS[cell](size, hidden_size, **options))
-        parts.append(rnn.dropout(dropout))
-    return parts
+    found = []
+    for layer in range(layers):
+        size = hidden_size if layer else input_size
+        found += [cell(size, hidden_size, **options), rnn.dropout(dropout)]
+    return found

@@ -10,27 +10,6 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments.plots import save
 
-_CLASS_NAMES = {
-    "fashion_mnist": [
-        "T-shirt",
-        "trouser",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "boot",
-    ],
-    "kmnist": ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
-}
-
-
-def class_names(dataset: str) -> list[str]:
-    """The names of the ten classes of a data set."""
-    return _CLASS_NAMES.get(dataset, [str(i) for i in range(10)])
-
 
 def confusion(
     path: Path, labels: np.ndarray, predictions: np.ndarray, classes: Sequence[str]
