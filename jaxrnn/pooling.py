@@ -19,7 +19,7 @@ class Attended(NamedTuple):
 def weigh(
     scores: jax.Array, memory: jax.Array, mask: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The context `[M]` of a memory that is zero where it is masked, and the weights."""
+    """The context `[M]` of a memory, which is zero where it is masked; the weights."""
     lowest = jnp.finfo(scores.dtype).min
     weights = jax.nn.softmax(jnp.where(mask, scores, lowest))
     weights = jnp.where(mask, weights, 0)

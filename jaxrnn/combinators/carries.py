@@ -193,33 +193,31 @@ def _with_memory(name: str, fresh: Any, memory: Any) -> Any:
     Where one has keys and the other nothing, as `dropout` without a key, the fresh one
     decides.
     """
-    if is_key(fresh):
+    if is_key(fresh) and is_key(memory):
+        return fresh
+    if _is_keyless(fresh, memory) or _is_keyless(memory, fresh):
         return fresh
     mine, other = map(default_registry.flatten_one_level, (fresh, memory))
-    if mine is None and other is None:
-        fresh, memory = jnp.asarray(fresh), check_array(name, memory)
-        if fresh.shape != memory.shape:
-            raise ValueError(
-                f"{name}: expected shape {fresh.shape}, got {memory.shape}"
-            )
-        if not jnp.can_cast(memory.dtype, fresh.dtype, "same_kind"):
-            raise ValueError(
-                f"{name}: expected dtype {fresh.dtype}, got {memory.dtype}"
-            )
-        return memory.astype(fresh.dtype)
+    if mine is None and other is None and not is_key(fresh) and not is_key(memory):
+        fresh, got = jnp.asarray(fresh), check_array(name, memory)
+        if fresh.shape != got.shape:
+            raise ValueError(f"{name}: expected shape {fresh.shape}, got {got.shape}")
+        if not jnp.can_cast(got.dtype, fresh.dtype, "same_kind"):
+            raise ValueError(f"{name}: expected dtype {fresh.dtype}, got {got.dtype}")
+        return got.astype(fresh.dtype)
     if mine is not None and other is not None and type(fresh) is type(memory):
         pairs = list(zip(mine[0], other[0], strict=False))
         if mine[1] == other[1] and len(mine[0]) == len(other[0]) == len(pairs):
             one_level = jax.tree.structure(fresh, is_leaf=lambda a: a is not fresh)
             return one_level.unflatten(_with_memory(name, *pair) for pair in pairs)
-    if _is_nothing(fresh, memory) or _is_nothing(memory, fresh):
-        return fresh
     raise ValueError(
         f"{name}: expected the structure {jax.tree.structure(fresh)}, got "
         f"{jax.tree.structure(memory)}"
     )
 
 
-def _is_nothing(carry: Any, other: Any) -> bool:
-    """Whether it is what a carry with keys is without them."""
-    return not jax.tree.leaves(carry) and any(map(is_key, jax.tree.leaves(other)))
+def _is_keyless(carry: Any, other: Any) -> bool:
+    """Whether it is what the other, with keys and no memory, is in evaluation."""
+    leaves = jax.tree.leaves(other)
+    memory = any(jnp.issubdtype(jnp.result_type(a), jnp.inexact) for a in leaves)
+    return not jax.tree.leaves(carry) and any(map(is_key, leaves)) and not memory

@@ -311,5 +311,5 @@ def tied_embedding(
         initial_carry=initial_carry,
         split=lambda params: split(params)[:2],
         join=lambda params, parts: params._replace(cell=parts[1]),
-        join_outputs=lambda outputs, ys: TiedParams(*outputs, ys),
+        join_outputs=lambda outputs, ys: TiedParams(outputs[0], outputs[1], ys),
     )

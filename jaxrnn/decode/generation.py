@@ -98,9 +98,10 @@ def generate(
         key, choice_key = split(key)
         token = choose(y, choice_key)
 
-    A prompt is read before, by `prefill`. To go on where it ended, give it the carry, the last token and the key that came
-    back: the two parts are together what one call would have made. If the first part
-    may have ended, say so by `stopped=part.tokens[-1] == stop_token`.
+    A prompt is read before, by `prefill`. To go on where a generation ended, give the
+    carry, the last token and the key that came back: the two parts are together what
+    one call would have made. If the first part may have ended, say so by
+    `stopped=part.tokens[-1] == stop_token`.
 
     Args:
       cell: with a `step`.
@@ -232,13 +233,14 @@ def check_first(
     first = jax.tree.map(lambda a: check_array(f"{name}: first", a), first)
     _check_arrays(name, params, carry)
     reads = cell.about.reads
-    if isinstance(first, jax.Array) and reads is not None and reads.shape is not None:
-        if first.ndim == len(reads.shape) + 1:
-            raise ValueError(
-                f"{name}: first: expected one input, {reads}, got shape {first.shape}; "
-                "a prompt is read before: carry, first = prefill(cell, params, carry, "
-                "prompt)"
-            )
+    shape = None if reads is None else reads.shape
+    one = isinstance(first, jax.Array) and shape is not None
+    if one and first.ndim == len(shape) + 1:
+        raise ValueError(
+            f"{name}: first: expected one input, {reads}, got shape {first.shape}; a "
+            "prompt is read before, by carry, first = prefill(cell, params, carry, "
+            "prompt)"
+        )
     return cell.about.prepare(params), first
 
 
@@ -282,4 +284,5 @@ def _match(name, step, params, carry, x, choose, key, stop_token):
 
 
 def check_stop(name: str, stop_token: Any) -> jax.Array:
+    """Returns the token as an int32 array, or raises a ValueError."""
     return check_input(f"{name}: stop_token", stop_token, TOKEN, ()).astype(jnp.int32)
