@@ -72,7 +72,7 @@ def text(table: Table) -> str:
       >>> rows = [Row("lstm", [[0.97, 0.99], 0.9]), Row("by chance", [0.1, None])]
       >>> print(text(Table("accuracy", {"all": ".0%", "first 100": ".0%"}, rows)))
       accuracy (mean over 2 seeds, lowest and highest)
-                             all  first 100
+                              all  first 100
       lstm       98% (97% to 99%)        90%
       by chance               10%
     """
@@ -101,4 +101,4 @@ def cell(value: Any, form: str) -> str:
     """A value as text; nothing for None."""
     if value is None or isinstance(value, str):
         return value or ""
-    return spread(value, form)
+    return spread(value, form) if np.ndim(value) else f"{value:{form}}"
