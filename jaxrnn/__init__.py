@@ -4,129 +4,72 @@ A model is a `Cell`; everything else is where its carry comes from, where its in
 come from, and which outputs you read. Import it as `import jaxrnn as rnn`.
 """
 
-from jaxrnn.attention import (
-    Attended,
-    AttentionParams,
-    FeedingCarry,
-    attend,
-    attention_pool,
-    bahdanau,
-    input_feeding,
-    luong,
-)
-from jaxrnn.cells import (
-    ElmanCarry,
-    ElmanParams,
-    GRUCarry,
-    GRUParams,
-    LSTMCarry,
-    LSTMParams,
-    RecurrentParams,
-    elman,
-    gru,
-    lstm,
-    recurrent,
-)
-from jaxrnn.combinators import (
-    Directions,
-    TiedParams,
-    bidirectional,
-    chain,
-    remat,
-    residual,
-    tied_embedding,
-)
-from jaxrnn.core import Cell, last, scan_unroll
-from jaxrnn.decode import (
-    Generated,
-    Hypotheses,
-    SamplingCarry,
-    beam_search,
-    generate,
-    greedy,
-    sample,
-    scheduled_sampling,
-    stream,
-)
-from jaxrnn.layers import (
-    DropoutCarry,
-    EmbeddingParams,
-    LayerNormParams,
-    LinearParams,
-    activation,
-    dropout,
-    embedding,
-    layer_norm,
-    linear,
-)
-from jaxrnn.losses import accuracy, cross_entropy, sigmoid_cross_entropy, squared_error
-from jaxrnn.train import (
-    Metrics,
-    TrainState,
-    make_epoch,
-    make_update,
-    shuffled,
-    train_state,
-)
+from jaxrnn.attention import AttentionParams as AttentionParams
+from jaxrnn.attention import attend as attend
+from jaxrnn.attention import bahdanau as bahdanau
+from jaxrnn.attention import luong as luong
+from jaxrnn.build import leaf as leaf
+from jaxrnn.cells import ElmanCarry as ElmanCarry
+from jaxrnn.cells import ElmanParams as ElmanParams
+from jaxrnn.cells import GRUCarry as GRUCarry
+from jaxrnn.cells import GRUParams as GRUParams
+from jaxrnn.cells import LSTMCarry as LSTMCarry
+from jaxrnn.cells import LSTMParams as LSTMParams
+from jaxrnn.cells import RecurrentParams as RecurrentParams
+from jaxrnn.cells import elman as elman
+from jaxrnn.cells import gru as gru
+from jaxrnn.cells import lstm as lstm
+from jaxrnn.cells import recurrent as recurrent
+from jaxrnn.checks import Input as Input
+from jaxrnn.combinators import Directions as Directions
+from jaxrnn.combinators import FeedingCarry as FeedingCarry
+from jaxrnn.combinators import LearnedParams as LearnedParams
+from jaxrnn.combinators import TiedParams as TiedParams
+from jaxrnn.combinators import bidirectional as bidirectional
+from jaxrnn.combinators import chain as chain
+from jaxrnn.combinators import input_feeding as input_feeding
+from jaxrnn.combinators import learned_carry as learned_carry
+from jaxrnn.combinators import rekeyed as rekeyed
+from jaxrnn.combinators import remat as remat
+from jaxrnn.combinators import residual as residual
+from jaxrnn.combinators import starting as starting
+from jaxrnn.combinators import tied_embedding as tied_embedding
+from jaxrnn.core import About as About
+from jaxrnn.core import Cell as Cell
+from jaxrnn.core import last as last
+from jaxrnn.core import scan_unroll as scan_unroll
+from jaxrnn.decode import Generated as Generated
+from jaxrnn.decode import Hypotheses as Hypotheses
+from jaxrnn.decode import SamplingCarry as SamplingCarry
+from jaxrnn.decode import beam_search as beam_search
+from jaxrnn.decode import generate as generate
+from jaxrnn.decode import greedy as greedy
+from jaxrnn.decode import prefill as prefill
+from jaxrnn.decode import sample as sample
+from jaxrnn.decode import scheduled_sampling as scheduled_sampling
+from jaxrnn.decode import stream as stream
+from jaxrnn.layers import DropoutCarry as DropoutCarry
+from jaxrnn.layers import EmbeddingParams as EmbeddingParams
+from jaxrnn.layers import LayerNormParams as LayerNormParams
+from jaxrnn.layers import LinearParams as LinearParams
+from jaxrnn.layers import activation as activation
+from jaxrnn.layers import dropout as dropout
+from jaxrnn.layers import embedding as embedding
+from jaxrnn.layers import layer_norm as layer_norm
+from jaxrnn.layers import linear as linear
+from jaxrnn.lift import apply as apply
+from jaxrnn.lift import trace as trace
+from jaxrnn.losses import accuracy as accuracy
+from jaxrnn.losses import cross_entropy as cross_entropy
+from jaxrnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
+from jaxrnn.losses import squared_error as squared_error
+from jaxrnn.pooling import Attended as Attended
+from jaxrnn.pooling import attention_pool as attention_pool
+from jaxrnn.train import Metrics as Metrics
+from jaxrnn.train import TrainState as TrainState
+from jaxrnn.train import make_epoch as make_epoch
+from jaxrnn.train import make_update as make_update
+from jaxrnn.train import shuffled as shuffled
+from jaxrnn.train import train_state as train_state
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "Attended",
-    "AttentionParams",
-    "Cell",
-    "Directions",
-    "DropoutCarry",
-    "ElmanCarry",
-    "ElmanParams",
-    "EmbeddingParams",
-    "FeedingCarry",
-    "GRUCarry",
-    "GRUParams",
-    "Generated",
-    "Hypotheses",
-    "LSTMCarry",
-    "LSTMParams",
-    "LayerNormParams",
-    "LinearParams",
-    "Metrics",
-    "RecurrentParams",
-    "SamplingCarry",
-    "TiedParams",
-    "TrainState",
-    "accuracy",
-    "activation",
-    "attend",
-    "attention_pool",
-    "bahdanau",
-    "beam_search",
-    "bidirectional",
-    "chain",
-    "cross_entropy",
-    "dropout",
-    "elman",
-    "embedding",
-    "generate",
-    "greedy",
-    "gru",
-    "input_feeding",
-    "last",
-    "layer_norm",
-    "linear",
-    "lstm",
-    "luong",
-    "make_epoch",
-    "make_update",
-    "recurrent",
-    "remat",
-    "residual",
-    "sample",
-    "scan_unroll",
-    "scheduled_sampling",
-    "shuffled",
-    "sigmoid_cross_entropy",
-    "squared_error",
-    "stream",
-    "tied_embedding",
-    "train_state",
-]

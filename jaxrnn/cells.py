@@ -13,17 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers, sigmoid
 
-from jaxrnn.core import (
-    Cell,
-    Input,
-    blank,
-    check_flag,
-    check_floating,
-    check_function,
-    check_size,
-    leaf,
-    scan_unroll,
-)
+from jaxrnn.build import leaf
+from jaxrnn.checks import Input, check_flag, check_floating, check_function, check_size
+from jaxrnn.core import Cell, blank, scan_unroll
 from jaxrnn.recurrence import Affine, Pointwise, dot, recurrence
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
@@ -585,7 +577,10 @@ def _cell(
         carry = part.apply(theta, z, carry)
         return carry, carry.h
 
-    def fast_unroll(params, carry, xs, *, mask=None, reverse=False):
+    def fast_unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        if starts is not None:
+            by_scan = scan_unroll(affine_step, initial_carry, unroll=unroll)
+            return by_scan(params, carry, xs, mask=mask, reverse=reverse, starts=starts)
         affine, theta = split(params)
         xs = blank(mask, xs).astype(params.w_x.dtype)
         carry, hs = recurrence(
@@ -607,5 +602,5 @@ def _cell(
         init,
         initial_carry,
         step or affine_step,
-        scan_unroll(step, unroll=unroll) if step else fast_unroll,
+        scan_unroll(step, initial_carry, unroll=unroll) if step else fast_unroll,
     )

@@ -1,23 +1,24 @@
 """Layers without memory: cells whose carry is `()`, so that they chain alike."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.nn import initializers
 
-from jaxrnn.core import (
-    Cell,
+from jaxrnn.build import leaf
+from jaxrnn.checks import (
     Input,
-    blank,
     check_flag,
     check_floating,
     check_function,
     check_number,
     check_size,
-    leaf,
 )
+from jaxrnn.core import Cell, blank
 from jaxrnn.transposable import rows_product
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
@@ -279,37 +280,41 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
                 f"got {type(carry).__name__}"
             )
 
-    def drop(carry, x, step):
-        if not carry:
-            return x
-        key = jax.random.fold_in(carry.key, step) if per_step else carry.key
+    def drop(key, x, step):
+        key = jax.random.fold_in(key, step) if per_step else key
         keep = jax.random.bernoulli(key, 1 - rate, x.shape)
         return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
 
     def step(params, carry, x):
         del params
         check(carry)
-        y = drop(carry, x, carry.step if carry else 0)
-        return _advance(carry, 1), y
+        if not carry:
+            return carry, x
+        return carry._replace(step=carry.step + 1), drop(carry.key, x, carry.step)
 
-    def unroll(params, carry, xs, *, mask=None, reverse=False):
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
         del params
         check(carry)
         xs = blank(mask, xs)
-        taken = jnp.ones(xs.shape[0], bool) if mask is None else mask
-        steps = taken.astype(jnp.int32)
-        if reverse:
-            before = jnp.cumsum(steps[::-1], dtype=steps.dtype)[::-1] - steps
-        else:
-            before = jnp.cumsum(steps, dtype=steps.dtype) - steps
-        before = before + (carry.step if carry else 0)
-        ys = jax.vmap(lambda x, i: drop(carry, x, i))(xs, before)
-        return _advance(carry, steps.sum(dtype=steps.dtype)), blank(mask, ys)
+        if not carry:
+            return carry, xs
+        steps, after = _count(xs.shape[0], carry.step, mask, reverse, starts)
+        ys = jax.vmap(partial(drop, carry.key))(xs, steps)
+        return carry._replace(step=after), blank(mask, ys)
 
     return leaf(
         f"dropout({rate})", Input(None), lambda key: (), initial_carry, step, unroll
     )
 
 
-def _advance(carry, steps):
-    return carry._replace(step=carry.step + steps) if carry else carry
+def _count(length, first, mask, reverse, starts):
+    """How many steps were taken before each one, and after all; from 0 at a start."""
+    taken = jnp.ones(length, first.dtype) if mask is None else mask.astype(first.dtype)
+    sums = lax.cumsum(taken, reverse=reverse)
+    before, total = sums - taken, taken.sum(dtype=first.dtype)
+    if starts is None:
+        return first + before, first + total
+    # Of the last start, the steps before it: they are not counted after it.
+    forgotten = jnp.where(starts, before, -first)
+    forgotten = lax.cummax(jnp.maximum(forgotten, -first), reverse=reverse)
+    return before - forgotten, total - forgotten.max()

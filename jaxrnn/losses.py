@@ -5,13 +5,15 @@ no valid step has loss zero. Nothing that stands where the mask is False, NaN in
 reaches the loss or its gradient.
 """
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrnn.core import blank, check_array, check_mask, check_number
+from jaxrnn.checks import check_array, check_mask, check_number
+from jaxrnn.core import blank
 
 
 def cross_entropy(
@@ -158,7 +160,7 @@ def accuracy(
 def _masked_mean(values: jax.Array, mask: jax.Array | None) -> jax.Array:
     if mask is None:
         return values.mean()
-    per_step = values.size // len(mask)
+    per_step = math.prod(values.shape[1:])
     return blank(mask, values).sum() / jnp.maximum(mask.sum() * per_step, 1).astype(
         values.dtype
     )

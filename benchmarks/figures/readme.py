@@ -3,10 +3,9 @@
     python -m benchmarks.figures.readme            # writes them
     python -m benchmarks.figures.readme --check    # status 1 if one would change
 
-A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+A generated part stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
 """
 
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -18,8 +17,6 @@ from benchmarks.figures.records import UsageError
 from benchmarks.systems import SUBJECT, is_peer
 
 ROOT = records.FOLDER.parent.parent
-PAGES = ("README.md", "README.ko.md", "benchmarks/README.md")
-BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def results_of(name: str) -> dict[str, Any]:
@@ -154,9 +151,12 @@ def facts(sentences: Sequence[str]) -> str:
     return "\n".join(textwrap.fill(x, 96, subsequent_indent="  ") for x in lines)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "benchmarks": lambda: facts(ENGLISH),
-    "benchmarks-ko": lambda: facts(KOREAN),
+# The generated parts of each page, by name.
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"benchmarks": lambda: facts(ENGLISH)},
+    "README.ko.md": {"benchmarks": lambda: facts(KOREAN)},
+}
+PAGES["benchmarks/README.md"] = PAGES["README.md"] | {
     "cases": cases,
     "means": means,
     "ticks": ticks,
@@ -166,23 +166,22 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(text: str, page: str = "the page") -> str:
-    """The text with every generated part made anew."""
-
-    def part(match: re.Match[str]) -> str:
-        if match[2] not in BLOCKS:
-            known = ", ".join(BLOCKS)
-            raise UsageError(f"{page}: expected one of {known}, got {match[2]}")
-        return f"{match[1]}{BLOCKS[match[2]]()}\n{match[3]}"
-
-    if not BLOCK.search(text):
-        raise UsageError(f"{page}: expected a part marked <!-- generated: NAME -->")
-    return BLOCK.sub(part, text)
+def filled(page: str) -> str:
+    """The text of a page with every generated part made anew."""
+    text = (ROOT / page).read_text()
+    for name, make in PAGES[page].items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        before, begun, rest = text.partition(begin)
+        _, ended, after = rest.partition(end)
+        if not begun or not ended:
+            raise UsageError(f"{page}: expected {begin.strip()} and {end} after it")
+        text = f"{before}{begin}{make()}\n{end}{after}"
+    return text
 
 
 def tables() -> dict[Path, str]:
     """What the pages and the tables beside the results should have in them."""
-    pages = {ROOT / page: filled((ROOT / page).read_text(), page) for page in PAGES}
+    pages = {ROOT / page: filled(page) for page in PAGES}
     for path in sorted(records.FOLDER.glob(f"*/{records.RESULTS}")):
         pages[path.parent / report.TABLE] = report.markdown(records.read(path))
     return pages

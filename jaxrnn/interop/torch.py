@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxrnn.checks import check_size
 from jaxrnn.combinators import Directions, chain
 from jaxrnn.combinators import bidirectional as both_directions
-from jaxrnn.core import Cell, check_size
+from jaxrnn.core import Cell
 from jaxrnn.interop.weights import (
     GATES,
     Kind,

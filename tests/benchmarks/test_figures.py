@@ -189,10 +189,11 @@ def test_the_pages_have_the_stored_figures():
 
 
 def test_a_page_that_differs_from_the_results_is_found(tmp_path, monkeypatch, capsys):
-    page = "old\n<!-- generated: growth -->\n999\n<!-- end -->\nmore\n"
+    page = "old\n<!-- growth: begin -->\n999\n<!-- growth: end -->\nmore\n"
     (tmp_path / "PAGE.md").write_text(page)
     monkeypatch.setattr(readme, "ROOT", tmp_path)
-    monkeypatch.setattr(readme, "PAGES", ("PAGE.md",))
+    growth = readme.PAGES["benchmarks/README.md"]["growth"]
+    monkeypatch.setattr(readme, "PAGES", {"PAGE.md": {"growth": growth}})
     results = tmp_path / "results" / "scaling"
     results.mkdir(parents=True)
     stored = records.FOLDER / "scaling"
@@ -206,14 +207,12 @@ def test_a_page_that_differs_from_the_results_is_found(tmp_path, monkeypatch, ca
     readme.main([])
     readme.main(["--check"])
     text = (tmp_path / "PAGE.md").read_text()
-    assert text.startswith("old\n<!-- generated: growth -->\n| time ~ size^ |")
-    assert text.endswith("|\n<!-- end -->\nmore\n")
+    assert text.startswith("old\n<!-- growth: begin -->\n| time ~ size^ |")
+    assert text.endswith("|\n<!-- growth: end -->\nmore\n")
 
 
-@pytest.mark.parametrize(
-    ("page", "message"),
-    [("no marks", "marked"), ("<!-- generated: flux -->\n<!-- end -->", "got flux")],
-)
-def test_mistakes_in_a_page_are_told(page, message):
-    with pytest.raises(UsageError, match=message):
-        readme.filled(page)
+def test_a_page_without_its_part_is_told(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("<!-- benchmarks: begin -->\nno end")
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    with pytest.raises(UsageError, match="expected <!-- benchmarks: begin --> and"):
+        readme.filled("README.md")

@@ -258,33 +258,33 @@ def identity(x):
 NEIGHBORS = {
     "sizes": (
         (LSTM, rnn.linear(7, V)),
-        "chain: cell 0, lstm(3, 5), gives floating [5]",
-        "cell 1, linear(7, 11), expects floating [7]",
+        "linear(7, 11): x",
+        "expected size 7 on the last axis",
     ),
     "floats into tokens": (
         (LSTM, rnn.embedding(V, D)),
-        "chain: cell 0, lstm(3, 5), gives floating [5]",
-        "cell 1, embedding(11, 3), expects integer []",
+        "embedding(11, 3): x",
+        "expected integer numbers, got dtype float32",
     ),
     "two directions": (
         (BOTH, LINEAR),
-        "cell 0, bidirectional(lstm(3, 5), lstm(3, 5)), gives floating [10]",
-        "cell 1, linear(5, 11), expects floating [5]",
+        "linear(5, 11): xs: expected size 5 on the last axis",
+        "10)",
     ),
     "after tokens": (
         (rnn.embedding(V, D), rnn.gru(7, H)),
-        "chain: cell 0, embedding(11, 3), gives floating [3]",
-        "cell 1, gru(7, 5), expects floating [7]",
+        "gru(7, 5): x",
+        "expected size 7 on the last axis",
     ),
     "within a chain": (
         (LSTM, rnn.chain(rnn.dropout(0.5), rnn.linear(7, V))),
-        "chain: cell 0, dropout(0.5), gives floating [5]",
-        "cell 1, linear(7, 11), expects floating [7]",
+        "linear(7, 11): x",
+        "expected size 7 on the last axis",
     ),
     "around an activation": (
         (LSTM, rnn.activation(jnp.tanh), rnn.linear(7, V)),
-        "chain: cell 1, activation(tanh), gives floating [5]",
-        "cell 2, linear(7, 11), expects floating [7]",
+        "linear(7, 11): x",
+        "expected size 7 on the last axis",
     ),
 }
 
@@ -309,13 +309,8 @@ def test_neighbors_that_init_cannot_see():
     model = rnn.chain(rnn.activation(jnp.tanh), LINEAR)
     params = model.init(KEY)
     carry = model.initial_carry(params)
-    parts = (
-        "activation(tanh), gives floating [3]",
-        "linear(5, 11), expects floating [5]",
-    )
-    assert_refused(
-        lambda: model.unroll(params, carry, jnp.ones((T, D))), "cell 0, ", *parts
-    )
+    parts = "linear(5, 11): x", "expected size 5 on the last axis, got shape"
+    assert_refused(lambda: model.unroll(params, carry, jnp.ones((T, D))), *parts)
     assert_refused(lambda: step_of(model)(params, carry, jnp.ones(D)), *parts)
 
 
@@ -1031,7 +1026,7 @@ BELOW = {  # what JAX or Python would have complained about, found by fuzz.py
         lambda: ANY.chain(LSTM, LINEAR).initial_carry(
             rnn.chain(LSTM, LINEAR).init(KEY), 0
         ),
-        "chain: key: ",
+        "chain(lstm(3, 5), linear(5, 11)): key: ",
         "expected one key",
         "got int",
     ),
