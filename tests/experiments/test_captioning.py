@@ -48,16 +48,26 @@ def photographs_run(tmp_path_factory):
     return out, run(out, *SMOKE, "--dataset", "flickr8k")
 
 
-def test_mistakes_end_in_one_message(folder, capsys, monkeypatch, tmp_path):
+def test_mistakes_end_in_one_message(capsys, monkeypatch, tmp_path):
     monkeypatch.delenv("JAXRNN_DATA", raising=False)
+    folder = tmp_path / "flickr8k"
+    (folder / "photos").mkdir(parents=True)
+    lines = ["image\tflickr8k_split\tcaption"]
+    for split in ("train", "dev", "test"):
+        Image.new("RGB", (9, 8)).save(folder / "photos" / f"{split}.png")
+        lines.append(f"{split}.png\t{split}\tA dog")
+    (folder / "captions.tsv").write_text("\n".join(lines))
     photographs = ("--dataset", "flickr8k", "--data-dir", str(folder))
     for options, message in (
         ((), "mnist needs train-images-idx3-ubyte.gz"),
         (("--data-dir", "/nowhere"), "/nowhere does not exist"),
         (("--data-dir", str(folder)), "lacks train-images-idx3-ubyte.gz"),
         ((*photographs, "--captions-file", "b.tsv"), "lacks b.tsv"),
-        ((*photographs, "--images-file", "photos"), "photos does not exist"),
-        (photographs, "--batch-size: expected at most the 1 training examples"),
+        (photographs, "images128.tar does not exist"),
+        (
+            (*photographs, "--images-file", "photos"),
+            "--batch-size: expected at most the 1 training examples",
+        ),
         (("--length-penalty", "inf"), "--length-penalty: expected in [0, 10], got inf"),
         (("--beam-size", "0"), "--beam-size: expected at least 1, got 0"),
         (("--describe", "a.jpg"), "--describe: expected an --out too"),
