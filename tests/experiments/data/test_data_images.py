@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import needs_data
 
-from experiments.data import DataError, images
-from experiments.data.images import DATASETS, load_images, read_idx
+from experiments.data import DataError, mnist_tfds
+from experiments.data.formats.idx import read_idx
+from experiments.data.images import DATASETS, load_images
 
 NAMES = [
     "train-images-idx3-ubyte.gz",
@@ -271,7 +273,7 @@ def test_files_are_prepared_once_and_kept(
     def never(*_):
         raise AssertionError("prepared a second time")
 
-    monkeypatch.setattr(images, "_prepare", never)
+    monkeypatch.setattr(mnist_tfds, "_prepare", never)
     check_equal(load_images("mnist", accepted), arrays)
     check_equal(load_images("mnist"), arrays)  # neither files nor a network now
     assert contents(tmp_path / "cache") == cache
@@ -406,19 +408,19 @@ def start_load(folder: Path, before: str = "") -> subprocess.Popen:
     """Load in a process of its own, `before` run first."""
     program = (
         "import sys, time, os, signal, pathlib\n"
-        "from experiments.data import images\n"
-        "from tests.test_images import expect\n"
+        "from experiments.data import images, mnist_tfds\n"
+        "from tests.experiments.data.test_data_images import expect\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "setattr(*expect(folder))\n"
         f"{before}\n"
         "data = images.load_images('mnist', folder)\n"
         "print(len(data.train.labels), data.train.images.sum())\n"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     return subprocess.Popen(
         [sys.executable, "-c", program, str(folder)],
         cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root)},
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -441,11 +443,11 @@ def test_a_package_missing_late_names_the_install_command(accepted, cached):
 
 def test_a_killed_preparation_is_not_taken_for_whole(accepted, arrays, tmp_path):
     killer = (
-        "read = images.read_idx\n"
+        "read = mnist_tfds.read_idx\n"
         "def read_idx(path):\n"
         "    if 't10k' in path.name: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return read(path)\n"
-        "images.read_idx = read_idx\n"
+        "mnist_tfds.read_idx = read_idx\n"
     )
     process = start_load(accepted, killer)
     process.communicate(timeout=60)
@@ -458,14 +460,14 @@ def test_a_killed_preparation_is_not_taken_for_whole(accepted, arrays, tmp_path)
 def test_processes_that_prepare_at_once(accepted, arrays, tmp_path):
     # Each waits within its preparation until all have begun theirs.
     wait = (
-        "read, cache = images.read_idx, pathlib.Path(os.environ['TFDS_DATA_DIR'])\n"
+        "read, cache = mnist_tfds.read_idx, pathlib.Path(os.environ['TFDS_DATA_DIR'])\n"
         "def read_idx(path):\n"
         "    deadline = time.monotonic() + 30\n"
         "    while len(list(cache.glob('*/*'))) < 3 and time.monotonic() < deadline:\n"
         "        time.sleep(0.01)\n"
-        "    images.read_idx = read\n"
+        "    mnist_tfds.read_idx = read\n"
         "    return read(path)\n"
-        "images.read_idx = read_idx\n"
+        "mnist_tfds.read_idx = read_idx\n"
     )
     processes = [start_load(accepted, wait) for _ in range(3)]
     outputs = [process.communicate(timeout=60) for process in processes]
@@ -485,7 +487,7 @@ def check_tells_both_ways(message: str):
 
 
 @pytest.mark.usefixtures("dead_network")
-@pytest.mark.parametrize("name", DATASETS[1:])
+@pytest.mark.parametrize("name", [n for n, d in DATASETS.items() if d.builder])
 def test_no_network_and_no_files(monkeypatch, tmp_path, name):
     monkeypatch.setenv("JAXRNN_DATA", str(tmp_path))
     start = time.perf_counter()
@@ -499,7 +501,7 @@ def test_no_network_and_no_files(monkeypatch, tmp_path, name):
 
 @pytest.mark.parametrize("hangs", ["proxy", "name look-up"])
 def test_a_network_that_hangs(monkeypatch, hangs):
-    monkeypatch.setattr(images, "_PATIENCE", 0.5)
+    monkeypatch.setattr(mnist_tfds, "_PATIENCE", 0.5)
     done = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         if hangs == "proxy":
@@ -580,7 +582,7 @@ REAL = Path(os.environ.get("JAXRNN_DATA", "absent"), "mnist")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason="JAXRNN_DATA names no folder with mnist")
+@needs_data("mnist")
 def test_real_mnist(monkeypatch):
     monkeypatch.setenv("JAXRNN_DATA", str(REAL.parent))
     data = load_images("mnist")
