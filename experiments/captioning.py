@@ -281,11 +281,12 @@ class Network(NamedTuple):
     def attention(self, params: Params, image: jax.Array, tokens: jax.Array):
         """The weights with which each word was said, [T, S]."""
         memory = self.see(params, image)
-        cell = rnn.attend(self.speaker, memory, weights=True)
+        cell = rnn.attend(self.speaker, memory)
         words, _ = params.decoder
         carry, _ = self.begin(params, memory)
         given = jnp.concatenate([jnp.array([START], tokens.dtype), tokens[:-1]])
-        return cell.unroll(words, carry, given)[1].weights
+        *_, (_, read) = rnn.trace(cell, words, carry, given)
+        return read.weights
 
 
 def neighborhoods(x: jax.Array, stride: int) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import itertools
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -288,7 +289,8 @@ def test_a_start_and_a_memory_for_each_example():
 
 
 def test_a_start_in_another_precision():
-    cell = rnn.starting(rnn.gru(D, H), rnn.GRUCarry(np.ones(H)))
+    start: Any = rnn.GRUCarry(*np.ones((1, H)))
+    cell = rnn.starting(rnn.gru(D, H), start)
     start = cell.initial_carry(cell.init(KEY))
     assert_close(start, rnn.GRUCarry(jnp.ones(H, jnp.float32)), 0)
 
