@@ -361,7 +361,8 @@ def written(
         yield f"--- temperature {temperature} ---\n{prompt}"
         start = model.initial_carry(params)
         choose = rnn.sample(temperature, top_p=options.top_p)
-        stream = rnn.stream(model, params, start, tokens, options.length, choose, key)
+        begun = rnn.prefill(model, params, start, tokens)
+        stream = rnn.stream(model, params, *begun, options.length, choose, key)
         for token in stream:
             yield vocabulary.decode([token])
         yield "\n"

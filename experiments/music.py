@@ -279,7 +279,10 @@ class Draw:
         return jnp.zeros_like(logits).at[keys].set(sounds)
 
 
-_generate = jax.jit(rnn.generate, static_argnames=("cell", "length", "choose"))
+@partial(jax.jit, static_argnames=("net", "length", "choose"))
+def _go_on(net, params, prompt, length, choose, key):
+    begun = rnn.prefill(net, params, net.initial_carry(params), prompt)
+    return rnn.generate(net, params, *begun, length, choose, key)
 
 
 def compose(problem: Problem, params: Any) -> tuple[np.ndarray, int]:
@@ -296,15 +299,13 @@ def compose(problem: Problem, params: Any) -> tuple[np.ndarray, int]:
     steps = DATASETS[problem.config.dataset].steps
     given = music.test[options.piece][: options.prompt * steps]
     most = max(int(roll.sum(1).max()) for roll in music.train)
-    made = _generate(
+    made = _go_on(
         net,
         params,
-        net.initial_carry(params),
         jnp.asarray(given, jnp.float32),
         options.length * steps,
         Draw(options.temperature, options.most_notes or most),
         jax.random.key(options.music_seed),
-        mask=jnp.ones(len(given), bool),  # as a prompt of many steps has
     )
     roll = np.concatenate([given, np.asarray(made.tokens).astype(np.uint8)])
     return roll, len(given)

@@ -290,10 +290,11 @@ class Network(NamedTuple):
         """Where it looks after each of the given tokens of the target, [T, S]."""
         start, memory = self.read(params, source, mask)
         vectors = rnn.embedding(self.target_size, self.config.embedding_size)
-        core = rnn.attend(self.core(start), memory, mask, weights=True)
+        core = rnn.attend(self.core(start), memory, mask)
         inputs = vectors.unroll(rnn.EmbeddingParams(params.decoder.w), (), inputs)[1]
         params = params.decoder.cell[1]
-        return core.unroll(params, core.initial_carry(params), inputs)[1].weights
+        _, read = rnn.trace(core, params, core.initial_carry(params), inputs)
+        return read.weights
 
 
 def sources_of(subwords: Subwords, texts: Sequence[str]) -> list[np.ndarray]:

@@ -657,8 +657,10 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     factory(rnn.layer_norm, size=D, epsilon=1e-6, **dtype)
     factory(rnn.activation, fun=jnp.tanh)
     factory(rnn.dropout, rate=0.5, per_step=False)
-    factory(rnn.luong, query_size=H, memory_size=M, score="general", **dtype)
-    factory(rnn.bahdanau, query_size=H, memory_size=M, size=3, **dtype)
+    memory = {"memory": jnp.ones((4, M)), "mask": jnp.arange(4) < 3}
+    sizes = {"query_size": H, "memory_size": M, "weights": False}
+    factory(rnn.luong, **sizes, score="general", **memory, **dtype)
+    factory(rnn.bahdanau, **sizes, size=3, **memory, **dtype)
     gru = rnn.gru(D, H)
     found["chain"] = (
         lambda first, second: built(rnn.chain)(cells=(first, second)),
@@ -674,13 +676,13 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     feeding = rnn.chain(rnn.gru(D + H, H), rnn.luong(H, M))
     factory(rnn.input_feeding, cell=feeding, size=H)
 
-    def attended(cell, memory, memory_mask, weights):
-        bound = rnn.attend(cell, memory, memory_mask, weights=weights)
+    def attended(cell, memory, memory_mask):
+        bound = rnn.attend(cell, memory, memory_mask)
         params = reader.init(key)
         return bound.unroll(params, reader.initial_carry(params), xs)
 
-    memory = {"memory": jnp.ones((4, M)), "memory_mask": jnp.arange(4) < 3}
-    found["attend"] = attended, {"cell": reader, **memory, "weights": False}
+    attending = {"memory": memory["memory"], "memory_mask": memory["mask"]}
+    found["attend"] = attended, {"cell": reader, **attending}
 
     tokens = jnp.arange(T) % V
     cells = {
@@ -760,8 +762,15 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     params = model.init(key)
     reading = {
         **{"cell": model, "params": params, "carry": model.initial_carry(params)},
-        **{"first": jnp.array([3, 1, 4]), "length": 4, "mask": jnp.ones(3, bool)},
+        **{"first": 3, "length": 4},
     }
+    found["prefill"] = (
+        rnn.prefill,
+        {
+            **{"cell": model, "params": params, "carry": reading["carry"]},
+            **{"prompt": jnp.array([3, 1, 4]), "mask": jnp.ones(3, bool)},
+        },
+    )
     drawing = {**reading, "choose": rnn.greedy, "key": key, "stop_token": 0}
     found["generate"] = rnn.generate, {**drawing, "stopped": False}
     found["stream"] = (

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import needs_data
-from jax import lax
 from PIL import Image
 from safetensors.numpy import load_file
 

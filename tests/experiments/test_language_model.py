@@ -153,8 +153,8 @@ def test_generate_goes_on_with_a_prompt_and_changes_nothing(smoke, capsys):
     model, params, vocabulary = lm.load(lm.parse(["--out", str(smoke)]))
     choose, prompt = rnn.sample(0.8), vocabulary.encode("ROMEO:\n")
     key = jax.random.split(jax.random.key(0), 3)[1]  # of the second temperature
-    start = model.initial_carry(params), prompt, 17, choose, key
-    one = rnn.generate(model, params, *start)
+    begun = rnn.prefill(model, params, model.initial_carry(params), prompt)
+    one = rnn.generate(model, params, *begun, 17, choose, key)
     two = rnn.generate(model, params, one.carry, one.tokens[-1], 20, choose, one.key)
     both = vocabulary.decode(one.tokens) + vocabulary.decode(two.tokens)
     assert texts[1] == f"ROMEO:\n{both}\n"
