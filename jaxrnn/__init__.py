@@ -65,6 +65,8 @@ from jaxrnn.losses import accuracy as accuracy
 from jaxrnn.losses import cross_entropy as cross_entropy
 from jaxrnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
 from jaxrnn.losses import squared_error as squared_error
+from jaxrnn.packing import Packed as Packed
+from jaxrnn.packing import pack as pack
 from jaxrnn.train import Metrics as Metrics
 from jaxrnn.train import TrainState as TrainState
 from jaxrnn.train import make_epoch as make_epoch

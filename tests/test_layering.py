@@ -30,6 +30,10 @@ SIBLINGS = {
     "attention": {"build", "checks", "core", "transposable"},
     "decode": {"build", "checks", "core"},
     "losses": {"checks", "core"},
+    "packing": {"checks"},
+    "testing/trees": {"core"},
+    "testing/trial": {"checks", "core", "testing.trees"},
+    "testing/laws": {"core", "testing.trees", "testing.trial"},
     "train": {"checks"},
     "interop/weights": {"cells", "core"},
     "interop/torch": {"checks", "combinators", "core", "interop.weights"},
@@ -41,6 +45,10 @@ SIBLINGS = {
 OUTSIDE = {
     "losses": {"jax", "optax"},
     "train": {"jax", "optax"},
+    "packing": {"numpy"},
+    "testing/trees": {"jax", "numpy"},
+    "testing/trial": {"jax", "numpy"},
+    "testing/laws": {"jax", "numpy"},
     "interop/safetensors": {"jax", "numpy", "safetensors"},  # when it is called
 }
 

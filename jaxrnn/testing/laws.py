@@ -32,30 +32,37 @@ WAYS = {"": False, ", in reverse": True}  # what a sentence says, and `reverse`
 
 
 def _pytrees(trial: Trial) -> Iterator[str]:
-    given = trial.given
-    params = trial.cell.init(jax.random.key(0)) if given is None else given
+    params = trial.given
+    if params is None:
+        params = trial.cell.init(jax.random.key(0))
+    yield from _not_arrays("params", params)
     carry, again = trial.initial_carry(params), trial.initial_carry(params)
-    for what, tree in (("params", params), ("the initial carry", carry)):
-        for path, leaf in tree_leaves_with_path(tree):
-            if not isinstance(leaf, jax.Array | np.ndarray):
-                yield f"{what}{keystr(path)} is no array, but {type(leaf).__name__}"
-        for found in static(tree):
-            yield f"expected nothing but arrays in {what}, got {found}"
-    owners: dict[int, str] = {}
-    for what, tree in (
-        ("params", params),
-        ("that of another call", again),
-        ("the initial carry", carry),
-    ):
-        for path, leaf in tree_leaves_with_path(tree):
-            if isinstance(leaf, jax.Array) and not is_key(leaf) and leaf.size:
-                buffer = leaf.addressable_data(0).unsafe_buffer_pointer()
-                if buffer in owners and tree is carry:
-                    yield (
-                        f"{what}{keystr(path)} shares its buffer with {owners[buffer]}:"
-                        " a program to which the carry is donated would fail"
-                    )
-                owners[buffer] = what + keystr(path)
+    yield from _not_arrays("the initial carry", carry)
+    owners = _buffers("params", params) | _buffers("that of another call", again)
+    for name, buffer in _buffers("the initial carry", carry).items():
+        for owner, other in owners.items():
+            if buffer == other:
+                yield (
+                    f"{name} shares its buffer with {owner}: a program to which the "
+                    "carry is donated would fail"
+                )
+        owners[name] = buffer
+
+
+def _not_arrays(what: str, tree: Any) -> Iterator[str]:
+    for path, leaf in tree_leaves_with_path(tree):
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            yield f"{what}{keystr(path)} is no array, but {type(leaf).__name__}"
+    for found in static(tree):
+        yield f"expected nothing but arrays in {what}, got {found}"
+
+
+def _buffers(what: str, tree: Any) -> dict[str, int]:
+    return {
+        what + keystr(path): leaf.addressable_data(0).unsafe_buffer_pointer()
+        for path, leaf in tree_leaves_with_path(tree)
+        if isinstance(leaf, jax.Array) and not is_key(leaf) and leaf.size
+    }
 
 
 def _keys(trial: Trial) -> Iterator[str]:

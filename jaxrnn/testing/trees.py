@@ -124,14 +124,14 @@ def poisoned(tree: Any, where: Any) -> Any:
 
 
 def swapped(tree: Any, where: Any) -> Any:
-    """Sequences in which some steps hold what others of these hold."""
-    steps = np.flatnonzero(where)
+    """Sequences in which some steps hold what the first of the others holds."""
+    other = np.flatnonzero(~where)[0]
 
     def swap(leaf):
         if is_key(leaf):
             return leaf
         leaf = np.array(leaf)
-        leaf[steps] = leaf[np.roll(steps, 1)]
+        leaf[where] = leaf[other]
         return jnp.asarray(leaf)
 
     return jax.tree.map(swap, tree)

@@ -12,13 +12,13 @@ from jaxrnn.checks import check_length
 from jaxrnn.core import Cell, is_key, scan_unroll
 from jaxrnn.testing.trees import Results, as_dtype, jitter, quick_jit, results
 
-WORDS = Results(
-    "the final carry",
-    "the output",
-    "the gradient at params",
-    "the gradient at the carry",
-    "the gradient at xs",
-)
+WORDS = {  # for the fields of `Results`, in the order in which they are compared
+    "ys": "the output",
+    "carry": "the final carry",
+    "d_params": "the gradient at params",
+    "d_carry": "the gradient at the carry",
+    "d_xs": "the gradient at xs",
+}
 
 
 class Trial:
@@ -101,23 +101,24 @@ class Trial:
         } | others
         return (run or self._runs[reverse])(*arguments.values())
 
-    def against_law(self, phrase: str, *, reverse: bool, **options) -> Iterator[str]:
+    def against_law(
+        self, phrase: str, *, reverse: bool, mask: Any = None, starts: Any = None
+    ) -> Iterator[str]:
         """Says where the cell is not `lax.scan` of its step.
 
         Without a step: where in reverse it does not read the flipped sequence.
         """
-        got = self.run(reverse=reverse, **options)
+        got = self.run(reverse=reverse, mask=mask, starts=starts)
         if self.cell.step is not None:
             # One program for all, with a mask and with starts.
-            given = {
-                name: value for name, value in options.items() if value is not None
-            }
-            always = {"mask": self.everywhere, "starts": ~self.everywhere} | given
-            expected = self.run(self._laws[reverse], **always)
+            mask = self.everywhere if mask is None else mask
+            starts = ~self.everywhere if starts is None else starts
+            expected = self.run(self._laws[reverse], mask=mask, starts=starts)
             phrase = f"is not that of lax.scan of the step{phrase}"
             yield from self.differences(got, expected, phrase)
         elif reverse:
-            expected = self.run(quick_jit(results(self._flipped)), **options)
+            flipped = quick_jit(results(self._flipped))
+            expected = self.run(flipped, mask=mask, starts=starts)
             phrase = f"is not that of the flipped sequence{phrase}"
             yield from self.differences(got, expected, phrase)
 
@@ -129,16 +130,15 @@ class Trial:
     def differences(
         self, got: Results, expected: Results, phrase: str, steps: Any = None
     ) -> Iterator[str]:
-        """Says where results differ, in the order of their fields.
+        """Says where results differ.
 
         Args:
           got, expected: alike in structure and shapes. What is None is not compared.
           phrase: follows the words that say where.
           steps: `[T]`, at which outputs and gradients of xs are compared; None for all.
         """
-        for field, word, a, b in zip(
-            Results._fields, WORDS, got, expected, strict=True
-        ):
+        for field, word in WORDS.items():
+            a, b = getattr(got, field), getattr(expected, field)
             if a is None or b is None:
                 continue
             timed = field in ("ys", "d_xs")

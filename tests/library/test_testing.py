@@ -1,5 +1,7 @@
 """`rnn.testing.check`: right cells pass, and of a wrong one it says what is wrong."""
 
+import subprocess
+import sys
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -7,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from battery import CASES, D, H
+from battery import CASES, D, H, assert_refused
 from jax import lax
 from jax.core import Tracer
 
@@ -204,9 +206,9 @@ def python_loop(params, carry, xs, *, mask=None, reverse=False, starts=None):
     return carry, jnp.stack(ys)
 
 
-def in_single_precision(params, carry, x):
+def to_double_precision(params, carry, x):
     carry, y = step(params, carry, x)
-    return carry, y * jnp.asarray(np.float64(2))
+    return carry, y.astype(jnp.float64)
 
 
 @jax.custom_batching.custom_vmap
@@ -222,7 +224,8 @@ def _(size, in_batched, x):
 
 def over_the_batch(params, carry, xs, **options):
     carry, ys = unroll(params, carry, xs, **options)
-    return carry, ys + lax.stop_gradient(alone(lax.stop_gradient(ys))) - ys
+    constant = lax.stop_gradient(ys)
+    return carry, ys + (alone(constant) - constant)
 
 
 def eager_is_another(params, carry, xs, **options):
@@ -362,7 +365,7 @@ MISTAKES = {
         "program: the program grows with the number of steps",
     ),
     "float64 constant": (
-        by_step(in_single_precision),
+        by_step(to_double_precision),
         "dtypes: of params, carry and inputs in float32, unroll makes the output in "
         "float64",
     ),
@@ -402,10 +405,6 @@ MISTAKES = {
         RIGHT._replace(initial_carry=weak_carry),
         "program: a compiled unroll is traced again for the carry that it returned",
     ),
-    "carry of one dtype": (
-        RIGHT._replace(initial_carry=carry_of_one_dtype),
-        "shapes: the carry that step returns.h is float64 [5], expected float32 [5]",
-    ),
     "prepared is another": (
         RIGHT._replace(about=rnn.About("toy", prepare=prepared_twice)),
         "preparing: the final carry.h is another if about.prepare(params) stands",
@@ -427,3 +426,54 @@ def test_a_mistake_is_told(name):
     assert message.startswith("toy: ")
     assert words in message
     assert "\n" not in message
+
+
+def test_a_cell_of_one_dtype():
+    cell = RIGHT._replace(initial_carry=carry_of_one_dtype)
+    cell = cell._replace(unroll=rnn.scan_unroll(step, carry_of_one_dtype))
+    words = r"toy: shapes: .* is float64 \[5\], expected float32 \[5\]"
+    with jax.numpy_dtype_promotion("standard"), pytest.raises(LawError, match=words):
+        check(cell, XS)
+    check(cell, XS, dtype=jnp.float32)
+
+
+def test_a_derivative_may_be_another_on_purpose():
+    check(by_step(step_with_wrong_gradient), XS, smooth=False)
+
+
+def test_params_and_tolerance_may_be_given():
+    cell = by_step(lambda params, carry, x: (carry, x * jnp.sqrt(params.w_x[0, 0] - 3)))
+    with pytest.raises(LawError, match="finite: the output is not finite"):
+        check(cell, XS)
+    check(cell, XS, params=Params(jnp.full((D, H), 5.0), jnp.ones((H, H))))
+    rough = RIGHT._replace(unroll=nearly)
+    with pytest.raises(LawError, match=r"law: the output of step 0 .* 1e-05"):
+        check(rough, XS)
+    check(rough, XS, tolerance=1e-3)
+
+
+def nearly(params, carry, xs, *, mask=None, **options):
+    carry, ys = unroll(params, carry, xs, mask=mask, **options)
+    return carry, ys + (1e-5 if mask is None else jnp.where(mask[:, None], 1e-5, 0))
+
+
+def test_bad_arguments():
+    lstm: Any = CASES["lstm"].cell
+    for mistake, *parts in (
+        (lambda: check(3), "check: cell: expected a Cell, got 3"),
+        (lambda: check(RIGHT), "check: xs: expected the inputs", "toy does not say"),
+        (lambda: check(lstm, XS[:3]), "check: xs: expected at least 4 steps, got 3"),
+        (lambda: check(lstm, dtype=int), "check: dtype: expected a floating dtype"),
+        (lambda: check(lstm, smooth=1), "check: smooth: expected a bool, got 1"),
+        (lambda: check(lstm, tolerance=0), "check: tolerance: expected a positive"),
+    ):
+        assert_refused(mistake, *parts)
+
+
+def test_the_library_imports_nothing_for_it():
+    heavy = {"pytest", "hypothesis", "jax.test_util"}
+    code = f"import jaxrnn, sys; print(sorted({heavy} & set(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
