@@ -211,7 +211,7 @@ def try_guided(
 def idx(folder: Path) -> Target:
     """The first byte tells whether the rest is the gzip file or what is in it."""
     from experiments.data import DataError
-    from experiments.data.images import read_idx
+    from experiments.data.formats.idx import read_idx
 
     def header(*sizes):
         return struct.pack(f">BBBB{len(sizes)}I", 0, 0, 8, len(sizes), *sizes)
@@ -323,11 +323,8 @@ def multi30k(folder: Path) -> Target:
     from experiments.data import parallel
 
     texts = {"en": b"A dog runs.\nTwo men.\n", "de": b"Ein Hund rennt.\nZwei M.\n"}
-    good = {
-        f"{part}.{language}.gz": content
-        for part in parallel.MULTI30K.values()
-        for language, content in texts.items()
-    }
+    names = parallel.DATASETS["de"].files.digests
+    good = {name: texts[name.split(".")[1]] for name in names}
     return reader(folder, good, lambda p: parallel.load_corpus("en", "de", p))
 
 
@@ -366,7 +363,7 @@ def matlab(folder: Path) -> Target:
     cells = np.empty((1, 2), object)
     cells[0, :] = [(rng.random((n, 88)) < 0.05).astype(np.uint8) for n in (3, 2)]
     content = {f"{split}data": cells for split in ("train", "valid", "test")}
-    name = music.SOURCES["jsb"].file
+    (name,) = music.DATASETS["jsb"].files.digests
     targets = []
     for packed in (False, True):
         file = io.BytesIO()

@@ -327,6 +327,10 @@ def _preparing(trial: Trial) -> Iterator[str]:
     if list(map(id, leaves)) == list(map(id, made)):
         return
     phrase = "is another if about.prepare(params) stands in the place of the params"
+    first = Results(carry=trial.initial_carry(prepared))
+    yield from trial.differences(
+        first, Results(carry=trial.first), f"at first {phrase}"
+    )
     got = Results(*quick_jit(cell.unroll)(prepared, trial.carry, trial.xs))
     yield from trial.differences(got, trial.run(), phrase)
     if cell.step is not None:

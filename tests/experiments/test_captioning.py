@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments.bleu import bleu
 from jax import lax
 from PIL import Image
 from safetensors.numpy import load_file
 
 from experiments import captioning, runs
-from experiments.bleu import bleu
 from experiments.data import DataError, scenes
 from experiments.data.captions import load_captions, nearest, words
 from experiments.data.images import Images

@@ -334,7 +334,7 @@ LAYERS = {
     "dropout": Case(rnn.dropout(0.5), key=KEY),
     "dropout per step": Case(rnn.dropout(0.5, per_step=True), key=KEY),
     "dropout without key": Case(rnn.dropout(0.5)),
-    "luong": Case(rnn.attend(rnn.luong(D, M), MEMORY, MEMORY_MASK)),
+    "luong": Case(rnn.luong(D, M, memory=MEMORY, mask=MEMORY_MASK)),
     "bahdanau without memory": Case(rnn.bahdanau(D, M, A)),
 }
 

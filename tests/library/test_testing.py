@@ -459,12 +459,13 @@ def nearly(params, carry, xs, *, mask=None, **options):
 
 def test_bad_arguments():
     lstm: Any = CASES["lstm"].cell
+    no_cell: Any = 3
     for mistake, *parts in (
-        (lambda: check(3), "check: cell: expected a Cell, got 3"),
+        (lambda: check(no_cell), "check: cell: expected a Cell, got 3"),
         (lambda: check(RIGHT), "check: xs: expected the inputs", "toy does not say"),
         (lambda: check(lstm, XS[:3]), "check: xs: expected at least 4 steps, got 3"),
         (lambda: check(lstm, dtype=int), "check: dtype: expected a floating dtype"),
-        (lambda: check(lstm, smooth=1), "check: smooth: expected a bool, got 1"),
+        (lambda: check(lstm, smooth=no_cell), "check: smooth: expected a bool, got 3"),
         (lambda: check(lstm, tolerance=0), "check: tolerance: expected a positive"),
     ):
         assert_refused(mistake, *parts)
