@@ -51,6 +51,10 @@ SIBLINGS = {
         "lift",
     },
     "losses": {"checks", "core"},
+    "packing": {"checks"},
+    "testing/trees": {"core"},
+    "testing/trial": {"checks", "core", "testing.trees"},
+    "testing/laws": {"core", "testing.trees", "testing.trial"},
     "train": {"checks", "core"},
     "interop/weights": {"cells", "core"},
     "interop/torch": {"checks", "combinators", "core", "interop.weights"},
@@ -62,6 +66,10 @@ SIBLINGS = {
 OUTSIDE = {
     "losses": {"jax", "optax"},
     "train": {"jax", "optax"},
+    "packing": {"numpy"},
+    "testing/trees": {"jax", "numpy"},
+    "testing/trial": {"jax", "numpy"},
+    "testing/laws": {"jax", "numpy"},
     "interop/safetensors": {"jax", "numpy", "safetensors"},  # when it is called
 }
 
