@@ -26,7 +26,7 @@ from jaxrnn.checks import (
     check_size,
 )
 from jaxrnn.core import About, Cell, blank, scan_unroll
-from jaxrnn.transposable import rows_product
+from jaxrnn.loops.primitives import rows_product
 
 LECUN_NORMAL = initializers.lecun_normal()
 
