@@ -11,7 +11,7 @@ from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options
 from jaxrnn.checks import Input, check_function, check_size
 from jaxrnn.core import Cell
-from jaxrnn.loops.gated import Pointwise
+from jaxrnn.loops.pointwise import Pointwise
 
 
 class ElmanCarry(NamedTuple):

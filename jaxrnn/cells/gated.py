@@ -1,7 +1,7 @@
 """The builder of gated cells: a mix of the input and the state, and a pointwise part.
 
-`gated` makes a cell of them, which unrolls through the fast recurrence. `dense_init` and
-`dense` draw and read the weights of a cell whose mix has a full matrix for each gate.
+`gated` makes a cell of the two, which unrolls through the fast recurrence. `dense_init`
+and `dense` draw and read the weights of a cell with a full matrix for each gate.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,9 @@ from jaxrnn.build import leaf
 from jaxrnn.cells.options import DEFAULTS, Settings
 from jaxrnn.checks import Input
 from jaxrnn.core import Cell, Init, InitialCarry, blank, restarted
-from jaxrnn.loops.gated import Inputs, Loop, Pointwise, recurrence
+from jaxrnn.loops.gated import Inputs, Loop, recurrence
 from jaxrnn.loops.mix import DENSE, Dense, Mix
+from jaxrnn.loops.pointwise import Pointwise
 
 
 def gated(
@@ -73,7 +74,7 @@ def gated(
 
 def dense_init(
     key: jax.Array, input_size: int, hidden_size: int, gates: int, settings: Settings
-) -> tuple[dict[str, jax.Array | None], jax.Array]:
+) -> tuple[dict[str, Any], jax.Array]:
     """Draws w_x [D, GH], w_h [H, GH] and b [GH]; returns them and a key for more."""
     w_x_key, w_h_key, b_key, more_key = jax.random.split(key, 4)
     dtype = settings.dtype
@@ -91,7 +92,7 @@ def dense_init(
         blocks = [draw(k) for k in jax.random.split(key, gates)]
         return jnp.concatenate(blocks, axis=1).astype(dtype)
 
-    weights = {
+    weights: dict[str, Any] = {
         "w_x": by_gate(settings.w_x_init, w_x_key, input_size),
         "w_h": by_gate(settings.w_h_init, w_h_key, hidden_size),
         "b": None,

@@ -12,8 +12,8 @@ from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options
 from jaxrnn.checks import Input, check_flag, check_size
 from jaxrnn.core import Cell, scan_unroll
-from jaxrnn.loops.gated import Pointwise
 from jaxrnn.loops.mix import dot
+from jaxrnn.loops.pointwise import Pointwise
 
 
 class GRUCarry(NamedTuple):

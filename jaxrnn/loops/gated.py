@@ -17,35 +17,18 @@ the bracket, in plain `jnp`, and a linear recurrence driven by it, which is a
 `linear_map` with its transpose written out.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxrnn.core import select, zero_where_not
 from jaxrnn.loops.mix import DENSE, Mix, instantiated
+from jaxrnn.loops.pointwise import Pointwise, complete, derived, inexact
 from jaxrnn.loops.primitives import linear_map, varying_alike
 from jaxrnn.loops.substitute import SHARED, substituted
-
-
-class Pointwise(NamedTuple):
-    """What a cell does with z and its carry, and, if it is known, the derivative.
-
-    `theta` is a pytree of the pointwise part's own params; the carry is a NamedTuple
-    with a field `h`, which is also the output. Its other fields are arrays of any shape
-    and dtype. Of those without a derivative, such as integers, a cotangent is None.
-    """
-
-    apply: Callable  # (theta, z, carry) -> carry
-    # Both None: JAX is to find the derivative.
-    forward: Any = None  # (theta, z, carry) -> (carry, residuals)
-    # With the h of the carry before the step, which the residuals need not hold:
-    backward: Any = None  # (theta, residuals, h, ct_carry) -> ct of (theta, z, carry)
-    name: str = ""  # by which a kernel knows it
 
 
 class Loop(NamedTuple):
@@ -71,9 +54,9 @@ class Inputs(NamedTuple):
     theta: Any  # of the pointwise part
     carry: Any  # before the first step
     initial: Any  # with which a step begins where `starts`; None without starts
-    xs: jax.Array  # [T, ...], finite where the mask is False
-    mask: jax.Array | None  # [T] bool
-    starts: jax.Array | None  # [T] bool
+    xs: Any  # [T, ...], finite where the mask is False
+    mask: Any  # [T] bool, or None
+    starts: Any  # [T] bool, or None
 
 
 class Kept(NamedTuple):
@@ -88,18 +71,18 @@ class Coefficients(NamedTuple):
 
     weights: Any
     theta: Any
-    hs: jax.Array  # [T, ...], before each step
+    hs: Any  # [T, ...], before each step
     residuals: Any  # [T, ...]
-    mask: jax.Array | None
-    starts: jax.Array | None
+    mask: Any
+    starts: Any
 
 
 @substituted(Inputs(SHARED, SHARED, 0, 0, 1, 1, 1), out=(0, 1, 1))
-def forward_loop(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array, Kept | None]:
+def forward_loop(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array, Any]:
     """Runs the recurrence over one sequence.
 
     Returns:
-      The final carry, `hs` `[T, ...]` after each step, and what is kept if `loop.keep`.
+      The final carry, `hs` `[T, ...]` after each step, and, if `loop.keep`, `Kept`.
     """
     weights, theta, carry, initial, xs, mask, starts = inputs
     mix, part = loop.mix, loop.part
@@ -124,7 +107,7 @@ def forward_loop(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array, Kept | Non
 
     carry, (hs, kept) = loop.scan(body, carry, (xs, mask, starts))
     if starts is None:
-        before = mix.hs(weights, kept.rows) if loop.keep else hs
+        before = hs if kept is None else mix.hs(weights, kept.rows)
         hs = _after(loop, carry.h, before)
     return carry, hs, kept
 
@@ -202,7 +185,6 @@ def _run_jvp(loop: Loop, primals, tangents):
     (inputs,), (d_inputs,) = primals, tangents
     weights, theta, _, _, xs, mask, starts = inputs
     carry, hs, kept = forward_loop(loop._replace(keep=True), inputs)
-    assert kept is not None  # for the type checker
     d_zs = loop.mix.tangents(
         weights, d_inputs.weights, kept.rows, xs, d_inputs.xs, loop.compute_dtype
     )
@@ -226,60 +208,17 @@ def recurrence(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array]:
     if loop.compute_dtype is None:
         loop = loop._replace(compute_dtype=inputs.xs.dtype)
     if loop.part.backward is None:
-        part, theta = _derived(loop, inputs)
+        # `apply` is to be traced as it will be called.
+        like = varying_alike(inputs._replace(mask=None, starts=None))
+        z = jax.eval_shape(partial(_first_z, loop), like)
+        part, theta = derived(loop.part.apply, like.theta, z, like.carry)
         loop, inputs = loop._replace(part=part), inputs._replace(theta=theta)
     return _run(loop, inputs)
 
 
-def _derived(loop: Loop, inputs: Inputs) -> tuple[Pointwise, Any]:
-    """The pointwise part with a derivative found by JAX, and its theta.
-
-    What `apply` closes over may be under differentiation too, so it joins theta.
-    """
-
-    def first_z(inputs):
-        ready = loop.mix.ready(inputs.weights, loop.compute_dtype)
-        return loop.mix.z(ready, inputs.xs[0], inputs.carry.h)
-
-    # `apply` is to be traced as it will be called.
-    inputs = varying_alike(inputs._replace(mask=None, starts=None))
-    z = jax.eval_shape(first_z, inputs)
-    closed, closed_over = jax.closure_convert(
-        loop.part.apply, inputs.theta, z, inputs.carry
-    )
-
-    def apply(theta, z, carry):
-        theta, closed_over = theta
-        return closed(theta, z, carry, *closed_over)
-
-    def forward(theta, z, carry):
-        return apply(theta, z, carry), (z, carry._replace(h=None))
-
-    def backward(theta, residuals, h, ct_carry):
-        z, carry = residuals
-        carry = carry._replace(h=h)
-        _, transpose = jax.vjp(apply, theta, z, carry)
-        return inexact(transpose(complete(carry, ct_carry)))
-
-    return Pointwise(apply, forward, backward), (inputs.theta, closed_over)
-
-
-def inexact(tree: Any) -> Any:
-    """With None in the place of leaves that have no derivative, such as integers."""
-    return jax.tree.map(
-        lambda a: a if jnp.issubdtype(a.dtype, jnp.inexact) else None, tree
-    )
-
-
-def complete(tree: Any, tangents: Any) -> Any:
-    """The inverse of `inexact` for tangents of the tree: the zeros that JAX expects."""
-
-    def fill(a, tangent):
-        if jnp.issubdtype(a.dtype, jnp.inexact):
-            return tangent
-        return np.zeros(a.shape, jax.dtypes.float0)
-
-    return jax.tree.map(fill, tree, tangents)
+def _first_z(loop: Loop, inputs: Inputs) -> jax.Array:
+    ready = loop.mix.ready(inputs.weights, loop.compute_dtype)
+    return loop.mix.z(ready, inputs.xs[0], inputs.carry.h)
 
 
 def _after(loop: Loop, h: jax.Array, before: jax.Array) -> jax.Array:

@@ -2,9 +2,9 @@
 
 The law of kernels: a kernel equals its loop. A kernel is a function that computes for a
 batch of sequences what the loop computes for one. Where the table has a kernel for the
-platform, and the kernel takes the operands at hand, it replaces the loop. The derivative
-is that of the loop. `vmap` gives the kernel its batch axis; batches of batches are
-folded into one. A program that is exported for several platforms chooses on each.
+platform, and the kernel takes the operands at hand, it replaces the loop. Its
+derivative is that of the loop. `vmap` gives the kernel its batch axis; batches of
+batches are folded into one. A program exported for several platforms chooses on each.
 """
 
 from collections.abc import Callable
@@ -71,10 +71,11 @@ def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
             shapes = jax.eval_shape(partial(loop, static), *operands)
 
             def flat(*leaves):
-                return jax.tree.leaves(loop(static, *tree.unflatten(leaves)))
+                return tuple(jax.tree.leaves(loop(static, *tree.unflatten(leaves))))
 
             outs = _substituted_p.bind(
                 *leaves,
+                name=loop.__name__,
                 loop=flat,
                 kernels=tuple(kernels.items()),
                 static=static,
@@ -104,31 +105,40 @@ _substituted_p = Primitive("substituted")
 _substituted_p.multiple_results = True
 
 
-def _run(*args, platform, loop, kernels, static, trees, axes, out_axes, batched):
+def _run(*args, platform, name, loop, kernels, static, trees, axes, out_axes, batched):
     """The kernel of the platform, where it takes these operands, or the loop."""
     kernel = dict(kernels).get(platform)
     if kernel is None:
         return loop(*args)
-    one = not batched
-    operands = [
-        jnp.expand_dims(a, axis) if one and axis != SHARED else a
-        for a, axis in zip(args, axes, strict=True)
-    ]
-    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in operands]
-    symbolic = not all(isinstance(size, int) for a in shapes for size in a.shape)
+    if not batched:
+        pairs = zip(args, axes, strict=True)
+        args = [a if axis == SHARED else jnp.expand_dims(a, axis) for a, axis in pairs]
+        loop = jax.vmap(loop, _in_axes(axes), out_axes)
     in_tree, out_tree = trees
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args]
+    symbolic = not all(isinstance(size, int) for a in shapes for size in a.shape)
     if symbolic or not kernel.takes(static, *in_tree.unflatten(shapes)):
-        return loop(*args)
-    outs, got = jax.tree.flatten(kernel.run(static, *in_tree.unflatten(operands)))
-    if got != out_tree:
-        raise ValueError(f"kernel: expected outputs {out_tree}, got {got}")
-    if one:
-        outs = map(jnp.squeeze, outs, out_axes)
-    outs, expected = list(outs), jax.eval_shape(loop, *args)
-    for a, like in zip(outs, expected, strict=True):
+        outs = loop(*args)
+    else:
+        outs, got = jax.tree.flatten(kernel.run(static, *in_tree.unflatten(args)))
+        _check(f"kernel of {name} on {platform}", outs, got, out_tree, loop, args)
+    return outs if batched else [*map(jnp.squeeze, outs, out_axes)]
+
+
+def _check(name, outs, got, tree, loop, args):
+    """Raises a ValueError unless the outputs are of the shapes that the loop gives."""
+    if got != tree:
+        raise ValueError(f"{name}: expected outputs of the structure {tree}, got {got}")
+    for a, like in zip(outs, jax.eval_shape(loop, *args), strict=True):
         if (a.shape, a.dtype) != (like.shape, like.dtype):
-            raise ValueError(f"kernel: expected an output {like}, got {jax.typeof(a)}")
-    return outs
+            raise ValueError(
+                f"{name}: expected an output {like.dtype} {like.shape}, got {a.dtype} "
+                f"{a.shape}"
+            )
+
+
+def _in_axes(axes):
+    return [None if axis == SHARED else axis for axis in axes]
 
 
 def _abstract_eval(*avals, loop, **_):
@@ -152,8 +162,8 @@ def _jvp(primals, tangents, *, loop, **_):
         of_moving, [primals[i] for i in moving], [tangents[i] for i in moving]
     )
     return outs, [
-        ad.Zero.from_primal_value(out) if t.dtype == jax.dtypes.float0 else t
-        for out, t in zip(outs, out_tangents, strict=True)
+        ad.Zero(jax.typeof(t)) if t.dtype == jax.dtypes.float0 else t
+        for t in out_tangents
     ]
 
 
@@ -167,9 +177,8 @@ def _transpose(cts, *args, loop, **_):
         return loop(*merged)
 
     transpose = jax.linear_transpose(of_linear, *(args[i].aval for i in linear))
-    found = dict(
-        zip(linear, transpose([ad.instantiate_zeros(ct) for ct in cts]), strict=True)
-    )
+    ct_linear = transpose(tuple(ad.instantiate_zeros(ct) for ct in cts))
+    found = dict(zip(linear, ct_linear, strict=True))
     return [found.get(i) for i in range(len(args))]
 
 
@@ -189,7 +198,7 @@ def _batch(args, dims, *, loop, axes, out_axes, batched, **params):
         return a.reshape(*a.shape[:axis], -1, *a.shape[axis + 2 :]) if batched else a
 
     if not batched:
-        loop = jax.vmap(loop, [None if a == SHARED else a for a in axes], out_axes)
+        loop = jax.vmap(loop, _in_axes(axes), out_axes)
     outs = _substituted_p.bind(
         *(placed(*pair) for pair in pairs),
         loop=loop,
