@@ -51,7 +51,9 @@ def read_sentences(path: Path, count: int, vocab_size: int) -> list[np.ndarray]:
     if not words:
         raise ValueError(f"{path}: expected sentences, found none")
     common = Counter(word for sentence in words for word in sentence)
-    numbers = {word: i for i, (word, _) in enumerate(common.most_common(vocab_size - 2), 2)}
+    numbers = {
+        word: i for i, (word, _) in enumerate(common.most_common(vocab_size - 2), 2)
+    }
     return [np.array([0, *(numbers.get(w, 1) for w in s), 0], np.int32) for s in words]
 
 
@@ -76,6 +78,10 @@ def make_batches(way: str, sentences: list[np.ndarray], options) -> list[Batch]:
         sizes = [len(s) - 1 if way == "packed" else size for s in here]
         if way == "packed":
             packed = rnn.pack(sizes, size)
-            tokens, labels = (packed.rows([s[i : len(s) - 1 + i] for s in here]) for i in (0, 1))
-            found += batches_of([tokens, labels, packed.mask, packed.starts], options.batch_size)
+            tokens, labels = (
+                packed.rows([s[i : len(s) - 1 + i] for s in here]) for i in (0, 1)
+            )
+            found += batches_of(
+                [tokens, labels, packed.mask, packed.starts], options.batch_size
+            )
     return found

@@ -9,16 +9,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CELL = {"cells.gated", "cells.options", "checks", "core"}
 SIBLINGS = {
     "checks": set(),
     "core": {"checks"},
     "build": {"checks", "core"},
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},
-    "transposable": set(),
-    "recurrence": {"core", "transposable"},
-    "cells": {"build", "checks", "core", "recurrence"},
-    "layers": {"build", "checks", "core", "transposable"},
+    "loops/primitives": set(),
+    "loops/substitute": {"loops.primitives"},
+    "loops/pointwise": set(),
+    "loops/mix": {"loops.primitives"},
+    "loops/gated": {
+        *("core", "loops.mix", "loops.pointwise"),
+        *("loops.primitives", "loops.substitute"),
+    },
+    "cells/options": {"checks"},
+    "cells/gated": {
+        *("build", "checks", "core", "cells.options"),
+        *("loops.gated", "loops.mix", "loops.pointwise"),
+    },
+    "cells/elman": {*CELL, "loops.pointwise"},
+    "cells/gru": {*CELL, "build", "loops.mix", "loops.pointwise"},
+    "cells/lstm": {*CELL, "loops.pointwise"},
+    "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
+    "layers": {"build", "checks", "core", "loops.primitives"},
     "pooling": {"checks", "core"},
     "attention": {
         "build",
@@ -26,7 +41,7 @@ SIBLINGS = {
         "core",
         "lift",
         "pooling",
-        "transposable",
+        "loops.primitives",
     },
     "combinators/carries": {"build", "checks", "core", "lift", "steps"},
     "combinators/compose": {
@@ -35,7 +50,7 @@ SIBLINGS = {
         "core",
         "layers",
         "lift",
-        "transposable",
+        "loops.primitives",
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
     "combinators/time": {"build", "checks", "core", "steps"},

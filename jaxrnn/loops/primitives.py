@@ -29,7 +29,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-_linear_p = Primitive("transposable")
+_linear_p = Primitive("linear_map")
 _linear_p.multiple_results = True
 
 
