@@ -79,13 +79,9 @@ SIBLINGS = {
     "interop/safetensors": {"interop.weights"},
 }
 OUTSIDE = {
-    "losses": {"jax", "optax"},
-    "train": {"jax", "optax"},
-    "packing": {"numpy"},
-    "testing/trees": {"jax", "numpy"},
-    "testing/trial": {"jax", "numpy"},
-    "testing/laws": {"jax", "numpy"},
-    "interop/safetensors": {"jax", "numpy", "safetensors"},  # when it is called
+    "losses": {"optax"},
+    "train": {"optax"},
+    "interop/safetensors": {"safetensors"},  # when it is called
 }
 
 
@@ -118,8 +114,7 @@ def test_a_module_imports_only_what_lies_below(name):
     siblings = {i.removeprefix("jaxrnn.") for i in found if i.startswith("jaxrnn")}
     assert siblings <= SIBLINGS[name]
     outside = {i.split(".")[0] for i in found} - {"jaxrnn"} - sys.stdlib_module_names
-    default = {"jax", "numpy"} if name.startswith("interop/") else {"jax"}
-    assert outside <= OUTSIDE.get(name, default)
+    assert outside <= {"jax", "numpy"} | OUTSIDE.get(name, set())
 
 
 @pytest.mark.parametrize("folder", ["experiments", "benchmarks"])

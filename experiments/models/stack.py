@@ -5,8 +5,6 @@ from typing import Any
 
 import jaxrnn as rnn
 
-CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
-
 
 def stack(
     cell: Callable[..., rnn.Cell],
