@@ -150,12 +150,10 @@ parse = runs.parser("language_model", defaults, preset="default", dataset="shake
 
 def network(config: Config, vocab_size: int) -> rnn.Cell:
     """From characters to logits of the next: stacked cells with dropout."""
-    cell, sizes = (
-        training.CELLS[config.cell],
-        (config.embedding_size, config.hidden_size),
+    cell, size = training.CELLS[config.cell], config.hidden_size
+    layers = stack(
+        cell, config.embedding_size, size, config.layers, dropout=config.dropout
     )
-    layers = stack(cell, *sizes, config.layers, dropout=config.dropout)
-    size = config.hidden_size
     if config.tied:
         layers.append(rnn.linear(size, config.embedding_size))
         core = rnn.chain(*layers)

@@ -165,12 +165,12 @@ class Tokenized(NamedTuple):
 
     def at(self, numbers: Sequence[int]) -> "Tokenized":
         """The documents with these numbers."""
-        words, tokens, owners = (
+        return Tokenized(
             [self.words[i] for i in numbers],
             [self.tokens[i] for i in numbers],
             [self.owners[i] for i in numbers],
+            self.labels[list(numbers)],
         )
-        return Tokenized(words, tokens, owners, self.labels[list(numbers)])
 
 
 def tokenize(subwords: Subwords, documents: Documents) -> Tokenized:

@@ -64,6 +64,8 @@ def test_simple_forecasts_are_those_of_loops():
         np.testing.assert_allclose(grown[c, n, h], expected)
         known = [t for t in range(origin) if (origin + h - t) % 3 == 0]
         assert season[c, n, h] == values[known[-1], c]
+    with pytest.raises(ValueError, match="origins: expected 18 or more, the period"):
+        seasonal(values, origins, 18, 5)
 
 
 def test_ridge_is_that_of_the_normal_equations():
@@ -130,6 +132,9 @@ def test_margins_are_those_of_the_definition():
         np.testing.assert_allclose(margins[0, 0, 0, i], -expected)
         np.testing.assert_allclose(margins[0, 0, 0, 8 - i], expected)
     np.testing.assert_array_equal(margins[..., 4], 0)
+
+    with pytest.raises(ValueError, match="quantiles: expected 7 for 3 nominal"):
+        conformal_margins(quantiles, truth, NOMINAL[1:])
 
     moved = calibrated(quantiles, margins)
     assert (np.diff(moved, axis=-1) >= 0).all()

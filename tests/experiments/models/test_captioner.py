@@ -26,6 +26,11 @@ def test_a_layer_over_neighborhoods_is_a_convolution(stride):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_image_that_the_strides_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="image_size: expected a multiple of 8, got 6"):
+        captioner(63, 1, 11, channels=2, embedding_size=3, hidden_size=5)
+
+
 def test_photographs_are_moved_only_in_training():
     image = jnp.arange(72 * 72 * 3).reshape(72, 72, 3) % 251
     still = prepare(image, 64)

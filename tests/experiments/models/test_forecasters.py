@@ -19,6 +19,14 @@ def made(structure: str) -> Forecaster:
     return stepwise(6, 3, 11, **options)
 
 
+def test_sizes_that_patches_do_not_fill_are_refused():
+    options = {"variables": 2, "quantiles": 9}
+    with pytest.raises(ValueError, match="window: expected a multiple of 3, got 16"):
+        direct(16, 6, 3, 11, **options)
+    with pytest.raises(ValueError, match="horizon: expected a multiple of 3, got 7"):
+        stepwise(7, 3, 11, **options)
+
+
 def some_values() -> jax.Array:
     data = make_windows(made_series(), 15, 6)
     return jnp.asarray(data.windows(data.parts.train)[1, 5])
