@@ -4,6 +4,7 @@ A model is a `Cell`; everything else is where its carry comes from, where its in
 come from, and which outputs you read. Import it as `import jaxrnn as rnn`.
 """
 
+from jaxrnn import cells as cells
 from jaxrnn.attention import Attended as Attended
 from jaxrnn.attention import AttentionParams as AttentionParams
 from jaxrnn.attention import FeedingCarry as FeedingCarry

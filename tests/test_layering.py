@@ -8,15 +8,38 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+A_CELL = {"cells.gated", "cells.options", "checks", "core", "loops.pointwise"}
 SIBLINGS = {
     "checks": set(),
     "core": {"checks"},
     "build": {"checks", "core"},
     "lift": {"build", "checks", "core"},
-    "transposable": set(),
-    "recurrence": {"core", "transposable"},
-    "cells": {"build", "checks", "core", "recurrence"},
-    "layers": {"build", "checks", "core", "transposable"},
+    "loops/primitives": set(),
+    "loops/substitute": {"loops.primitives"},  # alone knows kernels
+    "loops/mix": {"loops.primitives"},
+    "loops/pointwise": set(),
+    "loops/gated": {
+        "core",
+        "loops.mix",
+        "loops.pointwise",
+        "loops.primitives",
+        "loops.substitute",
+    },
+    "cells/options": {"checks"},
+    "cells/gated": {
+        "build",
+        "cells.options",
+        "checks",
+        "core",
+        "loops.gated",
+        "loops.mix",
+        "loops.pointwise",
+    },
+    "cells/elman": A_CELL,
+    "cells/gru": A_CELL | {"build", "loops.mix"},
+    "cells/lstm": A_CELL,
+    "cells/recurrent": A_CELL | {"cells.elman"},
+    "layers": {"build", "checks", "core", "loops.primitives"},
     "combinators/carries": {"build", "checks", "core", "lift"},
     "combinators/compose": {
         "build",
@@ -24,10 +47,10 @@ SIBLINGS = {
         "core",
         "layers",
         "lift",
-        "transposable",
+        "loops.primitives",
     },
     "combinators/time": {"build", "checks", "core", "lift"},
-    "attention": {"build", "checks", "core", "transposable"},
+    "attention": {"build", "checks", "core", "loops.primitives"},
     "decode": {"build", "checks", "core"},
     "losses": {"checks", "core"},
     "train": {"checks"},

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 from unittest import mock
 
 import jax
@@ -32,7 +33,8 @@ def flags(length: int, batch: int, seed: int) -> jax.Array:
 
 def examples(cell: rnn.Cell, length: int, batch: int, dtype):
     """Params, and carries and xs [B, ...] of sequences of this length."""
-    case = Case(cell, size=cell.about.reads.shape[0])
+    reads: Any = cell.about.reads
+    case = Case(cell, size=reads.shape[0])
     drawn = [case.arguments(dtype, seed, length) for seed in range(batch)]
     rest = jax.tree.map(lambda *a: jnp.stack(a), *(d[1:] for d in drawn))
     return drawn[0][0], *rest

@@ -61,7 +61,8 @@ def learned_start():
 
     def init(key):
         params = lstm.init(key)
-        return Learned(*params, rnn.LSTMCarry(jnp.ones(H), jnp.ones(H)))
+        start = rnn.LSTMCarry(jnp.ones(H), jnp.ones(H))
+        return Learned(params.w_x, params.w_h, params.b, start)
 
     def initial_carry(params, key=None):
         return params.carry
@@ -87,7 +88,7 @@ class MatrixCarry(NamedTuple):
     h: jax.Array  # [H]
     matrix: jax.Array  # [H, D]
     wave: jax.Array  # [H], complex
-    count: jax.Array  # []
+    steps: jax.Array  # []
     key: jax.Array
 
 
@@ -95,13 +96,13 @@ def matrix_cell():
     """A cell whose carry has leaves of many shapes and dtypes."""
 
     def apply(theta, z, carry):
-        count = carry.count + 1
+        steps = carry.steps + 1
         matrix = 0.5 * carry.matrix + z[:, None] * theta[None]
         wave = carry.wave * jax.lax.complex(jnp.cos(z), z) * 0.9
-        noise = jax.random.normal(jax.random.fold_in(carry.key, count), (H,), z.dtype)
+        noise = jax.random.normal(jax.random.fold_in(carry.key, steps), (H,), z.dtype)
         h = jnp.tanh(z + matrix.sum(1) + wave.real * wave.imag + 0.1 * noise)
-        h = h + 0.1 * jnp.sin(count.astype(h.dtype))
-        return MatrixCarry(h, matrix, wave, count, carry.key)
+        h = h + 0.1 * jnp.sin(steps.astype(h.dtype))
+        return MatrixCarry(h, matrix, wave, steps, carry.key)
 
     def init(key):
         return rnn.RecurrentParams(*rnn.elman(D, H).init(key), theta=jnp.ones(D))
@@ -277,7 +278,7 @@ def test_the_gradient_of_a_learned_start_is_free_of_nan():
 # Other mixes
 
 
-def normal(*shape):
+def normal(*shape) -> Any:
     return np.random.default_rng(sum(shape)).normal(size=shape)
 
 
