@@ -46,6 +46,11 @@ from jax import lax
 import jaxrnn as rnn
 from experiments import runs, training
 from experiments.data import corpus
+from experiments.data.streams import Streams, make_streams
+from experiments.data.vocabulary import Vocabulary
+from experiments.measures.ngrams import ngram_losses
+from experiments.measures.units import telling_units
+from experiments.models.stack import stack
 from experiments.plots import curves, use_korean_font_for
 from experiments.plots.language_model import over_text
 
@@ -145,11 +150,12 @@ parse = runs.parser("language_model", defaults, preset="default", dataset="shake
 
 def network(config: Config, vocab_size: int) -> rnn.Cell:
     """From characters to logits of the next: stacked cells with dropout."""
-    size, layers = config.embedding_size, []
-    for _ in range(config.layers):
-        layers.append(training.CELLS[config.cell](size, config.hidden_size))
-        layers.append(rnn.dropout(config.dropout))
-        size = config.hidden_size
+    cell, sizes = (
+        training.CELLS[config.cell],
+        (config.embedding_size, config.hidden_size),
+    )
+    layers = stack(cell, *sizes, config.layers, dropout=config.dropout)
+    size = config.hidden_size
     if config.tied:
         layers.append(rnn.linear(size, config.embedding_size))
         core = rnn.chain(*layers)
@@ -202,40 +208,13 @@ def evaluator(model: rnn.Cell) -> Callable[[Any, np.ndarray], jax.Array]:
     return evaluate
 
 
-def ngram_losses(train: np.ndarray, valid: np.ndarray, vocab_size: int) -> list[float]:
-    """Nats per character of n-gram models, for n = 1, 2 .. LONGEST.
-
-        p_n(x | h) = (count(h x) + types(h) p_{n-1}(x | h')) / (count(h) + types(h))
-
-    with h the n - 1 characters before x, h' all of them but the first, types(h) how
-    many different characters follow h in the training text, and p_0 = 1 / V (Witten
-    and Bell, 1991).
-    """
-    tokens = np.concatenate([train, valid]).astype(np.int64)
-    p = np.full(len(tokens), 1 / vocab_size)
-    h = np.zeros(len(tokens), np.int64)  # at each place, the number of its history
-    losses = []
-    for _ in range(LONGEST):
-        _, hx = np.unique(h * vocab_size + tokens, return_inverse=True)
-        first = np.unique(hx[: len(train)], return_index=True)[1]
-        count_hx = np.bincount(hx[: len(train)], minlength=hx.max() + 1)
-        count_h = np.bincount(h[: len(train)], minlength=h.max() + 1)
-        types = np.bincount(h[first], minlength=h.max() + 1)
-        p = np.divide(
-            count_hx[hx] + types[h] * p, (count_h + types)[h], out=p, where=types[h] > 0
-        )
-        losses.append(float(-np.log(p[len(train) + 1 :]).mean()))
-        h = np.append(0, hx[:-1] + 1)  # one longer, at the next place; 0 at the first
-    return losses
-
-
 class Problem(NamedTuple):
     """A model and the text that it is trained and measured on."""
 
     config: Config
     model: rnn.Cell
     text: corpus.Corpus
-    streams: corpus.Streams  # of the training part
+    streams: Streams  # of the training part
 
     def measure(self, params: Any) -> np.ndarray:
         """Nats per character of the validation part, [S]."""
@@ -283,12 +262,8 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
 def read_text(config: Config) -> str:
     """The text that the options name."""
     if config.text is not None:
-        text = corpus.from_path(config.text)
-    elif config.dataset == "python":
-        text = corpus.python_source(config.characters)
-    else:
-        text = corpus.shakespeare(config.run.data_dir)
-    return text[: config.characters]
+        return corpus.from_path(config.text)[: config.characters]
+    return corpus.load_text(config.dataset, config.run.data_dir, config.characters)
 
 
 def run(config: Config) -> None:
@@ -300,7 +275,7 @@ def run(config: Config) -> None:
     text = corpus.make_corpus(read_text(config), source)
     settings = config.train
     sizes = settings.batch_size, config.chunk
-    streams = corpus.make_streams(text.train, *sizes, source)
+    streams = make_streams(text.train, *sizes, source)
     mesh = runs.connect(config.run)
     training.check_batch_size(settings, mesh)
     model = network(config, text.vocabulary.size)
@@ -314,7 +289,7 @@ def study(problem: Problem, mesh, output: runs.Output) -> None:
     config, text = problem.config, problem.text
     job = make_job(problem, mesh)
     result = training.train(job, output, config.run, mesh)
-    ngrams = ngram_losses(text.train, text.valid, text.vocabulary.size)
+    ngrams = ngram_losses(text.train, text.valid, text.vocabulary.size, LONGEST)
     # [epochs, S], NaN for null
     losses = np.array([line["valid_loss"] for line in result.history], float)
     losses = np.where(np.isnan(losses), np.inf, losses)
@@ -386,7 +361,8 @@ def written(
         yield f"--- temperature {temperature} ---\n{prompt}"
         start = model.initial_carry(params)
         choose = rnn.sample(temperature, top_p=options.top_p)
-        stream = rnn.stream(model, params, start, tokens, options.length, choose, key)
+        begun = rnn.prefill(model, params, start, tokens)
+        stream = rnn.stream(model, params, *begun, options.length, choose, key)
         for token in stream:
             yield vocabulary.decode([token])
         yield "\n"
@@ -435,31 +411,6 @@ def draw(problem: Problem, output, params: Any, history) -> None:
         )
 
 
-def telling_units(states: np.ndarray, text: str) -> tuple[int, int]:
-    """Two units that are easy to read.
-
-    Args:
-      states: [T, H], after each character.
-      text: of T characters.
-
-    Returns:
-      The unit that is correlated most with the number of characters since the last
-      line end, and another, whose steps are the smallest beside its spread.
-    """
-    places = np.arange(len(text))
-    ends = np.where([character == "\n" for character in text], places, 0)
-    place = places - np.maximum.accumulate(ends)
-    spread = states.std(axis=0) + 1e-6
-    centered = (states - states.mean(axis=0)) / spread
-    with_place = np.abs((place - place.mean()) @ centered)
-    steps = np.abs(np.diff(states, axis=0)).mean(axis=0) / spread
-    # A unit that hardly moves at all tells nothing.
-    steps = np.where(spread >= np.median(spread), steps, np.inf)
-    first = int(with_place.argmax())
-    steps[first] = np.inf
-    return first, int(steps.argmin())
-
-
 def _name(config: Config) -> str:
     return config.dataset if config.text is None else config.text.stem
 
@@ -477,11 +428,11 @@ def write(config: Config, prompt: str) -> None:
             print(piece, end="", flush=True)
 
 
-def load(config: Config) -> tuple[rnn.Cell, Any, corpus.Vocabulary]:
+def load(config: Config) -> tuple[rnn.Cell, Any, Vocabulary]:
     """The model of a finished run, the params of its best seed, and its characters."""
     config, summary = runs.finished_run("language_model", config, "generate")
     assert config.run.out is not None  # for the type checker
-    vocabulary = corpus.Vocabulary.load(config.run.out / "vocabulary.json")
+    vocabulary = Vocabulary.load(config.run.out / "vocabulary.json")
     model = network(config, vocabulary.size)
     params = training.saved_params(config, model.init)
     try:

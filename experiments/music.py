@@ -44,23 +44,25 @@ import numpy as np
 import jaxrnn as rnn
 from experiments import runs, training
 from experiments.data import buckets
+from experiments.data.midi import write_midi
 from experiments.data.music import (
+    DATASETS,
     KEYS,
-    SOURCES,
     Music,
     cut,
     load_music,
     room,
     transpose,
-    write_midi,
 )
+from experiments.measures.rolls import (
+    Scores,
+    averaged,
+    each_note_alone,
+    last_step_again,
+)
+from experiments.models.stack import stack
 from experiments.plots import curves
 from experiments.plots.music import foresight, piano_roll
-
-PUBLISHED = {  # Bai et al. (2018), table 1
-    "jsb": {"RNN": 8.91, "LSTM": 8.45, "GRU": 8.43, "TCN": 8.10},
-    "nottingham": {"RNN": 4.05, "LSTM": 3.29, "GRU": 3.46, "TCN": 3.07},
-}
 
 
 @dataclass(frozen=True)
@@ -166,14 +168,12 @@ parse = runs.parser("music", defaults, dataset="jsb", preset="default")
 
 def network(config: Config) -> rnn.Cell:
     """From the notes of a step to the logits of those of the next one."""
-    size, layers = KEYS, [rnn.dropout(config.input_dropout, per_step=True)]
-    for _ in range(config.layers):
-        cell = training.CELLS[config.cell](size, config.hidden_size)
-        layers += [cell, rnn.dropout(config.dropout)]
-        size = config.hidden_size
+    cell, size = training.CELLS[config.cell], config.hidden_size
+    layers = stack(cell, KEYS, size, config.layers, dropout=config.dropout)
+    heard = rnn.dropout(config.input_dropout, per_step=True)
     # At first a note sounds in one step of twenty, about as often as in the music.
     seldom = jax.nn.initializers.constant(-3.0)
-    return rnn.chain(*layers, rnn.linear(size, KEYS, b_init=seldom))
+    return rnn.chain(heard, *layers, rnn.linear(size, KEYS, b_init=seldom))
 
 
 def logits(net, params, roll, mask=None, key=None) -> jax.Array:
@@ -215,47 +215,6 @@ def _measurer(net: rnn.Cell):
     return jax.jit(jax.vmap(of_batch, (0, None, None)))
 
 
-class Scores(NamedTuple):
-    """The NLL of many pieces as one number, [] or [S], in nats a step."""
-
-    by_step: np.ndarray  # mean over all steps of all pieces
-    by_piece: np.ndarray  # mean over the pieces' own means
-
-
-def scores(nll: np.ndarray, rolls: Sequence[np.ndarray]) -> Scores:
-    """Both ways to average the mean NLL of each piece, [..., N]."""
-    steps = np.array([len(roll) - 1 for roll in rolls])
-    return Scores((nll * steps).sum(-1) / steps.sum(), nll.mean(-1))
-
-
-def baselines(music: Music) -> dict[str, Scores]:
-    """On the test pieces, by tables that are counted in the training pieces.
-
-    Each probability is (k + 1) / (n + 2), for k notes in n steps.
-    """
-    before = np.concatenate([roll[:-1] for roll in music.train]).astype(float)
-    after = np.concatenate([roll[1:] for roll in music.train]).astype(float)
-    often = (after.sum(0) + 1) / (len(after) + 2)
-    starts, stays = (
-        ((after * given).sum(0) + 1) / (given.sum(0) + 2)
-        for given in (1 - before, before)
-    )
-
-    def measure(predict):
-        found = []
-        for roll in music.test:
-            p = predict(roll[:-1])
-            found.append(-np.log(np.where(roll[1:], p, 1 - p)).sum(1).mean())
-        return scores(np.array(found), music.test)
-
-    return {
-        "each note as often as it sounds": measure(lambda xs: often),
-        "the last step again, each note with its odds to change": measure(
-            lambda xs: np.where(xs, stays, starts)
-        ),
-    }
-
-
 def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
     """Training of all seeds at once, each measured after each epoch."""
     config, music, settings = problem.config, problem.music, problem.config.train
@@ -288,7 +247,7 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
 
     def measure(state):
         found = problem.measure(state.params, music.valid)
-        return {"valid_nll": scores(found, music.valid).by_step}
+        return {"valid_nll": averaged(found, music.valid).by_step}
 
     return training.Job(
         settings=settings,
@@ -320,7 +279,10 @@ class Draw:
         return jnp.zeros_like(logits).at[keys].set(sounds)
 
 
-_generate = jax.jit(rnn.generate, static_argnames=("cell", "length", "choose"))
+@partial(jax.jit, static_argnames=("net", "length", "choose"))
+def _go_on(net, params, prompt, length, choose, key):
+    begun = rnn.prefill(net, params, net.initial_carry(params), prompt)
+    return rnn.generate(net, params, *begun, length, choose, key)
 
 
 def compose(problem: Problem, params: Any) -> tuple[np.ndarray, int]:
@@ -334,18 +296,16 @@ def compose(problem: Problem, params: Any) -> tuple[np.ndarray, int]:
       (roll [T, 88], how many of its steps are the test piece's).
     """
     options, net, music = problem.config.run, problem.net, problem.music
-    steps = SOURCES[problem.config.dataset].steps
+    steps = DATASETS[problem.config.dataset].steps
     given = music.test[options.piece][: options.prompt * steps]
     most = max(int(roll.sum(1).max()) for roll in music.train)
-    made = _generate(
+    made = _go_on(
         net,
         params,
-        net.initial_carry(params),
         jnp.asarray(given, jnp.float32),
         options.length * steps,
         Draw(options.temperature, options.most_notes or most),
         jax.random.key(options.music_seed),
-        mask=jnp.ones(len(given), bool),  # as a prompt of many steps has
     )
     roll = np.concatenate([given, np.asarray(made.tokens).astype(np.uint8)])
     return roll, len(given)
@@ -353,12 +313,12 @@ def compose(problem: Problem, params: Any) -> tuple[np.ndarray, int]:
 
 def write_music(problem: Problem, params: Any, output: runs.Output, name: str) -> None:
     """Composes with the first seed; leaves a MIDI file and a picture."""
-    config, source = problem.config, SOURCES[problem.config.dataset]
+    config, source = problem.config, DATASETS[problem.config.dataset]
     roll, given = compose(problem, jax.tree.map(lambda a: a[0], params))
     if not output.writes:
         return
     with output.replacing(f"{name}.mid") as path:
-        write_midi(path, roll, source, given)
+        write_midi(path, roll, source.steps, source.tempo, given)
     with output.replacing(f"{name}.png") as path:
         piano_roll(
             path,
@@ -378,7 +338,7 @@ def run(config: Config) -> None:
         options = replace(config.run, generate=False, resume=True)
         config = replace(config, run=options)
     music = load_music(config.dataset, config.run.data_dir)
-    music = Music(*(split[: config.pieces] for split in music))
+    music = music.first(config.pieces)
     count, piece = len(music.test), config.run.piece
     runs.require(piece < count, "piece", f"below {count}", piece)
     problem = Problem(config, network(config), music)
@@ -407,10 +367,15 @@ def study(problem: Problem, job: training.Job, mesh, output: runs.Output) -> Non
     result = training.train(job, output, config.run, mesh)
     by_epoch = np.array([m["valid_nll"] for m in result.history], float)
     valid, test = (
-        scores(problem.measure(result.params, split), split)
+        averaged(problem.measure(result.params, split), split)
         for split in (music.valid, music.test)
     )
-    simple = baselines(music)
+    simple = {
+        "each note as often as it sounds": each_note_alone(music.train, music.test),
+        "the last step again, each note with its odds to change": last_step_again(
+            music.train, music.test
+        ),
+    }
     draw(problem, output, result)
     write_music(problem, result.params, output, "music")
     training.conclude(
@@ -428,7 +393,7 @@ def study(problem: Problem, job: training.Job, mesh, output: runs.Output) -> Non
         test_nll_by_piece=test.by_piece.mean(),
         test_nll_by_piece_per_seed=test.by_piece,
         baselines={name: found._asdict() for name, found in simple.items()},
-        published=PUBLISHED[config.dataset],
+        published=DATASETS[config.dataset].published,
     )
     report(config, output, test, simple)
 
@@ -441,7 +406,7 @@ def report(
     for name, found in {f"this run, {config.cell}": test, **simple}.items():
         by_step, by_piece = (np.mean(values) for values in found)
         print(f"{by_step:8.3f} | {by_piece:8.3f}  {name}")
-    for name, value in PUBLISHED[config.dataset].items():
+    for name, value in DATASETS[config.dataset].published.items():
         print(f"{value:8.2f} |           {name}, as published by Bai et al. (2018)")
     print(f"this run, over all steps: {runs.over_seeds(test.by_step, '.3f')}")
     print(f"results in {output.path}; listen to music.mid")
@@ -457,14 +422,14 @@ def draw(problem: Problem, output: runs.Output, result: training.Result) -> None
         panels = {"NLL (nats a step)": ("train_loss", "valid_nll")}
         curves(path, result.history, panels, title)
     first = jax.tree.map(lambda a: jnp.asarray(a[0]), result.params)
-    roll = music.test[config.run.piece][: 32 * SOURCES[config.dataset].steps]
+    roll = music.test[config.run.piece][: 32 * DATASETS[config.dataset].steps]
     p = jax.nn.sigmoid(logits(net, first, jnp.asarray(roll)))
     with output.replacing("foresight.png") as path:
         foresight(
             path,
             roll[1:],
             np.asarray(p),
-            steps=SOURCES[config.dataset].steps,
+            steps=DATASETS[config.dataset].steps,
             title=f"{title}: what it expects while it hears test piece "
             f"{config.run.piece}",
         )

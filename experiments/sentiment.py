@@ -32,7 +32,6 @@ What to expect: right answers on the test documents, with time on two cores.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -45,8 +44,23 @@ import numpy as np
 import jaxrnn as rnn
 from experiments import runs, training
 from experiments.data.buckets import Buckets, make_buckets, pad
-from experiments.data.documents import DocumentData, Documents, load_documents
+from experiments.data.documents import (
+    DATASETS,
+    DocumentData,
+    Documents,
+    Tokenized,
+    load_documents,
+    tokenize,
+)
 from experiments.data.subwords import UNKNOWN, Subwords
+from experiments.measures.decisions import binary_scores, majority, together
+from experiments.measures.tfidf import n_gram_accuracy
+from experiments.measures.words import (
+    Explanation,
+    agreement,
+    explain,
+    telling_words,
+)
 from experiments.plots import curves, use_korean_font_for
 from experiments.plots.sentiment import draw_contributions, draw_words
 
@@ -240,42 +254,6 @@ def network(config: Config, vocab_size: int) -> Network:
     )
 
 
-class Tokenized(NamedTuple):
-    """Documents as numbers, and which word each number is a part of."""
-
-    words: list[list[str]]
-    tokens: list[np.ndarray]  # [T]
-    owners: list[np.ndarray]  # [T], numbers of words
-    labels: np.ndarray  # [N]
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """T of each document."""
-        return np.array([len(t) for t in self.tokens])
-
-
-def tokenize(subwords: Subwords, documents: Documents) -> Tokenized:
-    """The subwords of each word between spaces.
-
-    A document without a word is one unknown subword: it has a label, and so an answer
-    is due.
-    """
-    words = [[w for w in text.split(" ") if w] or [""] for text in documents.texts]
-    distinct = list(dict.fromkeys(word for text in words for word in text))
-    pieces = {}
-    for first in range(0, len(distinct), 10_000):  # what the library gives is large
-        block = distinct[first : first + 10_000]
-        pieces |= zip(block, subwords.encode(block), strict=True)
-    nothing = np.array([UNKNOWN], np.int32)
-    parts = [[pieces[w] if len(pieces[w]) else nothing for w in text] for text in words]
-    return Tokenized(
-        words,
-        [np.concatenate(part) for part in parts],
-        [np.repeat(np.arange(len(part)), list(map(len, part))) for part in parts],
-        documents.labels,
-    )
-
-
 @lru_cache
 def predictor(net: Network) -> training.Compiled:
     """(params [S, ...], tokens [B, T], mask) -> logits [S, B], weights [S, B, T]."""
@@ -307,22 +285,7 @@ def read_all(
     return logits, weights
 
 
-class Explanation(NamedTuple):
-    """What the network says of a document, and by which words."""
-
-    words: list[str]
-    label: int | None
-    logit: float
-    contributions: np.ndarray  # [words]
-    attention: np.ndarray  # [words]
-
-    @property
-    def probability(self) -> float:
-        """Of "positive"."""
-        return float(1 / (1 + np.exp(-self.logit)))
-
-
-def explain(
+def explain_documents(
     net: Network,
     params: Params,
     documents: Tokenized,
@@ -338,68 +301,13 @@ def explain(
       numbers: those.
       sizes: padded lengths.
     """
-    versions = []
-    for i in numbers:
-        tokens, owner = documents.tokens[i], documents.owners[i]
-        versions.append(tokens)
-        for word in range(len(documents.words[i])):
-            versions.append(np.where(owner == word, np.int32(UNKNOWN), tokens))
     first_seed = jax.tree.map(lambda a: a[:1], params)
-    (logits,), weights = read_all(net, first_seed, versions, sizes)
-    found, at = [], 0
-    for i in numbers:
-        words = documents.words[i]
-        without = logits[at + 1 : at + 1 + len(words)]
-        found.append(
-            Explanation(
-                words,
-                int(documents.labels[i]),
-                float(logits[at]),
-                logits[at] - without,
-                np.bincount(documents.owners[i], weights[at][0], len(words)),
-            )
-        )
-        at += 1 + len(words)
-    return found
 
+    def read(sequences):
+        (logits,), weights = read_all(net, first_seed, sequences, sizes)
+        return logits, [of_one[0] for of_one in weights]
 
-class Telling(NamedTuple):
-    """A word that pushes to one side."""
-
-    word: str
-    contribution: float  # mean over its occurrences
-    occurrences: int
-
-
-def telling_words(explanations: Sequence[Explanation]) -> list[Telling]:
-    """Words that occur often enough, the most negative ones first."""
-    found = defaultdict(list)
-    for explanation in explanations:
-        for word, value in zip(
-            explanation.words, explanation.contributions, strict=True
-        ):
-            found[word].append(value)
-    often = [
-        Telling(word, float(np.mean(values)), len(values))
-        for word, values in found.items()
-        if len(values) >= OFTEN
-    ]
-    return sorted(often, key=lambda telling: telling.contribution)
-
-
-def agreement(explanations: Sequence[Explanation]) -> tuple[float, float]:
-    """How often the word most looked at is the one that moved the logit most.
-
-    Returns:
-      The share of the documents of several words, and what chance alone would give;
-      NaN if there are no such documents.
-    """
-    several = [e for e in explanations if len(e.words) > 1]
-    if not several:
-        return math.nan, math.nan
-    same = [e.attention.argmax() == np.abs(e.contributions).argmax() for e in several]
-    chance = [1 / len(e.words) for e in several]
-    return float(np.mean(same)), float(np.mean(chance))
+    return explain(read, *documents.at(numbers), unknown=UNKNOWN)
 
 
 class Problem(NamedTuple):
@@ -456,7 +364,7 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
 
     def measure(state):
         logits = problem.logits(state.params, problem.validation)
-        found = scores(logits, problem.validation.labels)
+        found = binary_scores(logits, problem.validation.labels)
         return {f"validation_{name}": values for name, values in found.items()}
 
     return training.Job(
@@ -471,60 +379,6 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
         steps=buckets.steps,
         piece=1,
         keep_best=True,
-    )
-
-
-def together(logits: np.ndarray) -> np.ndarray:
-    """The logit [1, N] of the mean probability of all seeds: an ensemble of them."""
-    positive, negative = (
-        np.logaddexp.reduce(-np.logaddexp(0, x)) for x in (-logits, logits)
-    )
-    return (positive - negative)[None]
-
-
-def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy and cross-entropy of each seed."""
-    losses = np.logaddexp(0, np.where(labels > 0, -logits, logits).astype(float))
-    return {
-        "accuracy": ((logits > 0) == (labels > 0)).mean(axis=1),
-        "loss": losses.mean(axis=1),
-    }
-
-
-class Baselines(NamedTuple):
-    """Accuracy on the test documents of what is simpler."""
-
-    majority: float
-    n_grams: float
-
-
-def baselines(config: Config, data: DocumentData) -> Baselines:
-    """The more frequent answer; logistic regression on the counts of n-grams.
-
-    The n-grams are of words for English, else of letters, since Korean builds its words
-    of many parts; tf-idf weighs them, and the validation documents choose the penalty.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    options: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32}
-    if config.dataset == "sst2":
-        options |= {"token_pattern": r"\S+", "ngram_range": (1, 2)}
-    else:
-        options |= {"analyzer": "char", "ngram_range": (1, 4)}
-        options |= {"min_df": 3 if len(data.train.texts) > 1000 else 1}
-    vectorizer = TfidfVectorizer(**options)
-    train = vectorizer.fit_transform(data.train.texts)
-    validation = vectorizer.transform(data.validation.texts)
-    models = [
-        LogisticRegression(C=c, solver="liblinear").fit(train, data.train.labels)
-        for c in (1.0, 3.0, 10.0)
-    ]
-    best = max(models, key=lambda m: m.score(validation, data.validation.labels))
-    majority = data.train.labels.mean() > 0.5
-    return Baselines(
-        float((data.test.labels == majority).mean()),
-        float(best.score(vectorizer.transform(data.test.texts), data.test.labels)),
     )
 
 
@@ -560,21 +414,26 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
 
     params = result.params
     logits = problem.logits(params, test)
-    final = scores(logits, test.labels)
-    held_out = scores(problem.logits(params, validation), validation.labels)
-    (all_seeds,) = scores(together(logits), test.labels)["accuracy"]
+    final = binary_scores(logits, test.labels)
+    held_out = binary_scores(problem.logits(params, validation), validation.labels)
+    (all_seeds,) = binary_scores(together(logits), test.labels)["accuracy"]
     # Short reviews such as "최고" stand in both parts of NSMC.
     known = set(data.train.texts)
     new = np.array([text not in known for text in data.test.texts])
     none = np.full(len(logits), np.nan)
     new_accuracy = (
-        scores(logits[:, new], test.labels[new])["accuracy"] if new.any() else none
+        binary_scores(logits[:, new], test.labels[new])["accuracy"]
+        if new.any()
+        else none
     )
-    simple = baselines(config, data)
+    simple = {
+        "majority": majority(data.train.labels, data.test.labels),
+        "n_grams": n_gram_accuracy(*data, of=DATASETS[config.dataset].n_grams),
+    }
     words = np.cumsum([len(words) for words in test.words[:EXPLAINED]])
     numbers = range(max(1, np.searchsorted(words, EXPLAINED_WORDS, side="right")))
-    explanations = explain(net, params, test, numbers, problem.sizes)
-    telling = telling_words(explanations)
+    explanations = explain_documents(net, params, test, numbers, problem.sizes)
+    telling = telling_words(explanations, OFTEN)
     same, chance = agreement(explanations)
     draw(config, output, result.history, explanations, telling)
     training.conclude(
@@ -595,8 +454,8 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
         test_loss_per_seed=final["loss"],
         new_test_documents=int(new.sum()),
         new_test_accuracy=new_accuracy.mean(),
-        majority_test_accuracy=simple.majority,
-        n_grams_test_accuracy=simple.n_grams,
+        majority_test_accuracy=simple["majority"],
+        n_grams_test_accuracy=simple["n_grams"],
         explained_documents=len(explanations),
         attention_agrees=same,
         attention_agrees_by_chance=chance,
@@ -625,8 +484,8 @@ def study(config: Config, data: DocumentData, mesh, output: runs.Output) -> None
     if config.train.seeds > 1:
         print(f"the mean probability of the seeds, an ensemble: {all_seeds:.2%}")
     print(
-        f"for comparison: always the more frequent answer {simple.majority:.2%}, "
-        f"logistic regression on n-grams {simple.n_grams:.2%}"
+        f"for comparison: always the more frequent answer {simple['majority']:.2%}, "
+        f"logistic regression on n-grams {simple['n_grams']:.2%}"
     )
     print(f"results in {output.path}")
 
@@ -694,7 +553,8 @@ def classify(config: Config, text: str) -> None:
     """Prints what a finished run says of a text, and by which words."""
     net, subwords, params = load(config)
     document = tokenize(subwords, Documents([text], np.zeros(1, np.int32)))
-    (found,) = explain(net, params, document, [0], [int(document.lengths[0])])
+    sizes = [int(document.lengths[0])]
+    (found,) = explain_documents(net, params, document, [0], sizes)
     found = found._replace(label=None)  # nobody knows
     print(verdict(found))
     print("contribution  attention  word")

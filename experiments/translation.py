@@ -41,10 +41,10 @@ import numpy as np
 
 import jaxrnn as rnn
 from experiments import runs, training
-from experiments.bleu import bleu
 from experiments.data import buckets
-from experiments.data.parallel import Corpus, Part, load_corpus
+from experiments.data.parallel import WORDS, Corpus, Part, load_corpus
 from experiments.data.subwords import START, STOP, UNKNOWN, Subwords
+from experiments.measures.bleu import bleu, by_length
 from experiments.plots import curves, use_korean_font_for
 from experiments.plots.translation import AttentionMap, bars, heat_maps
 
@@ -290,10 +290,11 @@ class Network(NamedTuple):
         """Where it looks after each of the given tokens of the target, [T, S]."""
         start, memory = self.read(params, source, mask)
         vectors = rnn.embedding(self.target_size, self.config.embedding_size)
-        core = rnn.attend(self.core(start), memory, mask, weights=True)
+        core = rnn.attend(self.core(start), memory, mask)
         inputs = vectors.unroll(rnn.EmbeddingParams(params.decoder.w), (), inputs)[1]
         params = params.decoder.cell[1]
-        return core.unroll(params, core.initial_carry(params), inputs)[1].weights
+        _, read = rnn.trace(core, params, core.initial_carry(params), inputs)
+        return read.weights
 
 
 def sources_of(subwords: Subwords, texts: Sequence[str]) -> list[np.ndarray]:
@@ -494,12 +495,8 @@ def nats_per_token(problem: Problem, params: Params) -> np.ndarray:
 
 
 def score(config: Config, texts: Sequence[str], part: Part) -> tuple[float, str]:
-    """BLEU of translations of all sentences of a part, and how it was made.
-
-    Korean, whose words have endings, is compared letter by letter.
-    """
-    tokenize = "char" if config.target == "ko" else "13a"
-    found, signature = bleu(texts, part.references, tokenize=tokenize)
+    """BLEU of translations of all sentences of a part, and how it was made."""
+    found, signature = bleu(texts, part.references, tokenize=WORDS[config.target])
     return found.score, signature
 
 
@@ -509,10 +506,7 @@ def run(config: Config) -> None:
         translate_texts(config)
         return
     corpus = load_corpus(config.source, config.target, config.run.data_dir)
-    parts = (
-        part.at(range(len(part.sources))[: config.sentences]) for part in corpus[1:]
-    )
-    corpus = Corpus(corpus.name, *parts)
+    corpus = corpus.first(config.sentences)
     mesh = runs.connect(config.run)
     training.check_batch_size(config.train, mesh, len(corpus.train.pairs()[0]))
     runs.carry_out("translation", config, corpus, partial(study, config, corpus, mesh))
@@ -585,7 +579,12 @@ def study(config: Config, corpus: Corpus, mesh, output: runs.Output) -> None:
     signature = scores["beam"][0][1]
     values = {name: np.array([s for s, _ in of]) for name, of in scores.items()}
     first = {name: of_seeds[0] for name, of_seeds in found.items()}
-    lengths = by_length(config, corpus.test, first)
+    lengths = by_length(
+        np.array([len(text.split()) for text in sources]),
+        first,
+        corpus.test.references,
+        tokenize=WORDS[config.target],
+    )
     write(problem, output, result, first, lengths)
     every, used = len(corpus.train.pairs()[0]), len(problem.train_set.sources)
     training.conclude(
@@ -607,23 +606,6 @@ def study(config: Config, corpus: Corpus, mesh, output: runs.Output) -> None:
         bleu_signature=signature,
     )
     report(problem, output, first, values, signature)
-
-
-def by_length(
-    config: Config, part: Part, translations: dict[str, list[str]]
-) -> dict[str, dict[str, float]]:
-    """BLEU of each kind of translation, for fifths of a part by length in words."""
-    words = np.array([len(text.split()) for text in part.sources])
-    most = np.unique(np.quantile(words, np.arange(1, 6) / 5, method="higher"))
-    scores: dict[str, dict[str, float]] = {name: {} for name in translations}
-    for low, high in zip([0, *most[:-1]], most, strict=True):
-        chosen = np.flatnonzero((low < words) & (words <= high))
-        some = part.at(chosen)
-        for name, texts in translations.items():
-            lengths = f"{low + 1} to {high}" if low + 1 < high else f"{high}"
-            found, _ = score(config, [texts[i] for i in chosen], some)
-            scores[name][lengths] = found
-    return scores
 
 
 def report(problem, output, translations, values, signature) -> None:

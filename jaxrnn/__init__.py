@@ -5,13 +5,10 @@ come from, and which outputs you read. Import it as `import jaxrnn as rnn`.
 """
 
 from jaxrnn import cells as cells
-from jaxrnn.attention import Attended as Attended
+from jaxrnn import testing as testing
 from jaxrnn.attention import AttentionParams as AttentionParams
-from jaxrnn.attention import FeedingCarry as FeedingCarry
 from jaxrnn.attention import attend as attend
-from jaxrnn.attention import attention_pool as attention_pool
 from jaxrnn.attention import bahdanau as bahdanau
-from jaxrnn.attention import input_feeding as input_feeding
 from jaxrnn.attention import luong as luong
 from jaxrnn.build import leaf as leaf
 from jaxrnn.cells import ElmanCarry as ElmanCarry
@@ -27,10 +24,12 @@ from jaxrnn.cells import lstm as lstm
 from jaxrnn.cells import recurrent as recurrent
 from jaxrnn.checks import Input as Input
 from jaxrnn.combinators import Directions as Directions
+from jaxrnn.combinators import FeedingCarry as FeedingCarry
 from jaxrnn.combinators import LearnedParams as LearnedParams
 from jaxrnn.combinators import TiedParams as TiedParams
 from jaxrnn.combinators import bidirectional as bidirectional
 from jaxrnn.combinators import chain as chain
+from jaxrnn.combinators import input_feeding as input_feeding
 from jaxrnn.combinators import learned_carry as learned_carry
 from jaxrnn.combinators import rekeyed as rekeyed
 from jaxrnn.combinators import remat as remat
@@ -47,6 +46,7 @@ from jaxrnn.decode import SamplingCarry as SamplingCarry
 from jaxrnn.decode import beam_search as beam_search
 from jaxrnn.decode import generate as generate
 from jaxrnn.decode import greedy as greedy
+from jaxrnn.decode import prefill as prefill
 from jaxrnn.decode import sample as sample
 from jaxrnn.decode import scheduled_sampling as scheduled_sampling
 from jaxrnn.decode import stream as stream
@@ -65,6 +65,10 @@ from jaxrnn.losses import accuracy as accuracy
 from jaxrnn.losses import cross_entropy as cross_entropy
 from jaxrnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
 from jaxrnn.losses import squared_error as squared_error
+from jaxrnn.packing import Packed as Packed
+from jaxrnn.packing import pack as pack
+from jaxrnn.pooling import Attended as Attended
+from jaxrnn.pooling import attention_pool as attention_pool
 from jaxrnn.train import Metrics as Metrics
 from jaxrnn.train import TrainState as TrainState
 from jaxrnn.train import make_epoch as make_epoch

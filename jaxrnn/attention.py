@@ -1,22 +1,22 @@
 """Attention: a cell reads a memory, such as all outputs of an encoder.
 
 `luong` and `bahdanau` are layers: from a query `[Q]`, such as the output of a recurrent
-cell, to an output `[Q]` that knows what the memory holds. Like every cell they are
-built and initialized without a memory. `attend(cell, memory, memory_mask)` gives it to
-all of them that a cell contains, wherever they stand. Before that they read an empty
-memory, and their context is zero.
+cell, to an output `[Q]` that knows what the memory holds. The memory is given when the
+layer is built, for each sequence anew, or to all of them in a cell by `attend`. Without
+one they are initialized just the same, and read an empty memory: their context is zero.
 
 Sizes: `S` entries in the memory, `M` size of an entry, `Q` of the query, `A` of the
 space in which the two are compared.
 """
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from jaxrnn.build import leaf, step_of
+from jaxrnn.build import check_cell, leaf
 from jaxrnn.checks import (
     Input,
     check_flag,
@@ -25,24 +25,12 @@ from jaxrnn.checks import (
     check_mask,
     check_size,
 )
-from jaxrnn.core import About, Cell, blank, scan_unroll
+from jaxrnn.core import Cell, blank
+from jaxrnn.lift import around
 from jaxrnn.loops.primitives import rows_product
+from jaxrnn.pooling import Attended, weigh
 
 LECUN_NORMAL = initializers.lecun_normal()
-
-
-class Attended(NamedTuple):
-    """What was read from a memory, and from where."""
-
-    output: jax.Array  # [Q], or [H] from `attention_pool`
-    weights: jax.Array  # [S], zero where the memory is masked, else of sum 1
-
-    def __jax_array__(self):
-        """What a layer calls that expects an array; else it would try to stack both."""
-        raise ValueError(
-            "attend: weights: expected False where other layers follow the attention, "
-            "got True: they cannot read Attended(output, weights)"
-        )
 
 
 class AttentionParams(NamedTuple):
@@ -54,31 +42,13 @@ class AttentionParams(NamedTuple):
     v: jax.Array | None = None  # [A]
 
 
-class FeedingCarry(NamedTuple):
-    """Carry of `input_feeding`."""
-
-    cell: Any
-    y: jax.Array  # [size], the output of the step before
-
-
-class _Bound(NamedTuple):
-    """Params with a memory beside them: what `attend` puts in the place of params."""
+class _Keys(NamedTuple):
+    """A memory beside the params, prepared to be compared with queries."""
 
     params: AttentionParams
-    keys: jax.Array  # [S, A], the memory as it is compared with a query
-    memory: jax.Array  # [S, M]
+    keys: jax.Array  # [S, A]
+    memory: jax.Array  # [S, M], zero where it is masked
     mask: jax.Array  # [S]
-
-    @classmethod
-    def of(cls, params: AttentionParams, memory: jax.Array, mask: jax.Array):
-        """Makes the keys; the memory is zero where it is masked."""
-        w_k = params.w_k
-        keys = memory if w_k is None else rows_product(memory, w_k)
-        return cls(params, keys, memory, mask)
-
-
-class _Shown(_Bound):
-    """The same, where the weights are asked for."""
 
 
 def luong(
@@ -86,6 +56,9 @@ def luong(
     memory_size: int,
     *,
     score: Literal["dot", "general", "concat"] = "general",
+    memory: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    weights: bool = False,
     dtype: Any = jnp.float32,
 ) -> Cell:
     """Attention that multiplies the query with the memory.
@@ -96,19 +69,26 @@ def luong(
         context = sum over s of softmax(score)_s m_s
         y = tanh([context, q] w)
 
+    The product of the memory with w_k is made once for a sequence.
+
     Args:
       query_size: Q, also that of the output.
       memory_size: M.
       score: "dot", "general" or "concat".
+      memory: `[S, M]`, such as the outputs of an encoder; None for an empty one.
+      mask: `[S]` bool, or None if all entries are valid. What the memory holds where it
+        is False is never read. If it is False everywhere the context is zero.
+      weights: whether the output is `Attended(output, weights)` and not `y` alone. No
+        other layer reads that; `trace` shows the weights wherever the attention stands.
       dtype: of the params; the layer computes in the params' dtype.
 
     Returns:
-      A cell from a query `[Q]` to `[Q]`, with `AttentionParams` and carry `()`. Give
-      it a memory by `attend`.
+      A cell from a query `[Q]` to `[Q]`, with `AttentionParams` and carry `()`.
 
     Raises:
-      ValueError: if a size is below 1, `score` is none of the three, or the sizes
-        differ for "dot"; later, if an argument does not fit the cell.
+      ValueError: if a size is below 1, `score` is none of the three, the sizes differ
+        for "dot", or the memory or its mask does not fit; later, if an argument does
+        not fit the cell.
 
     References:
       Luong, Pham and Manning, "Effective approaches to attention-based neural machine
@@ -116,9 +96,11 @@ def luong(
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-      >>> cell = rnn.chain(rnn.gru(3, 5), rnn.luong(5, 7), rnn.linear(5, 11))
-      >>> params = cell.init(jax.random.key(0))
-      >>> reader = rnn.attend(cell, jnp.ones((13, 7)))
+      >>> def decoder(memory=None):
+      ...     attention = rnn.luong(5, 7, memory=memory)
+      ...     return rnn.chain(rnn.gru(3, 5), attention, rnn.linear(5, 11))
+      >>> params = decoder().init(jax.random.key(0))
+      >>> reader = decoder(jnp.ones((13, 7)))
       >>> reader.unroll(params, reader.initial_carry(params), jnp.ones((2, 3)))[1].shape
       (2, 11)
     """
@@ -134,13 +116,26 @@ def luong(
             f"luong: score='dot': expected a memory_size of query_size {query_size}, "
             f"got {memory_size}"
         )
-    name = f"luong({query_size}, {memory_size})"
-    size = None if score == "dot" else query_size
-    return _attention(name, query_size, memory_size, size, score == "concat", dtype)
+    return _attention(
+        f"luong({query_size}, {memory_size})",
+        (query_size, memory_size, None if score == "dot" else query_size),
+        _check_memory("luong", memory, mask, memory_size),
+        check_flag("luong: weights", weights),
+        additive=score == "concat",
+        dtype=dtype,
+        again=partial(luong, query_size, memory_size, score=score, dtype=dtype),
+    )
 
 
 def bahdanau(
-    query_size: int, memory_size: int, size: int, *, dtype: Any = jnp.float32
+    query_size: int,
+    memory_size: int,
+    size: int,
+    *,
+    memory: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    weights: bool = False,
+    dtype: Any = jnp.float32,
 ) -> Cell:
     """Attention that adds the query to the memory.
 
@@ -149,20 +144,21 @@ def bahdanau(
         y = tanh([context, q] w)
 
     In the paper the context that the state h_{t-1} asks for is an input of the next
-    step: use `input_feeding`.
+    step: use `input_feeding`. The product of the memory with w_k is made once for a
+    sequence.
 
     Args:
       query_size: Q, also that of the output.
       memory_size: M.
       size: A, of the space in which the two are added.
-      dtype: of the params; the layer computes in the params' dtype.
+      memory, mask, weights, dtype: as in `luong`.
 
     Returns:
-      A cell from a query `[Q]` to `[Q]`, with `AttentionParams` and carry `()`. Give
-      it a memory by `attend`.
+      A cell from a query `[Q]` to `[Q]`, with `AttentionParams` and carry `()`.
 
     Raises:
-      ValueError: if a size is below 1; later, if an argument does not fit the cell.
+      ValueError: if a size is below 1, or the memory or its mask does not fit; later,
+        if an argument does not fit the cell.
 
     References:
       Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to
@@ -170,28 +166,56 @@ def bahdanau(
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-      >>> cell = rnn.bahdanau(5, 7, 3)
+      >>> mask = jnp.array([True, True, False])
+      >>> cell = rnn.bahdanau(5, 7, 3, memory=jnp.ones((3, 7)), mask=mask, weights=True)
       >>> params = cell.init(jax.random.key(0))
-      >>> rnn.attend(cell, jnp.ones((13, 7))).step(params, (), jnp.ones(5))[1].shape
-      (5,)
+      >>> cell.step(params, (), jnp.ones(5))[1].weights
+      Array([0.5, 0.5, 0. ], dtype=float32)
     """
     query_size = check_size("bahdanau: query_size", query_size)
     memory_size = check_size("bahdanau: memory_size", memory_size)
     size = check_size("bahdanau: size", size)
     check_floating("bahdanau: dtype", dtype)
-    name = f"bahdanau({query_size}, {memory_size}, {size})"
-    return _attention(name, query_size, memory_size, size, True, dtype)
+    return _attention(
+        f"bahdanau({query_size}, {memory_size}, {size})",
+        (query_size, memory_size, size),
+        _check_memory("bahdanau", memory, mask, memory_size),
+        check_flag("bahdanau: weights", weights),
+        additive=True,
+        dtype=dtype,
+        again=partial(bahdanau, query_size, memory_size, size, dtype=dtype),
+    )
+
+
+def _check_memory(name: str, memory: Any, mask: Any, size: int) -> Any:
+    """The memory, zero where it is masked, and its mask; or None."""
+    if memory is None:
+        if mask is not None:
+            raise ValueError(f"{name}: memory: expected one beside the mask, got None")
+        return None
+    memory = check_input(f"{name}: memory", memory, Input((size,)), ("S",))
+    mask = check_mask(name, mask, memory.shape[0], axis="S")
+    if mask is None:
+        mask = jnp.ones(memory.shape[0], bool)
+    return blank(mask, memory), mask
 
 
 def _attention(
     name: str,
-    query_size: int,
-    memory_size: int,
-    size: int | None,
+    sizes: tuple[int, int, int | None],
+    given: tuple[jax.Array, jax.Array] | None,
+    weights: bool,
+    *,
     additive: bool,
     dtype: Any,
+    again: Any,
 ) -> Cell:
-    """The layer: `size` is None for keys that are the memory itself."""
+    """Builds the layer.
+
+    `sizes` are Q, M and A, which is None for keys that are the memory itself; `given`
+    is the memory and its mask; `again` builds the same layer with another memory.
+    """
+    query_size, memory_size, size = sizes
 
     def init(key):
         w_key, w_k_key, w_q_key, v_key = jax.random.split(key, 4)
@@ -205,264 +229,90 @@ def _attention(
         v = LECUN_NORMAL(v_key, (size, 1), dtype)[:, 0]
         return AttentionParams(w, w_k, w_q, v)
 
-    def reading(bound: _Bound | None) -> Cell:
-        def step(params, carry, query):
-            query = query.astype(params.w.dtype)
-            empty = jnp.zeros((1, memory_size), query.dtype), jnp.zeros(1, bool)
-            y = _read(bound or _Bound.of(params, *empty), query)
-            return carry, y if isinstance(bound, _Shown) else y.output
+    def prepare(params):
+        empty = jnp.zeros((1, memory_size)), jnp.zeros(1, bool)
+        memory, mask = empty if given is None else given
+        memory = memory.astype(params.w.dtype)
+        keys = memory if params.w_k is None else rows_product(memory, params.w_k)
+        return _Keys(params, keys, memory, mask)
 
-        return leaf(name, Input((query_size,)), init, _no_carry, step, stateless=True)
+    def layer(show):
+        def step(keys, carry, query):
+            return carry, show(_read(keys, query.astype(keys.params.w.dtype)))
 
-    alone = reading(None)
+        return leaf(
+            name,
+            Input((query_size,)),
+            init,
+            lambda params, key=None: (),
+            step,
+            stateless=True,
+            prepare=prepare,
+        )
 
-    def split(params):
-        if isinstance(params, _Bound):
-            return reading(params), params.params
-        return alone, params
+    shown, cell = layer(lambda read: read), layer(lambda read: read.output)
 
-    def step(params, carry, x):
-        cell, params = split(params)
-        assert cell.step is not None  # for the type checker
-        return cell.step(params, carry, x)
+    def trace(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        options = {"mask": mask, "reverse": reverse, "starts": starts}
+        carry, read = shown.unroll(params, carry, xs, **options)
+        return carry, read if weights else read.output, read
 
-    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
-        cell, params = split(params)
-        return cell.unroll(params, carry, xs, mask=mask, reverse=reverse, starts=starts)
+    def bind(params, memory, mask):
+        return again(memory=memory, mask=mask).about.prepare(params)
 
-    return alone._replace(step=step, unroll=unroll)
+    about = cell.about._replace(trace=trace, bind=bind if given is None else None)
+    return (shown if weights else cell)._replace(about=about)
 
 
-def _no_carry(params, key=None):
-    del params, key
-    return ()
-
-
-def _read(bound: _Bound, query: jax.Array) -> Attended:
+def _read(prepared: _Keys, query: jax.Array) -> Attended:
     """The equations of `luong` and `bahdanau`."""
-    params, keys, memory, mask = bound
+    params, keys, memory, mask = prepared
     if params.w_q is None or params.v is None:
         scores = keys @ query
     else:
         scores = jnp.tanh(rows_product(query[None], params.w_q) + keys) @ params.v
-    context, weights = _weigh(scores, memory, mask)
+    context, weights = weigh(scores, memory, mask)
     both = jnp.concatenate([context, query])
     return Attended(jnp.tanh(rows_product(both[None], params.w)[0]), weights)
 
 
-def _weigh(
-    scores: jax.Array, memory: jax.Array, mask: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The weighted sum `[M]` of a memory that is zero where it is masked; weights."""
-    lowest = jnp.finfo(scores.dtype).min
-    weights = jax.nn.softmax(jnp.where(mask, scores, lowest))
-    weights = jnp.where(mask, weights, 0)
-    return weights @ memory, weights
-
-
-def attend(
-    cell: Cell,
-    memory: jax.Array,
-    memory_mask: jax.Array | None = None,
-    *,
-    weights: bool = False,
-) -> Cell:
-    """Gives a memory to every `luong` and `bahdanau` that a cell contains.
-
-    The product of the memory with w_k is made once for a sequence.
+def attend(cell: Cell, memory: jax.Array, memory_mask: jax.Array | None = None) -> Cell:
+    """Gives a memory to every attention in a cell that has none.
 
     Args:
-      cell: an attention, or a combination with one or more in it. One that already
-        has a memory of its own keeps it.
+      cell: a `luong` or a `bahdanau` that was built without a memory, or a combination
+        with one or more of them in it.
       memory: `[S, M]`, such as the outputs of an encoder.
-      memory_mask: `[S]` bool, or None if all entries are valid. What the memory holds
-        where it is False is never read. If it is False everywhere the context is zero.
-      weights: whether an attention gives `Attended(output, weights)` and not the
-        output alone; for a cell that ends with it, to draw the weights.
+      memory_mask: `[S]` bool, or None if all entries are valid.
 
     Returns:
       A cell with the params and the carry of `cell`.
 
     Raises:
-      ValueError: from `step` and `unroll`, if there is no attention in the cell, or
-        the memory or its mask does not fit.
+      ValueError: if there is no attention without a memory in the cell; from `step`
+        and `unroll`, if the memory or its mask does not fit.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn
       >>> cell = rnn.chain(rnn.gru(3, 5), rnn.luong(5, 7))
       >>> params = cell.init(jax.random.key(0))
-      >>> memory_mask = jnp.array([True, True, False])
-      >>> reader = rnn.attend(cell, jnp.ones((3, 7)), memory_mask, weights=True)
-      >>> carry = reader.initial_carry(params)
-      >>> reader.step(params, carry, jnp.ones(3))[1].weights
-      Array([0.5, 0.5, 0. ], dtype=float32)
-    """
-    if not isinstance(cell, Cell):
-        raise ValueError(f"attend: cell: expected a Cell, got {cell!r}")
-    bound_type = _Shown if check_flag("attend: weights", weights) else _Bound
-
-    def is_attention(node):
-        return isinstance(node, AttentionParams | _Bound)
-
-    def bind_one(params):
-        if not is_attention(params):
-            return params
-        if isinstance(params, _Bound):  # by an `attend` around this one
-            params = params.params
-        size = params.w.shape[0] - params.w.shape[1]
-        entries = check_input("attend: memory", memory, Input((size,)), ("S",))
-        mask = check_mask("attend: memory_mask", memory_mask, len(entries))
-        if mask is None:
-            mask = jnp.ones(len(entries), bool)
-        return bound_type.of(params, blank(mask, entries).astype(params.w.dtype), mask)
-
-    def bind(params):
-        nodes = jax.tree.leaves(params, is_leaf=is_attention)
-        if not any(map(is_attention, nodes)):
-            raise ValueError(
-                "attend: cell: expected one that contains a luong or a bahdanau, "
-                f"got {cell.about.name} with params {jax.tree.structure(params)}"
-            )
-        return jax.tree.map(bind_one, params, is_leaf=is_attention)
-
-    def step(params, carry, x):
-        assert cell.step is not None  # for the type checker: see the last line
-        return cell.step(bind(params), carry, x)
-
-    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
-        return cell.unroll(
-            bind(params), carry, xs, mask=mask, reverse=reverse, starts=starts
-        )
-
-    streams = cell.step is not None
-    return cell._replace(
-        step=step if streams else None,
-        unroll=unroll,
-        about=About(f"attend({cell.about.name})", cell.about.reads),
-    )
-
-
-def input_feeding(cell: Cell, size: int) -> Cell:
-    """Each step reads, after its own input, the output of the step before.
-
-        y_t = cell([x_t, y_{t-1}]),    y_0 = 0
-
-    Around a recurrent cell and an attention, so that a step knows what the one before
-    has read from the memory.
-
-    Args:
-      cell: reads vectors `[D + size]`.
-      size: of its output.
-
-    Returns:
-      A cell from `x` `[D]` to `y` `[size]`, with the params of `cell` and
-      `FeedingCarry`.
-
-    Raises:
-      ValueError: if the size is below 1 or the cell has no step; from `step` and
-        `unroll`, if the output is not of that size.
-
-    References:
-      Luong, Pham and Manning, "Effective approaches to attention-based neural machine
-      translation", EMNLP 2015.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-      >>> cell = rnn.input_feeding(rnn.chain(rnn.gru(3 + 5, 5), rnn.luong(5, 7)), 5)
-      >>> params = cell.init(jax.random.key(0))
       >>> reader = rnn.attend(cell, jnp.ones((13, 7)))
       >>> reader.unroll(params, reader.initial_carry(params), jnp.ones((2, 3)))[1].shape
       (2, 5)
     """
-    inner_step = step_of("input_feeding", cell)
-    size = check_size("input_feeding: size", size)
-    name = f"input_feeding({cell.about.name}, {size})"
-    inner = cell.about.reads
-    reads = Input(None)
-    if inner is not None and inner.shape is not None:
-        if len(inner.shape) != 1 or inner.shape[0] <= size:
-            raise ValueError(
-                f"input_feeding: cell: expected one that reads more than size {size} "
-                f"numbers, got {cell.about.name}, which reads {inner}"
-            )
-        reads = Input((inner.shape[0] - size,))
-
-    def initial_carry(params, key=None):
-        dtypes = [getattr(a, "dtype", None) for a in jax.tree.leaves(params)]
-        floats = [d for d in dtypes if d and jnp.issubdtype(d, jnp.floating)]
-        y = jnp.zeros(size, floats[0] if floats else jnp.float32)
-        return FeedingCarry(cell.initial_carry(params, key), y)
-
-    def check_carry(carry):
-        if not isinstance(carry, FeedingCarry):
-            raise ValueError(
-                f"{name}: carry: expected FeedingCarry, got {type(carry).__name__}"
-            )
-
-    def step(params, carry, x):
-        check_carry(carry)
-        x = check_input(f"{name}: x", x, reads, ())
-        inputs = jnp.concatenate([x.astype(carry.y.dtype), carry.y])
-        inner_carry, y = inner_step(params, carry.cell, inputs)
-        output = y.output if isinstance(y, Attended) else y
-        if output.shape != (size,):
-            raise ValueError(
-                f"{name}: size: expected that of the output, {output.shape}, got {size}"
-            )
-        return FeedingCarry(inner_carry, output.astype(carry.y.dtype)), y
-
-    unroll_by_scan = scan_unroll(step, initial_carry)
-
-    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
-        check_carry(carry)
-        xs = check_input(f"{name}: xs", xs, reads, ("T",))
-        return unroll_by_scan(
-            params, carry, xs, mask=mask, reverse=reverse, starts=starts
-        )
-
-    return Cell(cell.init, initial_carry, step, unroll, About(name, reads))
-
-
-def attention_pool(
-    query: jax.Array, ys: jax.Array, mask: jax.Array | None = None
-) -> Attended:
-    """Sums up a sequence by what a query asks for.
-
-        weights = softmax(ys query)
-        output = sum over t of weights_t y_t
-
-    To classify sequences, learn the query: among the params, `jnp.zeros(H)` is a good
-    start, since with it the output is the mean.
-
-    Args:
-      query: `[H]`.
-      ys: `[T, H]`.
-      mask: `[T]` bool, or None if all steps are valid.
-
-    Returns:
-      The output `[H]` and the weights `[T]`, all zero if no step is valid.
-
-    Raises:
-      ValueError: if shapes or dtypes do not fit.
-
-    References:
-      Yang et al., "Hierarchical attention networks for document classification",
-      NAACL 2016.
-
-    Example:
-      >>> import jax.numpy as jnp, jaxrnn as rnn
-      >>> mask = jnp.array([True, True, False])
-      >>> rnn.attention_pool(jnp.zeros(2), jnp.eye(3)[:, :2], mask).output
-      Array([0.5, 0.5], dtype=float32)
-    """
-    query = check_input("attention_pool: query", query, Input(None), ("H",))
-    if query.ndim != 1:
+    bind = check_cell("attend: cell", cell).about.bind
+    if bind is None:
         raise ValueError(
-            f"attention_pool: query: expected shape [H], got {query.shape}"
+            "attend: cell: expected one that contains a luong or a bahdanau without a "
+            f"memory, got {cell.about.name}"
         )
-    ys = check_input("attention_pool: ys", ys, Input(query.shape), ("T",))
-    mask = check_mask("attention_pool", mask, len(ys))
-    if mask is None:
-        mask = jnp.ones(len(ys), bool)
-    ys = blank(mask, ys).astype(query.dtype)
-    return Attended(*_weigh(ys @ query, ys, mask))
+
+    def bound(params):
+        return bind(params, memory, memory_mask)
+
+    def run(at, params, carry, x):
+        return at.run(cell, bound(params), carry, x)
+
+    name = f"attend({cell.about.name})"
+    reader = around(name, cell, run, split=lambda params: (bound(params),))
+    return reader._replace(about=reader.about._replace(bind=None))

@@ -22,6 +22,7 @@ from jaxrnn.core import (
     Step,
     Unroll,
     blank,
+    owned,
     scan_unroll,
 )
 
@@ -84,8 +85,8 @@ def leaf(
       stateless: the step neither reads nor changes its carry, so all steps of a
         sequence are taken at once.
       prepare: `(params) -> prepared`, what depends on the params and on no step. `step`
-        and `unroll` are then given `prepared` in the place of the params; it is
-        computed once for a sequence.
+        and `unroll`, but not `initial_carry`, are then given `prepared` in the place
+        of the params; it is computed once for a sequence.
 
     Returns:
       The cell.
@@ -109,8 +110,12 @@ def leaf(
       >>> average.unroll(params, carry, jnp.ones((2, 3)))[0]
       Array([1.5, 1.5, 1.5], dtype=float32)
     """
-    if unroll is None:
-        unroll = _map_unroll(step) if stateless else scan_unroll(step, initial_carry)
+    if unroll is None and stateless:
+        unroll = _map_unroll(step)
+    scanned = scan_unroll(
+        lambda prepared, carry, x: step(prepared.made, carry, x),
+        lambda prepared, *key: initial_carry(prepared.params, *key),
+    )
     params_shape = _Once(lambda: jax.eval_shape(lambda: init(jax.random.key(0))))
 
     def check_params(params):
@@ -119,13 +124,15 @@ def leaf(
 
     def check(params, carry):
         """Returns what the leaf's own functions read."""
-        prepared = params if isinstance(params, Prepared) else ready(params)
+        prepared = ready(params)
         expected = jax.eval_shape(initial_carry, prepared.params)
         if stateless or jax.tree.leaves(expected):  # that of dropout may be () or not
             check_tree(f"{name}: carry", carry, expected, True)
-        return prepared.made
+        return prepared
 
     def ready(params):
+        if isinstance(params, Prepared):
+            return params
         check_params(params)
         return Prepared(params, params if prepare is None else prepare(params))
 
@@ -133,28 +140,27 @@ def leaf(
         return init(check_key(f"{name}: key", key))
 
     def checked_initial_carry(params, key=None):
-        check_params(params)
-        return initial_carry(
-            params, None if key is None else check_key(f"{name}: key", key)
-        )
+        params = params.params if isinstance(params, Prepared) else check_params(params)
+        key = None if key is None else check_key(f"{name}: key", key)
+        return owned(initial_carry(params, key))
 
     def checked_step(params, carry, x):
-        made = check(params, carry)
+        made = check(params, carry).made
         return step(made, carry, check_input(f"{name}: x", x, reads, ()))
 
     def checked_unroll(
         params, carry, xs, *, mask=None, reverse=False, starts=None
     ) -> tuple[Any, Any]:
-        made = check(params, carry)
+        prepared = check(params, carry)
         xs = check_input(f"{name}: xs", xs, reads, ("T",))
-        return unroll(
-            made,
-            carry,
-            xs,
-            mask=check_mask(name, mask, xs.shape[0]),
-            reverse=check_flag(f"{name}: reverse", reverse),
-            starts=check_starts(name, starts, xs.shape[0]),
-        )
+        options: Any = {
+            "mask": check_mask(name, mask, xs.shape[0]),
+            "reverse": check_flag(f"{name}: reverse", reverse),
+            "starts": check_starts(name, starts, xs.shape[0]),
+        }
+        if unroll is None:
+            return scanned(prepared, carry, xs, **options)
+        return unroll(prepared.made, carry, xs, **options)
 
     about = About(name, reads) if prepare is None else About(name, reads, ready)
     return Cell(

@@ -71,6 +71,11 @@ def check_key(name: str, key: Any) -> jax.Array:
 
 def check_array(name: str, value: Any) -> jax.Array:
     """Returns the value as an array, or raises a ValueError that names it."""
+    if hasattr(value, "_fields"):  # which JAX would try to stack
+        fields = ", ".join(value._fields)
+        raise ValueError(
+            f"{name}: expected an array, got {type(value).__name__}({fields})"
+        )
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -113,9 +118,9 @@ def check_floating(name: str, dtype: Any) -> None:
         raise ValueError(f"{name}: expected a floating dtype, got {dtype!r}")
 
 
-def check_mask(name: str, mask: Any, length: int) -> jax.Array | None:
+def check_mask(name: str, mask: Any, length: int, axis: str = "T") -> jax.Array | None:
     """Returns the mask as an array `[length]` of bool, or raises a ValueError."""
-    return _check_flags(f"{name}: mask", mask, length)
+    return _check_flags(f"{name}: mask", mask, length, axis)
 
 
 def check_starts(name: str, starts: Any, length: int) -> jax.Array | None:
@@ -123,7 +128,9 @@ def check_starts(name: str, starts: Any, length: int) -> jax.Array | None:
     return _check_flags(f"{name}: starts", starts, length)
 
 
-def _check_flags(name: str, flags: Any, length: int) -> jax.Array | None:
+def _check_flags(
+    name: str, flags: Any, length: int, axis: str = "T"
+) -> jax.Array | None:
     if flags is None:
         return None
     flags = check_array(name, flags)
@@ -132,7 +139,7 @@ def _check_flags(name: str, flags: Any, length: int) -> jax.Array | None:
     if flags.shape != (length,):
         hint = "; for a batch use jax.vmap" if flags.ndim > 1 else ""
         raise ValueError(
-            f"{name}: expected shape [T] = ({length},), got {flags.shape}{hint}"
+            f"{name}: expected shape [{axis}] = ({length},), got {flags.shape}{hint}"
         )
     return flags
 

@@ -61,16 +61,20 @@ class About(NamedTuple):
       name: the cell as its factory was called, `lstm(28, 128)`.
       reads: what one step reads, or None where that is not known.
       prepare: `(params) -> prepared`, computes once what depends on the params and on
-        no step, such as the keys of a memory. `step` and `unroll` accept `prepared` in
-        the place of the params and return the same; what scans a step prepares first.
+        no step, such as the keys of a memory. `initial_carry`, `step` and `unroll`
+        accept `prepared` in the place of the params and return the same; so does
+        `prepare` itself. What scans a step prepares first.
       trace: `(params, carry, xs, *, mask, reverse, starts) -> (carry, ys, outputs)`,
-        for `jaxrnn.trace`. None for a cell that contains no others.
+        for `jaxrnn.trace`. None for a cell that gives nothing but its outputs.
+      bind: `(params, memory, mask) -> prepared`, gives a memory to each attention that
+        has none; see `attend`. None for a cell without such an attention.
     """
 
     name: str = "cell"
     reads: Input | None = None
     prepare: Callable[[Any], Any] = _unprepared
     trace: Callable[..., tuple[Any, Any, Any]] | None = None
+    bind: Callable[[Any, Any, Any], Any] | None = None
 
 
 class Cell(NamedTuple):
@@ -191,6 +195,11 @@ def restarted(initial_carry: InitialCarry, params: Any, carry: Any) -> Any:
             f"{got}, got {expected}"
         )
     return jax.tree.map(lambda old, new: old if is_key(old) else new, carry, initial)
+
+
+def owned(tree: Any) -> Any:
+    """Copies each array, so that whoever gets the tree may donate its buffers."""
+    return jax.tree.map(jnp.copy, tree)
 
 
 def select(keep: jax.Array | None, new: Any, old: Any) -> Any:

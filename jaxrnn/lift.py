@@ -1,120 +1,18 @@
 """How a combinator is built: one `run` that runs the cells in it.
 
-`run` is written once; `lifted` makes of it the step, the unroll, and what `trace` and
-`About.prepare` need.
+`run` is written once; `lifted` makes of it the step, the unroll, and what `About`
+holds for `trace`, for `attend` and for whatever scans the step.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 
 from jaxrnn.build import check_cell, step_of
 from jaxrnn.checks import Input, check_flag, check_key
-from jaxrnn.core import About, Cell, Init, InitialCarry, blank
-
-
-class At(Protocol):
-    """How a combinator runs the cells in it: one step, or all steps of a sequence."""
-
-    def run(self, cell: Cell, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
-        """Steps or unrolls the cell."""
-        ...
-
-    def back(self) -> "At":
-        """The steps in the opposite order, for a cell that reads the future."""
-        ...
-
-    def blank(self, xs: Any) -> Any:
-        """Zeros what stands in the padding of a sequence."""
-        ...
-
-    def rows(self, fun: Callable[[Any], Any], xs: Any) -> Any:
-        """Applies a function of `[N, ...]` to the steps, of which there may be one."""
-        ...
-
-
-class OneStep:
-    """A combinator's step."""
-
-    def run(self, cell, params, carry, x):
-        return step_of(cell.about.name, cell)(params, carry, x)
-
-    def back(self):
-        raise ValueError("step: one step has no opposite order")
-
-    def blank(self, xs):
-        return xs
-
-    def rows(self, fun, xs):
-        return jax.tree.map(lambda y: y[0], fun(jax.tree.map(lambda x: x[None], xs)))
-
-
-class AllSteps(NamedTuple):
-    """A combinator's unroll."""
-
-    mask: jax.Array | None = None
-    reverse: bool = False
-    starts: jax.Array | None = None
-
-    def run(self, cell, params, carry, xs):
-        return cell.unroll(params, carry, xs, **self.options())
-
-    def options(self) -> dict[str, Any]:
-        """The keywords of `unroll`; without `starts` where there are none."""
-        options = {"mask": self.mask, "reverse": self.reverse}
-        return options if self.starts is None else options | {"starts": self.starts}
-
-    def back(self) -> "AllSteps":
-        """The same steps in the opposite order.
-
-        Where a sequence begins in one order, the one before it begins in the other.
-        """
-        starts = self.starts
-        if starts is not None:
-            inner = (0, -1) if self.reverse else (1, None)
-            rest, end = lax.slice_in_dim(starts, *inner), jnp.zeros(1, bool)
-            starts = jnp.concatenate([end, rest] if self.reverse else [rest, end])
-        return AllSteps(self.mask, not self.reverse, starts)
-
-    def blank(self, xs):
-        return blank(self.mask, xs)
-
-    def rows(self, fun, xs):
-        return fun(xs)
-
-
-class Tracing:
-    """A combinator's unroll that keeps what each cell in it gives."""
-
-    def __init__(self, steps: AllSteps, outputs: list[Any] | None = None):
-        self.steps, self.outputs = steps, [] if outputs is None else outputs
-
-    def run(self, cell, params, carry, xs):
-        carry, ys, outputs = traced(cell, params, carry, xs, self.steps)
-        self.outputs.append(outputs)
-        return carry, ys
-
-    def back(self):
-        return Tracing(self.steps.back(), self.outputs)
-
-    def blank(self, xs):
-        return self.steps.blank(xs)
-
-    def rows(self, fun, xs):
-        return fun(xs)
-
-
-def traced(
-    cell: Cell, params: Any, carry: Any, xs: Any, steps: AllSteps
-) -> tuple[Any, Any, Any]:
-    """The carry, the outputs, and the outputs of each cell in it."""
-    if cell.about.trace is None:
-        carry, ys = steps.run(cell, params, carry, xs)
-        return carry, ys, ys
-    return cell.about.trace(params, carry, xs, **steps.options())
+from jaxrnn.core import About, Cell, Init, InitialCarry
+from jaxrnn.steps import AllSteps, OneStep, Tracing, traced
 
 
 def trace(
@@ -239,6 +137,10 @@ def lifted(
         pairs = zip(cells, split(params), strict=True)
         return join(params, [cell.about.prepare(p) for cell, p in pairs])
 
+    def bind(params, memory, mask):
+        pairs = zip([cell.about.bind for cell in cells], split(params), strict=True)
+        return join(params, [p if b is None else b(p, memory, mask) for b, p in pairs])
+
     def trace(params, carry, xs, *, mask=None, reverse=False, starts=None):
         at = Tracing(all_steps(mask, reverse, starts))
         carry, ys = run(at, params, carry, xs)
@@ -247,12 +149,19 @@ def lifted(
         return carry, ys, join_outputs(at.outputs, ys)
 
     has_step = step and all(cell.step is not None for cell in cells)
+    binds = any(cell.about.bind is not None for cell in cells)
     return Cell(
         checked_init,
         checked_initial_carry,
         one_step if has_step else None,
         unroll,
-        About(name, cells[0].about.reads if reads is None else reads, prepare, trace),
+        About(
+            name,
+            cells[0].about.reads if reads is None else reads,
+            prepare,
+            trace,
+            bind if binds else None,
+        ),
     )
 
 

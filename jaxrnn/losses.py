@@ -5,6 +5,7 @@ no valid step has loss zero. Nothing that stands where the mask is False, NaN in
 reaches the loss or its gradient.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -159,7 +160,7 @@ def accuracy(
 def _masked_mean(values: jax.Array, mask: jax.Array | None) -> jax.Array:
     if mask is None:
         return values.mean()
-    per_step = values.size // len(mask)
+    per_step = math.prod(values.shape[1:])
     return blank(mask, values).sum() / jnp.maximum(mask.sum() * per_step, 1).astype(
         values.dtype
     )

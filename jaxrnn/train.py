@@ -10,6 +10,9 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxrnn.checks import check_function, check_key, check_length, check_size
+from jaxrnn.core import is_key
+
+CARRY = 0x6361_7272  # "carr": of the keys in a carry
 
 
 class TrainState(NamedTuple):
@@ -79,7 +82,9 @@ def make_update(
       has_carry: truncated backpropagation through time. The loss is then that of the
         next piece of a long sequence, `(params, carry, *example, key) -> (loss,
         carry)`, or `-> (loss, (carry, aux))`; the carry goes on to the next batch, in
-        `state.carry`, and no gradient flows through it.
+        `state.carry`, and no gradient flows through it. Its random keys do not: each
+        piece of each sequence gets new ones, made of the old ones and the key of the
+        example, so that dropout draws new masks.
       microbatches: how many equal parts of a batch (of each device's share of it) are
         worked on one after the other, to need the memory of one part only.
       mesh: a mesh, such as `jax.make_mesh((2,), ("batch",))`. Its first axis splits the
@@ -122,7 +127,8 @@ def make_update(
     shares = 1 if mesh is None else mesh.devices.shape[0]
 
     def example_loss(params, carry, example, key):
-        out = loss_fn(params, *((carry,) if has_carry else ()), *example, key)
+        carries = (_with_new_keys(carry, key),) if has_carry else ()
+        out = loss_fn(params, *carries, *example, key)
         if has_carry:
             loss, rest = out
             return loss, *(rest if has_aux else (rest, ()))
@@ -182,6 +188,20 @@ def make_update(
         return TrainState(params, opt_state, state.step + 1, key, carry), metrics
 
     return update
+
+
+def _with_new_keys(carry: Any, key: jax.Array) -> Any:
+    """The carry with keys made of its own and that of the example."""
+    # The loss is given the same key, and may fold a small number into it.
+    number = jax.random.bits(jax.random.fold_in(key, CARRY))
+
+    def anew(leaf):
+        if not is_key(leaf):
+            return leaf
+        flat = jax.vmap(jax.random.fold_in, (0, None))(leaf.ravel(), number)
+        return flat.reshape(leaf.shape)
+
+    return jax.tree.map(anew, carry)
 
 
 def _accumulated(microbatches: int, gradients: Callable) -> Callable:

@@ -211,7 +211,7 @@ def try_guided(
 def idx(folder: Path) -> Target:
     """The first byte tells whether the rest is the gzip file or what is in it."""
     from experiments.data import DataError
-    from experiments.data.images import read_idx
+    from experiments.data.formats.idx import read_idx
 
     def header(*sizes):
         return struct.pack(f">BBBB{len(sizes)}I", 0, 0, 8, len(sizes), *sizes)
@@ -323,11 +323,8 @@ def multi30k(folder: Path) -> Target:
     from experiments.data import parallel
 
     texts = {"en": b"A dog runs.\nTwo men.\n", "de": b"Ein Hund rennt.\nZwei M.\n"}
-    good = {
-        f"{part}.{language}.gz": content
-        for part in parallel.MULTI30K.values()
-        for language, content in texts.items()
-    }
+    names = parallel.DATASETS["de"].files.digests
+    good = {name: texts[name.split(".")[1]] for name in names}
     return reader(folder, good, lambda p: parallel.load_corpus("en", "de", p))
 
 
@@ -366,7 +363,7 @@ def matlab(folder: Path) -> Target:
     cells = np.empty((1, 2), object)
     cells[0, :] = [(rng.random((n, 88)) < 0.05).astype(np.uint8) for n in (3, 2)]
     content = {f"{split}data": cells for split in ("train", "valid", "test")}
-    name = music.SOURCES["jsb"].file
+    (name,) = music.DATASETS["jsb"].files.digests
     targets = []
     for packed in (False, True):
         file = io.BytesIO()
@@ -660,8 +657,10 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     factory(rnn.layer_norm, size=D, epsilon=1e-6, **dtype)
     factory(rnn.activation, fun=jnp.tanh)
     factory(rnn.dropout, rate=0.5, per_step=False)
-    factory(rnn.luong, query_size=H, memory_size=M, score="general", **dtype)
-    factory(rnn.bahdanau, query_size=H, memory_size=M, size=3, **dtype)
+    memory = {"memory": jnp.ones((4, M)), "mask": jnp.arange(4) < 3}
+    sizes = {"query_size": H, "memory_size": M, "weights": False}
+    factory(rnn.luong, **sizes, score="general", **memory, **dtype)
+    factory(rnn.bahdanau, **sizes, size=3, **memory, **dtype)
     gru = rnn.gru(D, H)
     found["chain"] = (
         lambda first, second: built(rnn.chain)(cells=(first, second)),
@@ -677,13 +676,13 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     feeding = rnn.chain(rnn.gru(D + H, H), rnn.luong(H, M))
     factory(rnn.input_feeding, cell=feeding, size=H)
 
-    def attended(cell, memory, memory_mask, weights):
-        bound = rnn.attend(cell, memory, memory_mask, weights=weights)
+    def attended(cell, memory, memory_mask):
+        bound = rnn.attend(cell, memory, memory_mask)
         params = reader.init(key)
         return bound.unroll(params, reader.initial_carry(params), xs)
 
-    memory = {"memory": jnp.ones((4, M)), "memory_mask": jnp.arange(4) < 3}
-    found["attend"] = attended, {"cell": reader, **memory, "weights": False}
+    attending = {"memory": memory["memory"], "memory_mask": memory["mask"]}
+    found["attend"] = attended, {"cell": reader, **attending}
 
     tokens = jnp.arange(T) % V
     cells = {
@@ -763,8 +762,15 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     params = model.init(key)
     reading = {
         **{"cell": model, "params": params, "carry": model.initial_carry(params)},
-        **{"first": jnp.array([3, 1, 4]), "length": 4, "mask": jnp.ones(3, bool)},
+        **{"first": 3, "length": 4},
     }
+    found["prefill"] = (
+        rnn.prefill,
+        {
+            **{"cell": model, "params": params, "carry": reading["carry"]},
+            **{"prompt": jnp.array([3, 1, 4]), "mask": jnp.ones(3, bool)},
+        },
+    )
     drawing = {**reading, "choose": rnn.greedy, "key": key, "stop_token": 0}
     found["generate"] = rnn.generate, {**drawing, "stopped": False}
     found["stream"] = (

@@ -1,6 +1,7 @@
 """Who may import whom: the rooms of the house, and the floors of the library."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,39 +9,41 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-A_CELL = {"cells.gated", "cells.options", "checks", "core", "loops.pointwise"}
+CELL = {"cells.gated", "cells.options", "checks", "core"}
 SIBLINGS = {
     "checks": set(),
     "core": {"checks"},
     "build": {"checks", "core"},
-    "lift": {"build", "checks", "core"},
+    "steps": {"build", "core"},
+    "lift": {"build", "checks", "core", "steps"},
     "loops/primitives": set(),
     "loops/substitute": {"loops.primitives"},  # alone knows kernels
-    "loops/mix": {"loops.primitives"},
     "loops/pointwise": set(),
+    "loops/mix": {"loops.primitives"},
     "loops/gated": {
-        "core",
-        "loops.mix",
-        "loops.pointwise",
-        "loops.primitives",
-        "loops.substitute",
+        *("core", "loops.mix", "loops.pointwise"),
+        *("loops.primitives", "loops.substitute"),
     },
     "cells/options": {"checks"},
     "cells/gated": {
+        *("build", "checks", "core", "cells.options"),
+        *("loops.gated", "loops.mix", "loops.pointwise"),
+    },
+    "cells/elman": {*CELL, "loops.pointwise"},
+    "cells/gru": {*CELL, "build", "loops.mix", "loops.pointwise"},
+    "cells/lstm": {*CELL, "loops.pointwise"},
+    "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
+    "layers": {"build", "checks", "core", "loops.primitives"},
+    "pooling": {"checks", "core"},
+    "attention": {
         "build",
-        "cells.options",
         "checks",
         "core",
-        "loops.gated",
-        "loops.mix",
-        "loops.pointwise",
+        "lift",
+        "pooling",
+        "loops.primitives",
     },
-    "cells/elman": A_CELL,
-    "cells/gru": A_CELL | {"build", "loops.mix"},
-    "cells/lstm": A_CELL,
-    "cells/recurrent": A_CELL | {"cells.elman"},
-    "layers": {"build", "checks", "core", "loops.primitives"},
-    "combinators/carries": {"build", "checks", "core", "lift"},
+    "combinators/carries": {"build", "checks", "core", "lift", "steps"},
     "combinators/compose": {
         "build",
         "checks",
@@ -49,11 +52,25 @@ SIBLINGS = {
         "lift",
         "loops.primitives",
     },
-    "combinators/time": {"build", "checks", "core", "lift"},
-    "attention": {"build", "checks", "core", "loops.primitives"},
-    "decode": {"build", "checks", "core"},
+    "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
+    "combinators/time": {"build", "checks", "core", "steps"},
+    "decode/choosers": {"checks"},
+    "decode/generation": {"build", "checks", "core", "decode.choosers"},
+    "decode/beam": {"build", "checks", "core", "decode.choosers", "decode.generation"},
+    "decode/scheduled": {
+        "build",
+        "checks",
+        "core",
+        "decode.choosers",
+        "decode.generation",
+        "lift",
+    },
     "losses": {"checks", "core"},
-    "train": {"checks"},
+    "packing": {"checks"},
+    "testing/trees": {"core"},
+    "testing/trial": {"checks", "core", "testing.trees"},
+    "testing/laws": {"core", "testing.trees", "testing.trial"},
+    "train": {"checks", "core"},
     "interop/weights": {"cells", "core"},
     "interop/torch": {"checks", "combinators", "core", "interop.weights"},
     "interop/flax": {"core", "interop.weights"},
@@ -64,6 +81,10 @@ SIBLINGS = {
 OUTSIDE = {
     "losses": {"jax", "optax"},
     "train": {"jax", "optax"},
+    "packing": {"numpy"},
+    "testing/trees": {"jax", "numpy"},
+    "testing/trial": {"jax", "numpy"},
+    "testing/laws": {"jax", "numpy"},
     "interop/safetensors": {"jax", "numpy", "safetensors"},  # when it is called
 }
 
@@ -105,6 +126,21 @@ def test_a_module_imports_only_what_lies_below(name):
 def test_users_of_the_library_import_only_its_public_face(folder):
     for path in (ROOT / folder).rglob("*.py"):
         assert not {i for i in imports(path) if i.startswith("jaxrnn.")}, path
+
+
+def test_the_lab_knows_no_study_and_its_modules_make_no_circle():
+    paths = modules("experiments/lab")
+    graph = {path.stem: set() for path in paths if path.stem != "__init__"}
+    for name, below in graph.items():
+        for node in ast.walk(ast.parse((paths[0].parent / f"{name}.py").read_text())):
+            module = getattr(node, "module", None) or ""
+            if not isinstance(node, ast.ImportFrom) or "experiments" not in module:
+                continue
+            found = module.removeprefix("experiments.lab").removeprefix(".")
+            if module != "experiments.data":  # which has no more than its error
+                below |= {found} if found else {alias.name for alias in node.names}
+        assert below <= set(graph), f"{name} imports {below - set(graph)}"
+    graphlib.TopologicalSorter(graph).prepare()  # raises where there is a circle
 
 
 def test_nothing_imports_the_experiments_but_themselves():

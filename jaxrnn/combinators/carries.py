@@ -9,9 +9,10 @@ from jax.nn import initializers
 from jax.tree_util import default_registry
 
 from jaxrnn.build import check_cell
-from jaxrnn.checks import check_function, check_key
-from jaxrnn.core import Cell, is_key
+from jaxrnn.checks import check_array, check_function, check_key
+from jaxrnn.core import Cell, InitialCarry, is_key, owned
 from jaxrnn.lift import around
+from jaxrnn.steps import At
 
 
 class LearnedParams(NamedTuple):
@@ -71,10 +72,14 @@ def learned_carry(
 
     def initial_carry(params, key=None):
         fresh = cell.initial_carry(params.cell, key)
-        return _with_memory(f"{name}: params.carry", fresh, params.carry)
+        return owned(_with_memory(f"{name}: params.carry", fresh, params.carry))
+
+    def step(at, params, carry, x):
+        return at.run(cell, params.cell, carry, x)
 
     def run(at, params, carry, x):
-        return at.run(cell, check(params).cell, carry, x)
+        params = check(params)._replace(cell=cell.about.prepare(params.cell))
+        return _begun(name, cell, step, initial_carry, at, params, carry, x)
 
     return around(
         name,
@@ -100,7 +105,8 @@ def starting(cell: Cell, carry: Any) -> Cell:
       key of `initial_carry`.
 
     Raises:
-      ValueError: from `initial_carry`, if the carry does not fit the cell.
+      ValueError: from `initial_carry`, if the carry does not fit the cell; from
+        `unroll` with `starts`, if the cell reads the future.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -113,9 +119,39 @@ def starting(cell: Cell, carry: Any) -> Cell:
         return cell
 
     def initial_carry(params, key=None):
-        return _with_memory("starting: carry", cell.initial_carry(params, key), carry)
+        fresh = cell.initial_carry(params, key)
+        return owned(_with_memory("starting: carry", fresh, carry))
 
-    return cell._replace(initial_carry=initial_carry)
+    def step(at, params, carry, x):
+        return at.run(cell, params, carry, x)
+
+    def run(at, params, carry, x):
+        params = cell.about.prepare(params)
+        return _begun(name, cell, step, initial_carry, at, params, carry, x)
+
+    name = f"starting({cell.about.name})"
+    return around(name, cell, run, initial_carry=initial_carry)
+
+
+def _begun(
+    name: str,
+    cell: Cell,
+    step: Callable[..., tuple[Any, Any]],
+    initial_carry: InitialCarry,
+    at: At,
+    params: Any,
+    carry: Any,
+    x: Any,
+) -> tuple[Any, Any]:
+    """Runs a cell that begins with another carry than its own, also at its starts."""
+    if at.starts is None:
+        return step(at, params, carry, x)
+    if cell.step is None:
+        raise ValueError(
+            f"{name}: starts: expected None, since {cell.about.name} reads the future, "
+            "or each cell in it with an initial carry of its own"
+        )
+    return at.scan(step, initial_carry, params, carry, x)
 
 
 def rekeyed(cell: Cell, params: Any, carry: Any, key: jax.Array | None = None) -> Any:
@@ -157,27 +193,31 @@ def _with_memory(name: str, fresh: Any, memory: Any) -> Any:
     Where one has keys and the other nothing, as `dropout` without a key, the fresh one
     decides.
     """
-    if is_key(fresh):
+    if is_key(fresh) and is_key(memory):
+        return fresh
+    if _is_keyless(fresh, memory) or _is_keyless(memory, fresh):
         return fresh
     mine, other = map(default_registry.flatten_one_level, (fresh, memory))
-    if mine is None and other is None:
-        shape, got = jnp.shape(fresh), jnp.shape(memory)
-        if shape != got:
-            raise ValueError(f"{name}: expected shape {shape}, got {got}")
-        return jnp.asarray(memory, jnp.result_type(fresh))
+    if mine is None and other is None and not is_key(fresh) and not is_key(memory):
+        fresh, got = jnp.asarray(fresh), check_array(name, memory)
+        if fresh.shape != got.shape:
+            raise ValueError(f"{name}: expected shape {fresh.shape}, got {got.shape}")
+        if not jnp.can_cast(got.dtype, fresh.dtype, "same_kind"):
+            raise ValueError(f"{name}: expected dtype {fresh.dtype}, got {got.dtype}")
+        return got.astype(fresh.dtype)
     if mine is not None and other is not None and type(fresh) is type(memory):
         pairs = list(zip(mine[0], other[0], strict=False))
         if mine[1] == other[1] and len(mine[0]) == len(other[0]) == len(pairs):
             one_level = jax.tree.structure(fresh, is_leaf=lambda a: a is not fresh)
             return one_level.unflatten(_with_memory(name, *pair) for pair in pairs)
-    if _is_nothing(fresh, memory) or _is_nothing(memory, fresh):
-        return fresh
     raise ValueError(
         f"{name}: expected the structure {jax.tree.structure(fresh)}, got "
         f"{jax.tree.structure(memory)}"
     )
 
 
-def _is_nothing(carry: Any, other: Any) -> bool:
-    """Whether it is what a carry with keys is without them."""
-    return not jax.tree.leaves(carry) and any(map(is_key, jax.tree.leaves(other)))
+def _is_keyless(carry: Any, other: Any) -> bool:
+    """Whether it is what the other, with keys and no memory, is in evaluation."""
+    leaves = jax.tree.leaves(other)
+    memory = any(jnp.issubdtype(jnp.result_type(a), jnp.inexact) for a in leaves)
+    return not jax.tree.leaves(carry) and any(map(is_key, leaves)) and not memory

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.build import check_cell
-from jaxrnn.checks import check_floating, check_size
+from jaxrnn.checks import check_array, check_floating, check_size
 from jaxrnn.core import Cell
 from jaxrnn.layers import EmbeddingParams, embedding
 from jaxrnn.lift import around, lifted
@@ -124,7 +124,7 @@ def residual(cell: Cell) -> Cell:
 
     def run(at, params, carry, x):
         carry, y = at.run(cell, params, carry, x)
-        x = at.blank(jnp.asarray(x))
+        x, y = at.blank(jnp.asarray(x)), check_array(f"{name}: output", y)
         if x.shape != y.shape:
             raise ValueError(
                 f"{name}: expected an output of the input's shape {x.shape}, "
@@ -204,6 +204,8 @@ def bidirectional(
         params, carry = directions("params", params), directions("carry", carry)
         ahead, ys = at.run(forward, params.forward, carry.forward, xs)
         back, zs = at.back().run(backward, params.backward, carry.backward, xs)
+        ys = check_array(f"{name}: output forward", ys)
+        zs = check_array(f"{name}: output backward", zs)
         if merge != "concatenate" and ys.shape != zs.shape:
             raise ValueError(
                 f"{name}: merge={merge!r}: expected outputs of one shape, got "
@@ -291,6 +293,7 @@ def tied_embedding(
         carry, y = at.run(cell, inner, carry, vector)
 
         def logits(ys):
+            ys = check_array(f"{name}: output of the cell", ys)
             if ys.shape[1:] != (size,):
                 raise ValueError(
                     f"{name}: expected outputs of the cell of size {size}, got "
@@ -308,5 +311,5 @@ def tied_embedding(
         initial_carry=initial_carry,
         split=lambda params: split(params)[:2],
         join=lambda params, parts: params._replace(cell=parts[1]),
-        join_outputs=lambda outputs, ys: TiedParams(*outputs, ys),
+        join_outputs=lambda outputs, ys: TiedParams(outputs[0], outputs[1], ys),
     )

@@ -18,7 +18,9 @@ from jaxrnn.checks import (
     check_starts,
 )
 from jaxrnn.core import Cell
-from jaxrnn.lift import AllSteps
+from jaxrnn.steps import AllSteps
+
+SYMBOLIC_SEGMENT = 32  # a symbol, as in `jax.export`, has no square root
 
 
 def remat(cell: Cell, *, segment: int | None = None) -> Cell:
@@ -30,7 +32,8 @@ def remat(cell: Cell, *, segment: int | None = None) -> Cell:
 
     Args:
       cell: any cell with a step order, so none with `step=None`.
-      segment: steps in a segment; None for the square root of T.
+      segment: steps in a segment; None for the square root of T, or 32 where T is a
+        symbol of `jax.export`.
 
     Returns:
       A cell with the params, the carry and the results of `cell`.
@@ -59,40 +62,37 @@ def remat(cell: Cell, *, segment: int | None = None) -> Cell:
         if cell.about.reads is not None:
             xs = check_input(f"{name}: xs", xs, cell.about.reads, ("T",))
         length = check_length(f"{name}: xs", xs)
-        size = min(segment or math.isqrt(length - 1) + 1, length)
         mask = check_mask(name, mask, length)
         starts = check_starts(name, starts, length)
         reverse = check_flag(f"{name}: reverse", reverse)
         params = jax.tree.map(partial(check_array, f"{name}: params"), params)
         carry = jax.tree.map(partial(check_array, f"{name}: carry"), carry)
         params = cell.about.prepare(params)
+        size = segment or SYMBOLIC_SEGMENT
+        if isinstance(length, int):
+            size = min(segment or math.isqrt(length - 1) + 1, length)
+        count = (length + size - 1) // size
+        padding = count * size - length  # of the last segment
+        if mask is None and not (isinstance(padding, int) and padding == 0):
+            mask = jnp.ones(length, bool)
+
+        def cut(x):
+            x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
+            return x.reshape(count, size, *x.shape[1:])
 
         @jax.checkpoint
-        def run(params, carry, inputs):
-            xs, mask, starts = inputs
-            steps = AllSteps(mask, reverse, starts)
-            return steps.run(cell, params, carry, xs)
+        def run(params, carry, segment):
+            xs, mask, starts = segment
+            return AllSteps(mask, reverse, starts).run(cell, params, carry, xs)
 
-        whole = length - length % size
-        cut = jax.tree.map(
-            lambda x: x[:whole].reshape(-1, size, *x.shape[1:]), (xs, mask, starts)
+        carry, ys = lax.scan(
+            partial(run, params),
+            carry,
+            jax.tree.map(cut, (xs, mask, starts)),
+            reverse=reverse,
         )
-        rest = jax.tree.map(lambda x: x[whole:], (xs, mask, starts))
-
-        def scan(carry):
-            carry, ys = lax.scan(
-                lambda c, inputs: run(params, c, inputs), carry, cut, reverse=reverse
-            )
-            return carry, jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), ys)
-
-        if whole == length:
-            return scan(carry)
-        if reverse:
-            carry, ends = run(params, carry, rest)
-            carry, ys = scan(carry)
-        else:
-            carry, ys = scan(carry)
-            carry, ends = run(params, carry, rest)
-        return carry, jax.tree.map(lambda *a: jnp.concatenate(a), ys, ends)
+        return carry, jax.tree.map(
+            lambda y: y.reshape(count * size, *y.shape[2:])[:length], ys
+        )
 
     return cell._replace(unroll=unroll, about=cell.about._replace(name=name))

@@ -5,7 +5,6 @@ import math
 import os
 import re
 import signal
-from collections import Counter, defaultdict
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,20 +14,15 @@ import jax.numpy as jnp
 import kills
 import numpy as np
 import pytest
+from conftest import needs_data
 
 import jaxrnn as rnn
 from experiments import language_model as lm
 from experiments import runs, training
-from experiments.data import DataError, corpus
+from experiments.data import corpus
+from experiments.data.streams import make_streams
+from experiments.data.vocabulary import Vocabulary
 
-DATA = os.environ.get("JAXRNN_DATA")
-needs = {
-    name: pytest.mark.skipif(
-        not DATA or not (Path(DATA) / name).is_dir(),
-        reason=f"JAXRNN_DATA names no folder with {name}",
-    )
-    for name in ("shakespeare", "korean_poems")
-}
 FILES = {
     "config.json",
     "curves.png",
@@ -64,13 +58,12 @@ def summary_of(out: Path) -> dict:
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """A finished run, or a skip where there is no file to read."""
-    if not DATA or not (Path(DATA) / "shakespeare").is_dir():
-        pytest.skip("JAXRNN_DATA names no folder with shakespeare")
     out = tmp_path_factory.mktemp("runs") / "smoke"
     run(*SMOKE, "--out", str(out))
     return out
 
 
+@needs_data("shakespeare")
 def test_a_run_leaves_a_model_that_has_learned(smoke):
     assert {p.name for p in smoke.iterdir()} == FILES | {
         "checkpoints",
@@ -90,11 +83,12 @@ def test_a_run_leaves_a_model_that_has_learned(smoke):
     assert [f"temperature {t}" in samples for t in (0.5, 0.8, 1.0)] == [True] * 3
 
 
+@needs_data("shakespeare")
 def test_the_saved_model_is_the_one_that_was_measured(smoke):
     model, params, vocabulary = lm.load(lm.parse(["--out", str(smoke)]))
     text = lm.read_text(lm.parse(["--preset", "smoke"]))
     tokens = jnp.asarray(corpus.make_corpus(text).valid)
-    assert vocabulary == corpus.Vocabulary.of(text)
+    assert vocabulary == Vocabulary.of(text)
     alone = jax.tree.map(lambda a: a[None], params)
     loss = lm.evaluator(model)(alone, np.asarray(tokens))[0]
     np.testing.assert_allclose(loss, summary_of(smoke)["valid_loss"], rtol=1e-5)
@@ -103,6 +97,7 @@ def test_the_saved_model_is_the_one_that_was_measured(smoke):
     np.testing.assert_allclose(loss, rnn.cross_entropy(logits, tokens[1:]), rtol=1e-5)
 
 
+@needs_data("shakespeare")
 def test_a_stopped_run_resumed_equals_one_left_alone(
     smoke, tmp_path, capsys, monkeypatch
 ):
@@ -124,6 +119,7 @@ def test_a_stopped_run_resumed_equals_one_left_alone(
         assert (tmp_path / "run" / name).read_bytes() == (smoke / name).read_bytes()
 
 
+@needs_data("shakespeare")
 def test_generate_goes_on_with_a_prompt_and_changes_nothing(smoke, capsys):
     def files():
         found = (p for p in smoke.rglob("*") if p.is_file())
@@ -157,13 +153,14 @@ def test_generate_goes_on_with_a_prompt_and_changes_nothing(smoke, capsys):
     model, params, vocabulary = lm.load(lm.parse(["--out", str(smoke)]))
     choose, prompt = rnn.sample(0.8), vocabulary.encode("ROMEO:\n")
     key = jax.random.split(jax.random.key(0), 3)[1]  # of the second temperature
-    start = model.initial_carry(params), prompt, 17, choose, key
-    one = rnn.generate(model, params, *start)
+    begun = rnn.prefill(model, params, model.initial_carry(params), prompt)
+    one = rnn.generate(model, params, *begun, 17, choose, key)
     two = rnn.generate(model, params, one.carry, one.tokens[-1], 20, choose, one.key)
     both = vocabulary.decode(one.tokens) + vocabulary.decode(two.tokens)
     assert texts[1] == f"ROMEO:\n{both}\n"
 
 
+@needs_data("shakespeare")
 def test_generate_says_what_it_cannot_do(smoke, tmp_path, capsys):
     def message(prompt, out, *options):
         return failing(capsys, "--generate", prompt, "--out", str(out), *options)
@@ -194,7 +191,7 @@ def small_problem(chunk: int, **options) -> lm.Problem:
     train = replace(config.train, batch_size=3, seeds=2, seed=5)
     config = replace(config, train=train)
     made = corpus.make_corpus(text)
-    streams = corpus.make_streams(made.train, 3, chunk)
+    streams = make_streams(made.train, 3, chunk)
     model = lm.network(config, made.vocabulary.size)
     return lm.Problem(config, model, made, streams)
 
@@ -263,53 +260,6 @@ def test_the_update_carries_on_and_starts_anew_with_each_epoch():
     assert not np.allclose(again.carry[1].c, fresh.carry[1].c)
 
 
-@pytest.mark.parametrize(
-    ("length", "batch_size", "chunk"), [(7, 2, 3), (100, 3, 7), (101, 1, 100)]
-)
-def test_streams_cover_the_text_once(length, batch_size, chunk):
-    streams = corpus.make_streams(np.arange(length), batch_size, chunk)
-    assert 0 <= streams.rest < batch_size * chunk
-    for start in {0, streams.rest}:
-        chunks = streams.chunks(start, 0, streams.steps)
-        assert chunks.shape == (streams.steps, batch_size, chunk + 1)
-        used = length - 1 - streams.rest
-        read = chunks[..., :-1].transpose(1, 0, 2).ravel()  # stream after stream
-        np.testing.assert_array_equal(read, start + np.arange(used))
-        np.testing.assert_array_equal(chunks[..., 1:], chunks[..., :-1] + 1)
-    with pytest.raises(DataError, match=f"need {length + 1}"):
-        corpus.make_streams(np.arange(length), 1, length)
-
-
-def test_ngrams_are_those_of_the_formula():
-    rng = np.random.default_rng(0)
-    train, valid = rng.integers(0, 4, 301), rng.integers(0, 5, 41)  # 4 is new
-    # The histories at the start of the validation part lie in the training part.
-    text = [*train.tolist(), *valid.tolist()]
-
-    def probabilities(history):
-        p = np.full(5, 1 / 5)
-        for n in range(1, 1 + 4):
-            h = tuple(history[len(history) - n + 1 :])
-            after = Counter(
-                text[i + n - 1]
-                for i in range(len(train) - n + 1)
-                if tuple(text[i : i + n - 1]) == h
-            )
-            if after:
-                counts = np.array([after[x] for x in range(5)])
-                p = (counts + len(after) * p) / (counts.sum() + len(after))
-        return p
-
-    found = defaultdict(list)
-    for place in range(len(train) + 1, len(text)):
-        p = probabilities(text[:place])
-        assert math.isclose(p.sum(), 1)
-        found[4].append(-np.log(p[text[place]]))
-    losses = lm.ngram_losses(train, valid, 5)
-    assert len(losses) == lm.LONGEST
-    assert math.isclose(losses[3], np.mean(found[4]))
-
-
 def test_bad_files_end_in_one_message(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     contents = {
@@ -350,10 +300,11 @@ def test_the_standard_library_as_a_text(tmp_path):
     assert summary_of(out)["valid_loss"] < summary_of(out)["unigram_loss"] + 0.3
 
 
-@needs["korean_poems"]
+@needs_data("korean_poems")
 def test_korean_on_two_devices_and_in_any_form(tmp_path, capsys):
     out = tmp_path / "run"
-    options = ["--text", f"{DATA}/korean_poems", "--characters", "20000"]
+    poems = Path(os.environ["JAXRNN_DATA"]) / "korean_poems"
+    options = ["--text", str(poems), "--characters", "20000"]
     options += ["--cell", "gru", "--tied", "--seeds", "2"]
     run(*TINY, *options, "--devices", "2", "--out", str(out))
     assert summary_of(out)["vocabulary"] > 500
@@ -364,15 +315,3 @@ def test_korean_on_two_devices_and_in_any_form(tmp_path, capsys):
     written = capsys.readouterr().out.split(" ---\n")[1]
     assert written.startswith("님")
     assert len(written.split("\n---")[0]) == 4
-
-
-def test_a_vocabulary_comes_back_from_its_file(tmp_path):
-    vocabulary = corpus.Vocabulary.of('한글\n\t"\\ 🙂')
-    vocabulary.save(tmp_path / "v.json")
-    assert corpus.Vocabulary.load(tmp_path / "v.json") == vocabulary
-    text = "🙂한\\"
-    assert vocabulary.decode(vocabulary.encode(text)) == text
-    for damaged in ("[1]", '""', "{"):
-        (tmp_path / "v.json").write_text(damaged)
-        with pytest.raises(DataError, match=r"v\.json: holds no vocabulary"):
-            corpus.Vocabulary.load(tmp_path / "v.json")

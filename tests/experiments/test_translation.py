@@ -2,22 +2,20 @@
 
 import gzip
 import json
-import os
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import needs_data
 
 import jaxrnn as rnn
 from experiments import runs, training, translation
-from experiments.data import DataError, buckets
+from experiments.data import buckets, files
 from experiments.data.parallel import load_corpus
 from experiments.data.subwords import START, STOP, Subwords
 from experiments.translation import Config, Network, Pairs, Translator
 
-DATA = os.environ.get("JAXRNN_DATA")
 FILES = {
     ".lock",
     "data.sha256",
@@ -36,14 +34,7 @@ FILES = {
 }
 
 
-def needs(data_set: str):
-    return pytest.mark.skipif(
-        not DATA or not (Path(DATA) / data_set).is_dir(),
-        reason=f"JAXRNN_DATA names no folder with {data_set}",
-    )
-
-
-needs_multi30k, needs_koreng = needs("multi30k"), needs("koreng")
+needs_multi30k, needs_koreng = needs_data("multi30k"), needs_data("koreng")
 
 
 def run(*options: str) -> None:
@@ -104,7 +95,7 @@ def test_smoke_leaves_what_it_should(smoke):
 
 @needs_multi30k
 def test_subwords_stay_those_of_the_run(smoke, tmp_path, capsys):
-    with gzip.open(Path(DATA or "") / "multi30k" / "train.de.gz", "rt") as file:
+    with gzip.open(files.find("multi30k", None, "train.de.gz")[0], "rt") as file:
         texts = [next(file).strip() for _ in range(307)]
     learned = Subwords.load(smoke[0] / "subwords.de.json")
     assert learned.size == 1000
@@ -220,23 +211,6 @@ def test_a_beam_of_one_follows_the_greedy_path(learned):
 
 
 @needs_koreng
-@pytest.mark.parametrize("source", ["en", "ko"])
-def test_the_korean_parts_share_no_sentence(source):
-    target = {"en": "ko", "ko": "en"}[source]
-    corpus = load_corpus(source, target)
-    pairs = [part.pairs() for part in corpus[1:]]
-    assert sum(len(sources) for sources, _ in pairs) == 3723
-    for column in (0, 1):
-        train, val, test = ({t.casefold() for t in part[column]} for part in pairs)
-        assert not train & val
-        assert not train & test
-        assert not val & test
-    assert 250 < len(corpus.test.sources) < 450
-    assert len(set(corpus.test.sources)) == len(corpus.test.sources)
-    assert max(map(len, corpus.test.references)) > 1
-
-
-@needs_koreng
 def test_korean(tmp_path, capsys):
     options = ["--target", "ko", "--lengths", "1", "--sentences", "97"]
     run("--preset", "smoke", *options, "--out", str(tmp_path / "run"))
@@ -275,48 +249,6 @@ def test_other_networks_learn(options):
     assert 0 < loss < 10
     assert all(jnp.abs(g).max() > 0 for g in jax.tree.leaves(grads.bridge))
     assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
-
-
-def write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(data))
-
-
-PARTS = ("train", "val", "test_2016_flickr")
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("train.de", b"eins\n", "train.en.gz has 2 lines but .*train.de.gz has 1"),
-        ("val.en", b"", "val.en.gz: is empty"),
-        ("val.de", b"eins\n\xff\n", "val.de.gz, line 2: is not UTF-8"),
-        ("test_2016_flickr.en", b"one\n \n", "flickr.en.gz, line 2: .*found nothing"),
-        ("test_2016_flickr.de", None, "lacks test_2016_flickr.de.gz"),
-    ],
-)
-def test_bad_files_are_named(name, data, message, tmp_path):
-    for part in PARTS:
-        for language in ("en", "de"):
-            write(tmp_path / f"{part}.{language}.gz", b"one\ntwo\n")
-    path = tmp_path / f"{name}.gz"
-    path.unlink() if data is None else write(path, data)
-    with pytest.raises(DataError, match=message):
-        load_corpus("en", "de", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ("Go.\t가.\n", "line 1: expected 3 columns"),
-        ("Go.\t가.\tCC\nHi.\t \tCC\n", "line 2: expected a sentence, found nothing"),
-        ("Go.\t가.\tCC\n", "too few lines"),
-    ],
-)
-def test_bad_korean_files_are_named(data, message, tmp_path):
-    write(tmp_path / "koreng" / "kor.txt.gz", data.encode())
-    with pytest.raises(DataError, match=rf"kor.txt.gz.*{message}"):
-        load_corpus("en", "ko", tmp_path)
 
 
 @pytest.mark.parametrize(

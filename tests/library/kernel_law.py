@@ -12,7 +12,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from battery import Case, floating, quick_jit, scalar, with_gradient
+from battery import Case, inexact, quick_jit, scalar, with_gradient
 
 import jaxrnn as rnn
 from jaxrnn.loops.substitute import KERNELS, Kernel
@@ -106,7 +106,7 @@ def hold(
         inner = jax.vmap(scalar(cell.unroll), (None, 0, 0))
         return jax.vmap(inner, (None, 0, 0))(params, *batches).sum()
 
-    floats, put = floating((params, carries, xs))
+    floats, put = inexact((params, carries, xs))
 
     def slopes(floats):
         def of(floats):

@@ -1,6 +1,7 @@
 """Attention, against a reference in numpy that goes entry by entry."""
 
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from battery import (
     V,
     assert_close,
     assert_refused,
-    floating,
+    inexact,
     jitter,
     law,
     quick_jit,
@@ -41,28 +42,28 @@ few = partial(settings, deadline=None, derandomize=True)
 masks = st.lists(st.booleans(), min_size=S, max_size=S)
 NONE, ALL = [False] * S, [True] * S
 
-LAYERS = {
-    "dot": rnn.luong(M, M, score="dot"),
-    "general": rnn.luong(H, M),
-    "concat": rnn.luong(H, M, score="concat"),
-    "bahdanau": rnn.bahdanau(H, M, A),
+LAYERS: dict[str, Any] = {
+    "dot": partial(rnn.luong, M, M, score="dot"),
+    "general": partial(rnn.luong, H, M),
+    "concat": partial(rnn.luong, H, M, score="concat"),
+    "bahdanau": partial(rnn.bahdanau, H, M, A),
 }
 
 
-def attending(layer, memory, mask, params, queries):
+def attending(name, memory, mask, params, queries):
     """Outputs and weights of a layer, as `Attended` of arrays with an axis T."""
-    cell = rnn.attend(layer, memory, mask, weights=True)
+    cell = LAYERS[name](memory=memory, mask=mask, weights=True)
     return cell.unroll(params, (), queries)[1]
 
 
 @cache
 def jitted(name):
-    return quick_jit(partial(attending, LAYERS[name]))
+    return quick_jit(partial(attending, name))
 
 
 @cache
 def jitted_gradient(name):
-    return quick_jit(with_gradient(partial(attending, LAYERS[name])))
+    return quick_jit(with_gradient(partial(attending, name)))
 
 
 def double(tree):
@@ -73,7 +74,7 @@ def double(tree):
 def arguments(name):
     """Memory, params and queries."""
     noise = np.random.default_rng(1)
-    params = jitter(LAYERS[name].init(KEY), noise)
+    params = jitter(LAYERS[name]().init(KEY), noise)
     size = M if name == "dot" else H
     queries = jnp.asarray(noise.normal(size=(T, size)), jnp.float32)
     return MEMORY, params, queries
@@ -120,7 +121,7 @@ def test_layer(name, mask):
 @pytest.mark.parametrize("name", LAYERS)
 def test_no_mask_is_all_valid(name):
     memory, params, queries = arguments(name)
-    got = quick_jit(lambda *args: attending(LAYERS[name], memory, None, *args))
+    got = quick_jit(partial(attending, name, memory, None))
     expected = jitted(name)(memory, jnp.array(ALL), params, queries)
     assert_close(got(params, queries), expected, 1e-6)
 
@@ -151,7 +152,7 @@ def test_an_empty_memory_is_as_no_memory(name):
     """The context is zero."""
     memory, params, queries = arguments(name)
     got = jitted(name)(memory, jnp.array(NONE), params, queries)
-    _, alone = LAYERS[name].unroll(params, (), queries)
+    _, alone = LAYERS[name]().unroll(params, (), queries)
     assert_close(got.output, alone, 1e-6)
     query_size = queries.shape[1]
     np.testing.assert_allclose(
@@ -163,13 +164,13 @@ def test_an_empty_memory_is_as_no_memory(name):
 def test_gradients(name):
     memory, params, queries = arguments(name)
     with jax.enable_x64(True):
-        floats, put = floating(
+        floats, put = inexact(
             jax.tree.map(lambda a: a.astype(jnp.float64), (memory, params, queries))
         )
 
         def loss(*floats):
             memory, params, queries = put(floats)
-            return scalar(partial(attending, LAYERS[name]))(
+            return scalar(partial(attending, name))(
                 memory, MEMORY_MASK, params, queries
             )
 
@@ -185,9 +186,7 @@ def test_jit_and_vmap(name):
     batch = jnp.stack([queries, -queries])
 
     def run(memory, mask, queries):
-        return with_gradient(partial(attending, LAYERS[name]))(
-            memory, mask, params, queries
-        )
+        return with_gradient(partial(attending, name))(memory, mask, params, queries)
 
     got = quick_jit(jax.vmap(run))(memories, batch_masks, batch)
     alone = [run(*args) for args in zip(memories, batch_masks, batch, strict=True)]
@@ -198,7 +197,7 @@ def test_jit_and_vmap(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_unroll_with_weights_is_scan_of_step(name, reverse):
     memory, params, queries = arguments(name)
-    cell = rnn.attend(LAYERS[name], memory, MEMORY_MASK, weights=True)
+    cell = LAYERS[name](memory=memory, mask=MEMORY_MASK, weights=True)
 
     def body(carry, inputs):
         keep, x = inputs
@@ -210,20 +209,44 @@ def test_unroll_with_weights_is_scan_of_step(name, reverse):
     assert_close(got, expected, 1e-6)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_weights_are_shown_on_the_way_or_at_the_end(name):
+    memory, params, queries = arguments(name)
+    expected = jitted(name)(memory, MEMORY_MASK, params, queries)
+    plain = LAYERS[name](memory=memory, mask=MEMORY_MASK)
+    assert_close(plain.unroll(params, (), queries)[1], expected.output, 1e-6)
+    for cell in (plain, rnn.attend(LAYERS[name](), memory, MEMORY_MASK)):
+        assert_close(rnn.trace(cell, params, (), queries), expected, 1e-6)
+    blanked = rnn.trace(plain, params, (), queries, mask=SOME_VALID)
+    assert not blanked.weights[~SOME_VALID].any()
+
+
 def test_concat_is_additive():
     """With params in common; the space has the size of the query."""
     memory, params, queries = arguments("concat")
-    got = attending(rnn.bahdanau(H, M, H), memory, MEMORY_MASK, params, queries)
+    cell = rnn.bahdanau(H, M, H, memory=memory, mask=MEMORY_MASK, weights=True)
+    got = cell.unroll(params, (), queries)[1]
     assert_close(got, jitted("concat")(memory, MEMORY_MASK, params, queries), 1e-6)
 
 
 # What an attention may stand in.
 
-CORE = rnn.input_feeding(rnn.chain(rnn.elman(D + H, H), rnn.luong(H, M)), H)
+
+def core(**given):
+    return rnn.input_feeding(
+        rnn.chain(rnn.elman(D + H, H), rnn.luong(H, M, **given)), H
+    )
+
+
+CORE = core()
 WITHIN = {
     "chain": rnn.chain(rnn.gru(D, H), rnn.luong(H, M), rnn.linear(H, V)),
     "residual": rnn.chain(rnn.gru(D, H), rnn.residual(rnn.luong(H, M))),
     "remat": rnn.remat(rnn.chain(rnn.gru(D, H), rnn.luong(H, M))),
+    "starting": rnn.starting(
+        rnn.chain(rnn.gru(D, H), rnn.luong(H, M)), (rnn.GRUCarry(jnp.ones(H)), ())
+    ),
+    "learned carry": rnn.learned_carry(rnn.chain(rnn.gru(D, H), rnn.luong(H, M))),
     "input feeding": CORE,
     "bidirectional": rnn.bidirectional(
         rnn.chain(rnn.gru(D, H), rnn.luong(H, M)), rnn.luong(D, M)
@@ -251,24 +274,29 @@ def test_attend_reaches_every_attention(within):
 def test_two_attentions_read_one_memory():
     cell = rnn.chain(rnn.luong(D, M), rnn.gru(D, H), rnn.bahdanau(H, M, A))
     params = jitter(cell.init(KEY), np.random.default_rng(0))
-    first = rnn.attend(rnn.luong(D, M), MEMORY).unroll(params[0], (), XS)[1]
+    first = rnn.luong(D, M, memory=MEMORY).unroll(params[0], (), XS)[1]
     zeros = rnn.GRUCarry(jnp.zeros(H))
     second = rnn.gru(D, H).unroll(params[1], zeros, first)[1]
-    third = rnn.attend(rnn.bahdanau(H, M, A), MEMORY).unroll(params[2], (), second)[1]
+    third = rnn.bahdanau(H, M, A, memory=MEMORY).unroll(params[2], (), second)[1]
     assert_close(outputs(cell, params, MEMORY, None, XS), third, 1e-6)
 
 
 def test_each_attention_may_have_a_memory_of_its_own():
-    """That of the `attend` next to it."""
-    other = -MEMORY[:D]
-    cell = rnn.chain(rnn.attend(rnn.luong(D, M), other), rnn.luong(D, M))
-    params = jitter(cell.init(KEY), np.random.default_rng(0))
-    first = rnn.attend(rnn.luong(D, M), other).unroll(params[0], (), XS)[1]
-    second = rnn.attend(rnn.luong(D, M), MEMORY).unroll(params[1], (), first)[1]
-    assert_close(outputs(cell, params, MEMORY, None, XS), second, 1e-6)
+    """Which `attend` leaves as it is."""
+    given, other = rnn.luong(D, M, memory=MEMORY), rnn.luong(D, M, memory=-MEMORY[:D])
+    params = jitter(
+        rnn.chain(rnn.luong(D, M), rnn.luong(D, M)).init(KEY), np.random.default_rng(0)
+    )
+    first = other.unroll(params[0], (), XS)[1]
+    second = given.unroll(params[1], (), first)[1]
+    both = rnn.chain(other, given)
+    assert_close(both.unroll(params, ((), ()), XS)[1], second, 1e-6)
+    for inner in (other, rnn.attend(rnn.luong(D, M), -MEMORY[:D])):
+        cell = rnn.chain(inner, rnn.luong(D, M))
+        assert_close(outputs(cell, params, MEMORY, None, XS), second, 1e-6)
 
 
-@pytest.mark.parametrize("within", ["chain", "residual", "remat", "input feeding"])
+@pytest.mark.parametrize("within", [w for w in WITHIN if w != "bidirectional"])
 def test_no_output_depends_on_the_future(within):
     cell = WITHIN[within]
     params = jitter(cell.init(KEY), np.random.default_rng(0))
@@ -287,8 +315,12 @@ def test_params_are_those_of_the_cell():
 def test_input_feeding():
     """Against a loop in numpy."""
     params = jitter(CORE.init(KEY), np.random.default_rng(0))
-    reader = rnn.attend(CORE, MEMORY, MEMORY_MASK, weights=True)
-    carry, ys = reader.unroll(params, reader.initial_carry(params), XS)
+    reader = core(memory=MEMORY, mask=MEMORY_MASK, weights=True)
+    start = reader.initial_carry(params)
+    carry, ys = reader.unroll(params, start, XS)
+    hs, read = rnn.trace(core(memory=MEMORY, mask=MEMORY_MASK), params, start, XS)
+    assert_close(read, ys, 1e-6)
+    np.testing.assert_allclose(hs[-1], carry.cell[0].h, rtol=1e-6)
 
     elman, luong = double(params)
     h = y = np.zeros(H)
@@ -320,6 +352,9 @@ def test_dtype(dtype):
     assert outputs(cell, params, MEMORY, MEMORY_MASK, XS).dtype == dtype
 
 
+LOOPS = ("scan", "while")
+
+
 def products(jaxpr, inside=False):
     """Shapes of the operands of every product, and whether it stands in a loop."""
     for eqn in jaxpr.eqns:
@@ -330,14 +365,50 @@ def products(jaxpr, inside=False):
         ):
             if isinstance(sub, Jaxpr | ClosedJaxpr):
                 body = sub.jaxpr if isinstance(sub, ClosedJaxpr) else sub
-                yield from products(body, inside or eqn.primitive.name == "scan")
+                yield from products(body, inside or eqn.primitive.name in LOOPS)
 
 
-def test_the_memory_is_multiplied_once_for_a_sequence():
-    params = CORE.init(KEY)
-    program = jax.make_jaxpr(partial(outputs, CORE))(params, MEMORY, MEMORY_MASK, XS)
+FED = rnn.chain(rnn.embedding(V, D), CORE, rnn.linear(H, V))
+
+
+def generating(params, memory, mask, xs):
+    reader, start = rnn.attend(FED, memory, mask), jnp.int32(0)
+    carry = reader.initial_carry(params)
+    return rnn.generate(reader, params, carry, start, len(xs), rnn.greedy).tokens
+
+
+def searching(params, memory, mask, xs):
+    reader, start = rnn.attend(FED, memory, mask), jnp.int32(0)
+    carry = reader.initial_carry(params)
+    options = {"beam_size": 2, "stop_token": 0}
+    return rnn.beam_search(reader, params, carry, start, len(xs), **options).tokens
+
+
+def sampled(params, memory, mask, xs):
+    reader = rnn.scheduled_sampling(rnn.attend(FED, memory, mask), 0.5)
+    carry = reader.initial_carry(params, KEY)
+    return reader.unroll(params, carry, jnp.zeros(len(xs), int))[1]
+
+
+SCANNED = {
+    "input feeding": (CORE, partial(outputs, CORE)),
+    "remat": (WITHIN["remat"], partial(outputs, WITHIN["remat"])),
+    "generate": (FED, generating),
+    "beam search": (FED, searching),
+    "scheduled sampling": (FED, sampled),
+}
+
+
+@pytest.mark.parametrize("how", SCANNED)
+def test_the_memory_is_multiplied_once_for_a_sequence(how):
+    """Outside the loop, by whatever scans a step."""
+    cell, run = SCANNED[how]
+    params = cell.init(KEY)
+    program = jax.make_jaxpr(run)(params, MEMORY, MEMORY_MASK, XS)
     found = list(products(program.jaxpr))
-    assert [inside for shapes, inside in found if shapes == ((S, M), (M, H))] == [False]
+    keys = [inside for shapes, inside in found if shapes == ((S, M), (M, H))]
+    assert keys
+    assert not any(keys)
     assert any(inside for _, inside in found)
 
 
@@ -481,14 +552,22 @@ def test_pooling_of_a_batch():
 
 # Mistakes.
 
-GENERAL = LAYERS["general"]
+GENERAL = LAYERS["general"](memory=MEMORY)
 GENERAL_PARAMS = GENERAL.init(KEY)
 CORE_PARAMS = CORE.init(KEY)
 LSTM = rnn.lstm(D, H)
 
 
-def read(memory=MEMORY, mask=None, params=GENERAL_PARAMS, x=QUERY, cell=GENERAL):
-    return step_of(rnn.attend(cell, memory, mask))(params, (), x)
+def read(memory=MEMORY, mask=None, params=GENERAL_PARAMS, x=QUERY):
+    return step_of(rnn.luong(H, M, memory=memory, mask=mask))(params, (), x)
+
+
+def unrolled(cell):
+    params = cell.init(KEY)
+    return cell.unroll(params, cell.initial_carry(params), XS)
+
+
+SHOWN = rnn.luong(D, M, weights=True)
 
 
 MISTAKES = {
@@ -508,55 +587,86 @@ MISTAKES = {
         "got ",
     ),
     "attend of no attention": (
-        lambda: read(cell=LSTM, params=LSTM.init(KEY), x=XS[0]),
-        "attend: cell: expected one that contains a luong or a bahdanau",
+        lambda: rnn.attend(LSTM, MEMORY),
+        "attend: cell: expected one that contains a luong or a bahdanau without a mem",
         "got lstm(3, 5)",
+    ),
+    "attend of what has a memory": (
+        lambda: rnn.attend(rnn.attend(CORE, MEMORY), MEMORY),
+        "attend: cell: expected one that contains a luong or a bahdanau without a mem",
+        "got attend(input_feeding(chain(elman(8, 5), luong(5, 17)), 5))",
+    ),
+    "attend with a memory of another size": (
+        lambda: unrolled(rnn.attend(CORE, MEMORY[:, :D])),
+        "luong: memory: expected size 17 on the last axis",
+        "got shape (13, 3)",
+    ),
+    "mask without a memory": (
+        lambda: rnn.bahdanau(H, M, A, mask=MEMORY_MASK),
+        "bahdanau: memory: expected one beside the mask",
+        "got None",
     ),
     "memory of another size": (
         lambda: read(MEMORY[:, :D]),
-        "attend: memory: expected size 17 on the last axis",
+        "luong: memory: expected size 17 on the last axis",
         "got shape (13, 3)",
     ),
     "memory of a batch": (
         lambda: read(jnp.ones((B, S, M))),
-        "attend: memory: expected one sequence of shape [S, 17]",
+        "luong: memory: expected one sequence of shape [S, 17]",
         "got shape (2, 13, 17); for a batch use jax.vmap",
     ),
     "memory of one entry": (
         lambda: read(MEMORY[0]),
-        "attend: memory: expected one sequence of shape [S, 17]",
+        "luong: memory: expected one sequence of shape [S, 17]",
         "got shape (17,)",
     ),
     "memory of nothing": (
         lambda: read(MEMORY[:0]),
-        "attend: memory: expected at least one",
+        "luong: memory: expected at least one",
         "got shape (0, 17)",
     ),
     "memory of integers": (
         lambda: read(jnp.ones((S, M), int)),
-        "attend: memory: expected floating numbers",
+        "luong: memory: expected floating numbers",
         "got dtype int32",
     ),
     "memory mask": (
         lambda: read(mask=jnp.ones(T, bool)),
-        "attend: memory_mask: ",
-        "expected shape [T] = (13,)",
+        "luong: mask: ",
+        "expected shape [S] = (13,)",
         "got (7,)",
     ),
     "memory mask of floats": (
         lambda: read(mask=jnp.ones(S)),
-        "attend: memory_mask: ",
+        "luong: mask: ",
         "expected dtype bool",
         "got float32",
     ),
     "weights in the middle": (
-        lambda: rnn.attend(WITHIN["chain"], MEMORY, weights=True).unroll(
-            (params := WITHIN["chain"].init(KEY)),
-            WITHIN["chain"].initial_carry(params),
-            XS,
-        ),
-        "attend: weights: expected False where other layers follow",
-        "got True",
+        lambda: rnn.chain(SHOWN, rnn.linear(D, V)).init(KEY),
+        "linear(3, 11): xs: expected an array",
+        "got Attended(output, weights)",
+    ),
+    "weights before dropout": (
+        lambda: unrolled(rnn.chain(SHOWN, rnn.dropout(0.5))),
+        "dropout(0.5): xs: expected an array",
+        "got Attended(output, weights)",
+    ),
+    "weights in a residual": (
+        lambda: unrolled(rnn.residual(SHOWN)),
+        "residual(luong(3, 17)): output: expected an array",
+        "got Attended(output, weights)",
+    ),
+    "weights in both directions": (
+        lambda: unrolled(rnn.bidirectional(LSTM, SHOWN)),
+        "output backward: expected an array",
+        "got Attended(output, weights)",
+    ),
+    "weights": (
+        lambda: rnn.luong(H, M, weights=1),  # pyright: ignore
+        "luong: weights: expected a bool",
+        "got 1",
     ),
     "query of another size": (
         lambda: read(x=XS[0]),
@@ -574,14 +684,12 @@ MISTAKES = {
         "got LSTMParams",
     ),
     "params of another attention": (
-        lambda: read(params=LAYERS["bahdanau"].init(KEY)),
+        lambda: read(params=LAYERS["bahdanau"]().init(KEY)),
         "luong(5, 17): params: expected the structure",
         "got PyTreeDef",
     ),
     "mask of a sequence": (
-        lambda: rnn.attend(GENERAL, MEMORY).unroll(
-            GENERAL_PARAMS, (), YS, mask=jnp.ones(S, bool)
-        ),
+        lambda: GENERAL.unroll(GENERAL_PARAMS, (), YS, mask=jnp.ones(S, bool)),
         "luong(5, 17): mask: expected shape [T] = (7,)",
         "got (13,)",
     ),
@@ -616,8 +724,8 @@ MISTAKES = {
     ),
     "input feeding, x": (
         lambda: CORE.unroll(CORE_PARAMS, CORE.initial_carry(CORE_PARAMS), YS),
-        "expected size 3 on the last axis",
-        "got shape (7, 5)",
+        "x: expected size 3 on the last axis",
+        "got shape (5,)",
     ),
     "input feeding, carry": (
         lambda: CORE.unroll(CORE_PARAMS, (), XS),

@@ -41,6 +41,7 @@ CHOOSERS = {
 STOP = 9  # not the next token at once, but soon
 
 generate = jax.jit(rnn.generate, static_argnames=("cell", "length", "choose"))
+prefill = jax.jit(rnn.prefill, static_argnames="cell")
 model_step = quick_jit(step_of(MODEL))
 
 
@@ -151,7 +152,8 @@ def test_prompt(mask, seed):
     prompt = np.random.default_rng(seed).integers(0, V, PADDED, np.int32)
     padded = jnp.array(np.where(mask, prompt, -1))
     choose = CHOOSERS["sample"]
-    out = generate(MODEL, PARAMS, CARRY, padded, T, choose, KEY, mask=jnp.array(mask))
+    begun = prefill(MODEL, PARAMS, CARRY, padded, jnp.array(mask))
+    out = generate(MODEL, PARAMS, *begun, T, choose, KEY)
 
     carry, (*before, token) = CARRY, prompt[np.array(mask)]
     for x in before:
@@ -163,17 +165,22 @@ def test_prompt(mask, seed):
 
 def test_a_prompt_needs_no_mask():
     prompt = jnp.array([3, 1, 4, 1])
-    out = generate(MODEL, PARAMS, CARRY, prompt, T, rnn.greedy)
+    got = rnn.prefill(MODEL, PARAMS, CARRY, prompt)
     everywhere = jnp.ones(4, bool)
-    expected = generate(MODEL, PARAMS, CARRY, prompt, T, rnn.greedy, mask=everywhere)
-    assert_close(out, expected, 0)
+    assert_close(got, rnn.prefill(MODEL, PARAMS, CARRY, prompt, everywhere), 0)
+    assert got[1] == 1
 
 
 def test_an_empty_prompt_is_a_zero():
     nothing = jnp.zeros(4, bool)
-    prompt = jnp.array([3, 1, 4, 1])
-    out = generate(MODEL, PARAMS, CARRY, prompt, T, rnn.greedy, mask=nothing)
-    assert_close(out, generate(MODEL, PARAMS, CARRY, 0, T, rnn.greedy), 0)
+    got = rnn.prefill(MODEL, PARAMS, CARRY, jnp.array([3, 1, 4, 1]), mask=nothing)
+    assert_close(got, (CARRY, jnp.array(0)), 0)
+
+
+def test_a_prompt_of_one_token_is_the_token():
+    assert_close(
+        rnn.prefill(MODEL, PARAMS, CARRY, jnp.array([3])), (CARRY, jnp.array(3)), 0
+    )
 
 
 def test_prompts_of_all_lengths_share_one_program():
@@ -181,8 +188,8 @@ def test_prompts_of_all_lengths_share_one_program():
     @chex.assert_max_traces(n=1)
     def run(prompt, prompt_length, key):
         mask = jnp.arange(PADDED) < prompt_length
-        choose = rnn.sample()
-        return rnn.generate(MODEL, PARAMS, CARRY, prompt, T, choose, key, mask=mask)
+        begun = rnn.prefill(MODEL, PARAMS, CARRY, prompt, mask)
+        return rnn.generate(MODEL, PARAMS, *begun, T, rnn.sample(), key)
 
     for length in range(1, PADDED + 1):
         run(jnp.arange(PADDED), length, KEY)
@@ -201,9 +208,8 @@ def test_vmap_is_a_loop():
     keys = jax.random.split(KEY, B)
 
     def run(prompt, mask, key):
-        return rnn.generate(
-            MODEL, PARAMS, CARRY, prompt, T, rnn.sample(), key, mask=mask, stop_token=5
-        )
+        begun = rnn.prefill(MODEL, PARAMS, CARRY, prompt, mask)
+        return rnn.generate(MODEL, PARAMS, *begun, T, rnn.sample(), key, stop_token=5)
 
     got = quick_jit(jax.vmap(run))(prompts, prompt_masks, keys)
     one = quick_jit(run)
@@ -226,7 +232,8 @@ def test_forecast():
     params = cell.init(KEY)
     carry = start = cell.initial_carry(params)
     xs = jax.random.normal(KEY, (PADDED, D))
-    out = generate(cell, params, start, xs, T, lambda y, key: y)
+    begun = rnn.prefill(cell, params, start, xs)
+    out = generate(cell, params, *begun, T, lambda y, key: y)
 
     carry, ys = cell.unroll(params, carry, xs)
     made = [ys[-1]]
@@ -257,16 +264,16 @@ def test_a_cell_of_ones_own():
     np.testing.assert_array_equal(out.tokens["a"][:, 0], [2, 4, 8, 16])
     prompt = jax.tree.map(lambda a: jnp.stack([a, a]), first)
     mask = jnp.array([True, False])
-    got = rnn.generate(
-        own, jnp.float32(2), carry, prompt, 4, lambda y, key: y, mask=mask
-    )
+    begun = rnn.prefill(own, jnp.float32(2), carry, prompt, mask)
+    got = rnn.generate(own, jnp.float32(2), *begun, 4, lambda y, key: y)
     assert_close(got, out, 0)
 
 
 @pytest.mark.parametrize("stop_token", [None, STOP])
 @pytest.mark.parametrize("name", CHOOSERS)
 def test_stream_equals_generate(name, stop_token):
-    args = MODEL, PARAMS, CARRY, jnp.array([4, 2]), 13, CHOOSERS[name]
+    begun = rnn.prefill(MODEL, PARAMS, CARRY, jnp.array([4, 2]))
+    args = MODEL, PARAMS, *begun, 13, CHOOSERS[name]
     for key in jax.random.split(KEY, 3):
         expected = generate(*args, key, stop_token=stop_token)
         tokens = [int(t) for t in rnn.stream(*args, key, stop_token=stop_token)]
@@ -538,9 +545,8 @@ def test_a_vocabulary_of_the_stop_token_alone():
 
 
 def search(prompt, mask, cell=MODEL, params=PARAMS, carry=CARRY):
-    return rnn.beam_search(
-        cell, params, carry, prompt, T, beam_size=4, stop_token=STOP, mask=mask
-    )
+    begun = rnn.prefill(cell, params, carry, prompt, mask)
+    return rnn.beam_search(cell, params, *begun, T, beam_size=4, stop_token=STOP)
 
 
 def test_beams_take_their_carries_along():
@@ -574,7 +580,7 @@ def test_beam_search_under_vmap_is_a_loop():
 def test_beam_search_of_few_bits():
     """Scores are added up in single precision."""
     low = jax.tree.map(lambda a: a.astype(jnp.bfloat16), PARAMS)
-    got = search(2, None, params=low, carry=MODEL.initial_carry(low))
+    got = search(jnp.array([2]), None, params=low, carry=MODEL.initial_carry(low))
     assert got.scores.dtype == jnp.float32
 
 
@@ -586,6 +592,7 @@ VECTOR_PARAMS = VECTORS.init(KEY)
 VECTOR_CARRY = VECTORS.initial_carry(VECTOR_PARAMS)
 START = MODEL, PARAMS, CARRY
 PROMPT = jnp.zeros(D, int)
+HIDDEN, XS = rnn.chain(rnn.dropout(0.5), VECTORS), jnp.ones((T, D))
 
 
 def forecast(choose, **options):
@@ -662,22 +669,48 @@ MISTAKES = {
         "embedding(11, 3): x: expected one step of shape []",
         "got shape (2, 7); for a batch use jax.vmap",
     ),
-    "prompt mask": (
+    "a prompt in the place of a token": (
+        lambda: rnn.generate(*START, PROMPT, T, rnn.greedy),
+        "generate: first: expected one input, integer []",
+        "got shape (3,)",
+        "carry, first = prefill(cell, params, carry, prompt)",
+    ),
+    "a stream from a prompt": (
+        lambda: rnn.stream(*START, PROMPT, T, rnn.greedy),
+        "stream: first: expected one input, integer []",
+        "prefill",
+    ),
+    "beams from a prompt": (
+        lambda: beam(first=PROMPT),
+        "beam_search: first: expected one input, integer []",
+        "prefill",
+    ),
+    "a prompt for a cell that does not say what it reads": (
         lambda: rnn.generate(
-            *START, jnp.zeros(D, int), T, rnn.greedy, mask=jnp.ones(T)
+            HIDDEN, ((), VECTOR_PARAMS), ((), VECTOR_CARRY), XS, T, lambda y, key: y
         ),
-        "generate: mask: expected dtype bool",
+        "gru(3, 5): x: expected one step of shape [3]",
+        "got shape (7, 3)",
+    ),
+    "prompt mask": (
+        lambda: rnn.prefill(*START, jnp.zeros(D, int), jnp.ones(T)),
+        "prefill: mask: expected dtype bool",
         "got float32",
     ),
     "prompt mask of another length": (
-        lambda: rnn.generate(*START, PROMPT, T, rnn.greedy, mask=jnp.ones(T, bool)),
-        "generate: mask: expected shape [T] = (3,)",
+        lambda: rnn.prefill(*START, PROMPT, jnp.ones(T, bool)),
+        "prefill: mask: expected shape [P] = (3,)",
         "got (7,)",
     ),
-    "mask of one token": (
-        lambda: rnn.generate(*START, 2, T, rnn.greedy, mask=jnp.ones(T, bool)),
-        "generate: first: expected arrays with one common, non-empty leading axis",
+    "prompt of one token": (
+        lambda: rnn.prefill(*START, 2),
+        "prefill: prompt: expected arrays with one common, non-empty leading axis",
         "got shapes [()]",
+    ),
+    "prompt for a cell without a step": (
+        lambda: rnn.prefill(READER, (), (), jnp.zeros((T, D))),
+        "prefill: cell: expected one with a step",
+        "got bidirectional",
     ),
     "stop token of floats": (
         lambda: rnn.generate(*START, 2, T, rnn.greedy, stop_token=1.0),  # pyright: ignore
@@ -806,7 +839,25 @@ def test_scheduled_sampling_at_rate_zero_or_without_a_key_is_the_cell():
     carry, logits = never.unroll(PARAMS, never.initial_carry(PARAMS, KEY), tokens)
     assert_close((carry.cell, logits), expected, 1e-5)
     always = rnn.scheduled_sampling(MODEL, 1.0)
-    assert_close(always.unroll(PARAMS, CARRY, tokens), expected, 1e-6)
+    start = always.initial_carry(PARAMS)
+    carry, logits = always.unroll(PARAMS, start, tokens)
+    assert_close((carry.cell, logits), expected, 1e-6)
+    assert (carry.key, int(carry.steps)) == (None, 0)
+    _, logits = step_of(always)(PARAMS, start, tokens[0])
+    assert_close(logits, expected[1][0], 1e-5)
+
+
+def test_scheduled_sampling_begins_anew_at_a_start():
+    """The key stays, so what is drawn is what another run from there would draw."""
+    tokens, starts = jnp.arange(T) % V, jnp.arange(T) == 4
+    cell = rnn.scheduled_sampling(LANGUAGE_MODEL, 0.7)
+    params = jitter(cell.init(KEY), np.random.default_rng(0))
+    start = cell.initial_carry(params, KEY)
+    run = quick_jit(cell.unroll)
+    carry, logits = run(params, start, tokens, starts=starts)
+    assert_close(logits[:4], run(params, start, tokens[:4])[1], 1e-5)
+    assert_close((carry, logits[4:]), run(params, start, tokens[4:]), 1e-5)
+    assert int(carry.steps) == T - 4
 
 
 def test_scheduled_sampling_draws_at_its_rate_from_the_outputs():
