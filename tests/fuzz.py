@@ -632,7 +632,7 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     weights = {"w_x_init": zeros, "w_h_init": zeros, "b_init": zeros}
     sizes = {"input_size": D, "hidden_size": H}
     shared = {
-        **{**sizes, **weights, "carry_init": None, "bias": True, "unroll": 1},
+        **{**sizes, **weights, "bias": True, "unroll": 1},
         **{"dtype": jnp.float32, "compute_dtype": None},
     }
     factory(rnn.elman, **shared, activation=jnp.tanh)

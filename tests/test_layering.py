@@ -17,7 +17,7 @@ SIBLINGS = {
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},
     "loops/primitives": set(),
-    "loops/substitute": {"loops.primitives"},
+    "loops/substitute": {"loops.primitives"},  # alone knows kernels
     "loops/pointwise": set(),
     "loops/mix": {"loops.primitives"},
     "loops/gated": {

@@ -71,8 +71,7 @@ class Coefficients(NamedTuple):
 
     weights: Any
     theta: Any
-    hs: Any  # [T, ...], before each step
-    residuals: Any  # [T, ...]
+    kept: Any  # `Kept`
     mask: Any
     starts: Any
 
@@ -89,7 +88,7 @@ def forward_loop(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array, Any]:
     ready = mix.ready(weights, loop.compute_dtype)
 
     def body(carry, inputs):
-        x, keep, start = inputs
+        x, valid, start = inputs
         if start is not None:
             carry = select(start, initial, carry)
         z = mix.z(ready, x, carry.h)
@@ -100,7 +99,7 @@ def forward_loop(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array, Any]:
             kept = Kept(row, residuals)
         else:
             new = part.apply(theta, z, carry)
-        new = select(keep, new, carry)
+        new = select(valid, new, carry)
         if start is not None:
             return new, (new.h, kept)
         return new, (None if loop.keep else carry.h, kept)
@@ -113,19 +112,24 @@ def forward_loop(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array, Any]:
 
 
 def tangent_loop(loop: Loop, coefficients: Coefficients, tangents: Any):
-    """From the tangents of z, theta and carries to those of the carry and of the h."""
-    weights, theta, hs, residuals, mask, starts = coefficients
+    """From the tangents of z, theta and carries to those of the carry and of the h.
+
+    `tangents` are those of the pieces of z, of theta, of the carry before the first
+    step and of the carry with which a start begins.
+    """
+    weights, theta, (rows, residuals), mask, starts = coefficients
     d_zs, d_theta, d_carry, d_initial = tangents
     ready = loop.mix.ready(weights, loop.compute_dtype)
+    hs = loop.mix.hs(weights, rows)
 
     def body(d_carry, inputs):
-        pieces, h, residuals, keep, start = inputs
+        pieces, h, residuals, valid, start = inputs
         if start is not None:
             d_carry = select(start, d_initial, d_carry)
         d_z = loop.mix.push(ready, pieces, d_carry.h)
         backward = partial(loop.part.backward, theta, residuals, h)
         (new,) = jax.linear_transpose(backward, d_carry)((d_theta, d_z, d_carry))
-        new = select(keep, new, d_carry)
+        new = select(valid, new, d_carry)
         return new, d_carry.h if start is None else new.h
 
     d_carry, d_hs = loop.scan(body, d_carry, (d_zs, hs, residuals, mask, starts))
@@ -134,15 +138,16 @@ def tangent_loop(loop: Loop, coefficients: Coefficients, tangents: Any):
     return d_carry, d_hs
 
 
-@substituted(Coefficients(SHARED, SHARED, 1, 1, 1, 1), (0, 1), out=(1, 0, 0, 0))
+@substituted(Coefficients(SHARED, SHARED, 1, 1, 1), (0, 1), out=(1, 0, 0, 0))
 def backward_loop(loop: Loop, coefficients: Coefficients, ct: Any):
     """The transpose of `tangent_loop`.
 
     From the cotangents of the carry and of the h after each step to those of z, theta,
     the carry before the first step and the carry with which a start begins.
     """
-    weights, theta, hs, residuals, mask, starts = coefficients
+    weights, theta, (rows, residuals), mask, starts = coefficients
     ct_carry, ct_hs = ct
+    hs = loop.mix.hs(weights, rows)
     turned = loop.mix.turned(weights, loop.compute_dtype)
     if starts is None:
         ct_h, ct_hs = _before(loop, ct_hs)
@@ -150,15 +155,15 @@ def backward_loop(loop: Loop, coefficients: Coefficients, ct: Any):
 
     def body(sums, inputs):
         ct_carry, ct_theta, ct_initial = sums
-        ct_h, h, residuals, keep, start = inputs
+        ct_h, h, residuals, valid, start = inputs
         if start is not None:
             ct_carry = _add_h(ct_carry, ct_h)
         more, ct_z, ct_old = loop.part.backward(
-            theta, residuals, h, zero_where_not(keep, ct_carry)
+            theta, residuals, h, zero_where_not(valid, ct_carry)
         )
         ct_theta = jax.tree.map(jnp.add, ct_theta, more)
         pieces, by_z = loop.mix.pull(weights, turned, h, ct_z)
-        ct_carry = select(keep, _add_h(ct_old, by_z), ct_carry)
+        ct_carry = select(valid, _add_h(ct_old, by_z), ct_carry)
         if start is None:
             ct_carry = _add_h(ct_carry, ct_h)
         else:
@@ -188,12 +193,11 @@ def _run_jvp(loop: Loop, primals, tangents):
     d_zs = loop.mix.tangents(
         weights, d_inputs.weights, kept.rows, xs, d_inputs.xs, loop.compute_dtype
     )
-    before = loop.mix.hs(weights, kept.rows)
     d_others = instantiated(inexact((d_inputs.theta, d_inputs.carry, d_inputs.initial)))
     d_carry, d_hs = linear_map(
         partial(tangent_loop, loop),
         partial(backward_loop, loop),
-        Coefficients(weights, theta, before, kept.residuals, mask, starts),
+        Coefficients(weights, theta, kept, mask, starts),
         (d_zs, *d_others),
         axes=((1, 0, 0, 0), (0, 1)),
     )

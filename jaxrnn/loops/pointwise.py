@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.interpreters import ad
 
 
 class Pointwise(NamedTuple):
@@ -29,7 +29,6 @@ def derived(apply: Callable, theta: Any, z: Any, carry: Any) -> tuple[Pointwise,
 
     What `apply` closes over may be under differentiation too, so it joins theta.
     """
-
     closed, closed_over = jax.closure_convert(apply, theta, z, carry)
 
     def apply_to(theta, z, carry):
@@ -41,9 +40,9 @@ def derived(apply: Callable, theta: Any, z: Any, carry: Any) -> tuple[Pointwise,
 
     def backward(theta, residuals, h, ct_carry):
         z, carry = residuals
-        carry = carry._replace(h=h)
-        _, transpose = jax.vjp(apply_to, theta, z, carry)
-        return inexact(transpose(complete(carry, ct_carry)))
+        args = theta, z, carry._replace(h=h)
+        _, transpose = jax.vjp(lambda *args: inexact(apply_to(*args)), *args)
+        return inexact(transpose(ct_carry))
 
     return Pointwise(apply_to, forward, backward), (theta, closed_over)
 
@@ -56,11 +55,11 @@ def inexact(tree: Any) -> Any:
 
 
 def complete(tree: Any, tangents: Any) -> Any:
-    """The inverse of `inexact` for tangents of the tree: the zeros that JAX expects."""
+    """The inverse of `inexact`, for tangents: with the zeros that JAX expects."""
 
     def fill(a, tangent):
         if jnp.issubdtype(a.dtype, jnp.inexact):
             return tangent
-        return np.zeros(a.shape, jax.dtypes.float0)
+        return ad.instantiate_zeros(ad.Zero(jax.typeof(a).to_tangent_aval()))
 
     return jax.tree.map(fill, tree, tangents)

@@ -108,20 +108,19 @@ _substituted_p.multiple_results = True
 def _run(*args, platform, name, loop, kernels, static, trees, axes, out_axes, batched):
     """The kernel of the platform, where it takes these operands, or the loop."""
     kernel = dict(kernels).get(platform)
-    if kernel is None:
-        return loop(*args)
+    batch, batch_loop = args, loop
     if not batched:
         pairs = zip(args, axes, strict=True)
-        args = [a if axis == SHARED else jnp.expand_dims(a, axis) for a, axis in pairs]
-        loop = jax.vmap(loop, _in_axes(axes), out_axes)
+        batch = [a if axis == SHARED else jnp.expand_dims(a, axis) for a, axis in pairs]
+        batch_loop = jax.vmap(loop, _in_axes(axes), out_axes)
     in_tree, out_tree = trees
-    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args]
-    symbolic = not all(isinstance(size, int) for a in shapes for size in a.shape)
-    if symbolic or not kernel.takes(static, *in_tree.unflatten(shapes)):
-        outs = loop(*args)
-    else:
-        outs, got = jax.tree.flatten(kernel.run(static, *in_tree.unflatten(args)))
-        _check(f"kernel of {name} on {platform}", outs, got, out_tree, loop, args)
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in batch]
+    known = all(isinstance(size, int) for a in shapes for size in a.shape)
+    takes = known and kernel and kernel.takes(static, *in_tree.unflatten(shapes))
+    if kernel is None or not takes:
+        return loop(*args)
+    outs, got = jax.tree.flatten(kernel.run(static, *in_tree.unflatten(batch)))
+    _check(f"kernel of {name} on {platform}", outs, got, out_tree, batch_loop, batch)
     return outs if batched else [*map(jnp.squeeze, outs, out_axes)]
 
 

@@ -6,12 +6,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from battery import Case, floating, quick_jit, scalar, with_gradient
+from battery import Case, inexact, quick_jit, scalar, with_gradient
 
 import jaxrnn as rnn
 from jaxrnn.loops.substitute import KERNELS, Kernel
@@ -32,7 +33,8 @@ def flags(length: int, batch: int, seed: int) -> jax.Array:
 
 def examples(cell: rnn.Cell, length: int, batch: int, dtype):
     """Params, and carries and xs [B, ...] of sequences of this length."""
-    case = Case(cell, size=cell.about.reads.shape[0])
+    reads: Any = cell.about.reads
+    case = Case(cell, size=reads.shape[0])
     drawn = [case.arguments(dtype, seed, length) for seed in range(batch)]
     rest = jax.tree.map(lambda *a: jnp.stack(a), *(d[1:] for d in drawn))
     return drawn[0][0], *rest
@@ -104,7 +106,7 @@ def hold(
         inner = jax.vmap(scalar(cell.unroll), (None, 0, 0))
         return jax.vmap(inner, (None, 0, 0))(params, *batches).sum()
 
-    floats, put = floating((params, carries, xs))
+    floats, put = inexact((params, carries, xs))
 
     def slopes(floats):
         def of(floats):
