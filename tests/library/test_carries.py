@@ -289,8 +289,8 @@ def test_a_start_and_a_memory_for_each_example():
 
 
 def test_a_start_in_another_precision():
-    start: Any = rnn.GRUCarry(*np.ones((1, H)))
-    cell = rnn.starting(rnn.gru(D, H), start)
+    ones: Any = np.ones(H)
+    cell = rnn.starting(rnn.gru(D, H), rnn.GRUCarry(ones))
     start = cell.initial_carry(cell.init(KEY))
     assert_close(start, rnn.GRUCarry(jnp.ones(H, jnp.float32)), 0)
 
