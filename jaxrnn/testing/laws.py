@@ -84,15 +84,17 @@ def _keys(trial: Trial) -> Iterator[str]:
 
 def _shapes(trial: Trial) -> Iterator[str]:
     cell, carry, xs = trial.cell, trial.first, trial.xs
-    after, ys = jax.eval_shape(cell.unroll, trial.params, carry, xs)
+    every = None
     if cell.step is not None:
-        stepped, y = jax.eval_shape(cell.step, trial.params, carry, at(xs, 0))
-        yield from _unlike("the carry that step returns", stepped, carry)
+        after, y = jax.eval_shape(cell.step, trial.params, carry, at(xs, 0))
+        yield from _unlike("the carry that step returns", after, carry)
         every = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct((trial.length, *a.shape), a.dtype), y
         )
-        yield from _unlike("the output of unroll", ys, every)
+    after, ys = jax.eval_shape(cell.unroll, trial.params, carry, xs)
     yield from _unlike("the carry that unroll returns", after, carry)
+    if every is not None:
+        yield from _unlike("the output of unroll", ys, every)
 
 
 def _unlike(what: str, got: Any, expected: Any) -> Iterator[str]:
@@ -138,22 +140,14 @@ def _program(trial: Trial) -> Iterator[str]:
             "the program grows with the number of steps: {}, {} and {} equations for "
             "64, 128 and 256 steps, as by a Python loop".format(*counts)
         )
-    runs: dict[str, tuple[Any, Any]] = {"unroll": (trial.cell.unroll, trial.xs)}
-    if trial.cell.step is not None:
-        runs["step"] = trial.cell.step, at(trial.xs, 0)
-    for name, (run, inputs) in runs.items():
-        traces = []
-
-        def counted(*args):
-            traces.append(args)
-            return run(*args)
-
-        jitted = quick_jit(counted)
-        carry, _ = jitted(trial.params, trial.first, inputs)
-        jitted(trial.params, carry, inputs)
-        if len(traces) > 1:
-            before, after = (jax.tree.leaves(args[1]) for args in traces)
-            kinds = zip(before, after, strict=True)
+    names = ["unroll"] if trial.cell.step is None else ["unroll", "step"]
+    for name in names:
+        run = getattr(trial, name)
+        inputs = at(trial.xs, 0) if name == "step" else trial.xs
+        carry, _ = run(trial.params, trial.first, inputs)
+        run(trial.params, carry, inputs)
+        if len(trial.traces[name]) > 1:
+            kinds = zip(*map(jax.tree.leaves, trial.traces[name]), strict=True)
             kinds = [(repr(jax.typeof(a)), repr(jax.typeof(b))) for a, b in kinds]
             changes = [f"{a} and then {b}" for a, b in kinds if a != b]
             yield (
@@ -246,7 +240,7 @@ def _starts(trial: Trial) -> Iterator[str]:
                 kept["carry"] = None
             else:
                 others["carry"] = trial.first
-                broken["carry"] = poisoned(trial.carry, True)
+                broken["carry"] = poisoned(trial.carry, ..., tokens=False)
             got = run()._replace(**kept)
             place = f"before the start at step {middle}{way}"
             place += ", which is masked" if masked else ""
@@ -283,7 +277,7 @@ def _continuing(trial: Trial) -> Iterator[str]:
     if trial.cell.step is None:
         return
     params, xs = trial.params, trial.xs
-    unroll, step = quick_jit(trial.cell.unroll), quick_jit(trial.cell.step)
+    unroll, step = trial.unroll, trial.step
     twice = at(xs, np.arange(2 * trial.length) % trial.length)
     carry, ys = unroll(params, trial.first, twice)
     middle, _ = unroll(params, trial.first, xs)
@@ -331,10 +325,10 @@ def _preparing(trial: Trial) -> Iterator[str]:
     yield from trial.differences(
         first, Results(carry=trial.first), f"at first {phrase}"
     )
-    got = Results(*quick_jit(cell.unroll)(prepared, trial.carry, trial.xs))
+    got = Results(*trial.unroll(prepared, trial.carry, trial.xs))
     yield from trial.differences(got, trial.run(), phrase)
     if cell.step is not None:
-        step, x = quick_jit(cell.step), at(trial.xs, 0)
+        step, x = trial.step, at(trial.xs, 0)
         for what, got, expected in zip(
             ("carry", "ys"),
             step(prepared, trial.carry, x),

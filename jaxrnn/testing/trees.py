@@ -110,11 +110,11 @@ def stacked(*trees: Any) -> Any:
     return jax.tree.map(stack, *trees)
 
 
-def poisoned(tree: Any, where: Any) -> Any:
-    """Sequences with NaN at some steps; -1 in the place of a token."""
+def poisoned(tree: Any, where: Any, *, tokens: bool = True) -> Any:
+    """A tree with NaN at some steps, and -1 in the place of tokens."""
 
     def poison(leaf):
-        if is_key(leaf):
+        if is_key(leaf) or not (tokens or is_inexact(leaf)):
             return leaf
         leaf = np.array(leaf)
         leaf[where] = np.nan if is_inexact(leaf) else ~np.zeros((), leaf.dtype)

@@ -32,6 +32,8 @@ class Trial:
       length: T.
       mask: `[T]`, in NumPy; the first step is masked.
       starts: `[T]`, in NumPy, at valid and at masked steps.
+      unroll, step: of the cell, compiled.
+      traces: for each of the two, the carries for which it was traced.
     """
 
     def __init__(
@@ -53,9 +55,19 @@ class Trial:
         self.starts = (steps % 4 == 2) | (steps % 4 == 3)
         self.everywhere = np.ones(self.length, bool)
         self._runs = [quick_jit(results(cell.unroll, way)) for way in (False, True)]
+        self.traces: dict[str, list[Any]] = {"unroll": [], "step": []}
+        self.unroll = self._counted("unroll", cell.unroll)
         if cell.step is not None:
+            self.step = self._counted("step", cell.step)
             law = scan_unroll(cell.step, cell.initial_carry)
             self._laws = [quick_jit(results(law, way)) for way in (False, True)]
+
+    def _counted(self, name: str, run: Any) -> Any:
+        def traced(params, carry, xs):
+            self.traces[name].append(carry)
+            return run(params, carry, xs)
+
+        return quick_jit(traced)
 
     @cached_property
     def params(self) -> Any:

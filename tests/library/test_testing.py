@@ -325,7 +325,7 @@ MISTAKES = {
     ),
     "starts reset outputs": (
         mutant(starts_reset_outputs),
-        "starts: the final carry.h depends on what stands before the start at step 3",
+        "starts: the output of step 4 depends on what stands before the start at step 3",
     ),
     "starts by a product": (
         mutant(starts_by_product),
@@ -342,7 +342,7 @@ MISTAKES = {
     ),
     "never reverse": (
         RIGHT._replace(unroll=never_reverse),
-        "reverse: the final carry.h is not that of lax.scan of the step, in reverse",
+        "reverse: the output of step 0 is not that of lax.scan of the step, in reverse",
     ),
     "reverse of the inputs alone": (
         RIGHT._replace(unroll=reverse_of_inputs),
@@ -407,7 +407,7 @@ MISTAKES = {
     ),
     "prepared is another": (
         RIGHT._replace(about=rnn.About("toy", prepare=prepared_twice)),
-        "preparing: the final carry.h is another if about.prepare(params) stands",
+        "preparing: the output of step 0 is another if about.prepare(params) stands",
     ),
     "not finite": (by_step(infinite), "finite: the output is not finite"),
     "no time axis": (
