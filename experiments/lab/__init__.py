@@ -30,6 +30,7 @@ from experiments.lab.options import Share as Share
 from experiments.lab.options import Training as Training
 from experiments.lab.options import When as When
 from experiments.lab.seeds import divergence as divergence
+from experiments.lab.seeds import lowest as lowest
 from experiments.lab.seeds import of_seed as of_seed
 from experiments.lab.seeds import over_seeds as over_seeds
 from experiments.lab.seeds import spread as spread
