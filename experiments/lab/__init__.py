@@ -10,6 +10,7 @@ from experiments.lab.batches import take as take
 from experiments.lab.buckets import Buckets as Buckets
 from experiments.lab.buckets import bucketed as bucketed
 from experiments.lab.buckets import make_buckets as make_buckets
+from experiments.lab.buckets import of_each as of_each
 from experiments.lab.buckets import pad as pad
 from experiments.lab.cli import main as main
 from experiments.lab.cli import parse as parse
