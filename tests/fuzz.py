@@ -470,22 +470,29 @@ def config(folder: Path) -> Target:
     """A run is resumed whose config.json is anything."""
     import dataclasses
 
-    from experiments import runs
+    from experiments import lab
+    from experiments.lab.folder import Folder
+    from experiments.lab.options import replaced
 
-    @dataclasses.dataclass
-    class Config:
-        run: runs.Options
+    @dataclasses.dataclass(frozen=True)
+    class Config(lab.Config):
+        """What is resumed."""
+
         size: int = 7
         rate: float | None = 0.5
         names: tuple[str, ...] = ("a", "b")
 
     out = folder / "run"
-    options = runs.Options(out=out, data_dir=Path("data"), devices=2, keep=5)
-    made = Config(options)
-    with runs.Output("fuzz", made):
+    options = {"out": out, "data_dir": Path("data"), "devices": 2, "keep": 5}
+    made = replaced(Config(), options)
+    with Folder("fuzz", made):
         good = (out / "config.json").read_bytes()
-    parse = runs.parser("fuzz", lambda: made)
-    parse([])  # imports what it needs
+
+    def unused(*args: Any) -> Any:
+        raise AssertionError("no run is made")
+
+    study = lab.Study("fuzz", lab.Recipes(made), unused, unused, unused)
+    lab.parse(study, [])  # imports what it needs
     others = [None, [], 7, "size", {}, {"size": [[]]}, [good.decode()], float("nan")]
     seeds = [good, *(json.dumps(other).encode() for other in others), b"[" * 4000]
 
@@ -493,10 +500,10 @@ def config(folder: Path) -> Target:
         (out / "config.json").write_bytes(data)
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                resumed = parse(["--out", str(out), "--resume"])
-            with runs.Output("fuzz", resumed):
+                resumed = lab.parse(study, ["--out", str(out), "--resume"])
+            with Folder("fuzz", resumed):
                 return "resumed"
-        except runs.UsageError:
+        except lab.UsageError:
             return "UsageError"
         except SystemExit as end:  # by the reader of the command line
             if end.code != 2:
@@ -511,7 +518,9 @@ def checkpoint(folder: Path) -> Target:
     import jax
     import jax.numpy as jnp
 
-    from experiments import checkpoints, runs
+    from experiments import lab
+    from experiments.lab import checkpoints
+    from experiments.lab.quiet import quiet
 
     state = {"w": jnp.arange(15.0).reshape(3, 5), "key": jax.random.key(0)}
     made, tried = folder / "made", folder / "tried"
@@ -526,9 +535,9 @@ def checkpoint(folder: Path) -> Target:
         shutil.copytree(made, tried)
         (tried / files[data[0] % len(files) if data else 0]).write_bytes(data[1:])
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.redirect_stderr(io.StringIO()), quiet():
                 found = checkpoints.restore(tried, state)
-        except runs.RunError:
+        except lab.RunError:
             return "RunError"
         if found is None or found.step != 7 or (found.state["w"] != state["w"]).any():
             raise NotAllowed(f"another state: {found}")
