@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import needs_data
 
-from experiments import lab, rows
+from experiments import lab, rows, translation
 from experiments.lab import loop
 from experiments.lab.cli import PACKAGES
 
@@ -48,6 +48,25 @@ CASES = [
             ("--batch-size 33 --devices 2", "--batch-size: expected a multiple of the"),
             ("--dataset cifar", "invalid choice 'cifar'"),
             ("--dataset mnist --data-dir /nowhere", "/nowhere"),
+        ),
+    ),
+    Case(
+        translation.STUDY,
+        {
+            *("attention.png", "lengths.png", "translations.tsv"),
+            *("subwords.de.json", "subwords.en.json"),
+        },
+        data=("multi30k",),
+        options=("--sentences", "97", "--lengths", "1", "--beam-size", "2"),
+        mistakes=(
+            ("--target en", "--target: expected de or ko, since --source is en"),
+            ("--source de --target ko", "--target: expected en, since --source is de"),
+            ("--target fr", "invalid choice 'fr'"),
+            ("--hidden-size 61", "--hidden-size: expected an even number, got 61"),
+            ("--length-penalty 11", "--length-penalty: expected in [0, 10], got 11.0"),
+            ("--translate", "--translate: expected some text, got none"),
+            ("--translate x", "--translate: expected an --out too, the folder of a"),
+            ("--data-dir /nowhere", "the data folder /nowhere does not exist"),
         ),
     ),
 ]
