@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import needs_data
 
-from experiments import lab, rows, translation
+from experiments import lab, rows, sentiment, translation
 from experiments.lab import loop
 from experiments.lab.cli import PACKAGES
 
@@ -48,6 +48,19 @@ CASES = [
             ("--batch-size 33 --devices 2", "--batch-size: expected a multiple of the"),
             ("--dataset cifar", "invalid choice 'cifar'"),
             ("--dataset mnist --data-dir /nowhere", "/nowhere"),
+        ),
+    ),
+    Case(
+        sentiment.STUDY,
+        {"documents.png", "words.png", "subwords.json"},
+        data=("nsmc",),
+        options=("--documents", "400", "--vocab-size", "500", "--batch-size", "32"),
+        mistakes=(
+            ("--word-dropout 1", "--word-dropout: expected in [0, 1), got 1.0"),
+            ("--documents 0", "--documents: expected at least 1, got 0"),
+            ("--dataset imdb", "invalid choice 'imdb'"),
+            ("--classify x", "--classify: expected an --out too"),
+            ("--data-dir /nowhere", "the data folder /nowhere does not exist"),
         ),
     ),
     Case(
