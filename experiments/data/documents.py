@@ -172,6 +172,14 @@ class Tokenized(NamedTuple):
             self.labels[list(numbers)],
         )
 
+    def up_to(self, documents: int, words: int) -> "Tokenized":
+        """The first documents, at most so many and with at most so many words.
+
+        The first one is among them, however many words it has.
+        """
+        counts = np.cumsum([len(own) for own in self.words[:documents]])
+        return self.at(range(max(1, np.searchsorted(counts, words, side="right"))))
+
 
 def tokenize(subwords: Subwords, documents: Documents) -> Tokenized:
     """The subwords of each word between spaces.
