@@ -220,7 +220,9 @@ def test_the_update_carries_on_and_starts_anew_with_each_epoch(tmp_path):
         for mesh in (None, jax.make_mesh((3,), ("batch",)))
     )
     params = problem.model.init(jax.random.key(0))
-    carry = jax.tree.map(lambda a: jnp.stack([a] * 3), task.carry(params))
+    carry = jax.tree.map(
+        lambda a: jnp.stack([a] * 3), problem.model.initial_carry(params)
+    )
     state = rnn.train_state(params, optimizer, jax.random.key(1), carry)
     after, _ = update(state, tokens[0, 0], anew[0, 0])
     shapes = jax.tree.map(jnp.shape, after.carry)
