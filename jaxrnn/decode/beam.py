@@ -11,7 +11,7 @@ from jaxrnn.build import step_of
 from jaxrnn.checks import check_input, check_number, check_size
 from jaxrnn.core import Cell
 from jaxrnn.decode.choosers import check_logits
-from jaxrnn.decode.generation import TOKEN, check_first, check_stop
+from jaxrnn.decode.inputs import TOKEN, check_first, check_stop
 
 
 class Hypotheses(NamedTuple):

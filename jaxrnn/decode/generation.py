@@ -9,20 +9,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.build import step_of
-from jaxrnn.checks import (
-    Input,
-    check_array,
-    check_function,
-    check_input,
-    check_key,
-    check_length,
-    check_mask,
-    check_size,
-)
+from jaxrnn.checks import check_array, check_length, check_mask, check_size
 from jaxrnn.core import Cell, last, select
 from jaxrnn.decode.choosers import Choose
-
-TOKEN = Input((), jnp.integer)
+from jaxrnn.decode.inputs import check_arrays, check_first, match, next_input
 
 
 class Generated(NamedTuple):
@@ -70,7 +60,7 @@ def prefill(
     """
     step_of("prefill", cell)
     prompt = jax.tree.map(lambda a: check_array("prefill: prompt", a), prompt)
-    _check_arrays("prefill", params, carry)
+    check_arrays("prefill", params, carry)
     length = check_length("prefill: prompt", prompt)
     mask = check_mask("prefill", mask, length, axis="P")
     if mask is None:
@@ -137,7 +127,7 @@ def generate(
     length = check_size("generate: length", length)
     step = step_of("generate", cell)
     params, x = check_first("generate", cell, params, carry, first)
-    x, stop = _match("generate", step, params, carry, x, choose, key, stop_token)
+    x, stop = match("generate", step, params, carry, x, choose, key, stop_token)
     if stop is None and stopped is not False:
         raise ValueError("generate: stopped: expected a stop_token with it, got None")
     stopped = jnp.asarray(stopped)
@@ -150,7 +140,7 @@ def generate(
     def body(state, _):
         carry, x, key, stopped = state
         new, y = step(params, carry, x)
-        token, key = _next(choose, y, key)
+        token, key = next_input(choose, y, key)
         if stop is not None:
             new = select(~stopped, new, carry)
             token = jnp.where(stopped, stop, token)
@@ -202,7 +192,7 @@ def stream(
         length = check_size("stream: length", length)
     step = jax.jit(step_of("stream", cell))
     params, x = check_first("stream", cell, params, carry, first)
-    x, stop = _match("stream", step, params, carry, x, choose, key, stop_token)
+    x, stop = match("stream", step, params, carry, x, choose, key, stop_token)
 
     def tokens(carry, x, key):
         for _ in itertools.count() if length is None else range(length):
@@ -215,73 +205,4 @@ def stream(
     return tokens(carry, x, key)
 
 
-def _next(choose, y, key):
-    """The next token, and the key of the choices after it."""
-    if key is None:
-        return choose(y, None), None
-    key, choice_key = jax.random.split(key)
-    return choose(y, choice_key), key
-
-
-_jitted_next = jax.jit(_next, static_argnums=0)
-
-
-def check_first(
-    name: str, cell: Cell, params: Any, carry: Any, first: Any
-) -> tuple[Any, Any]:
-    """The prepared params and the first input, or a ValueError for a prompt."""
-    first = jax.tree.map(lambda a: check_array(f"{name}: first", a), first)
-    _check_arrays(name, params, carry)
-    reads = cell.about.reads
-    ndim = None if reads is None or reads.shape is None else len(reads.shape)
-    if isinstance(first, jax.Array) and ndim is not None and first.ndim == ndim + 1:
-        raise ValueError(
-            f"{name}: first: expected one input, {reads}, got shape {first.shape}; a "
-            "prompt is read before, by carry, first = prefill(cell, params, carry, "
-            "prompt)"
-        )
-    return cell.about.prepare(params), first
-
-
-def _check_arrays(name: str, params: Any, carry: Any) -> None:
-    for what, tree in (("params", params), ("carry", carry)):
-        for leaf in jax.tree.leaves(tree):
-            if not hasattr(leaf, "dtype"):
-                check_array(f"{name}: {what}", leaf)
-
-
-def _match(name, step, params, carry, x, choose, key, stop_token):
-    """Checks that the cell reads what is chosen; x and the stop token in its dtype."""
-    check_function(f"{name}: choose", choose)
-    if key is not None:
-        check_key(f"{name}: key", key)
-
-    def choice(carry, x, key):
-        return _next(choose, step(params, carry, x)[1], key)[0]
-
-    chosen = jax.eval_shape(choice, carry, x, key)
-
-    def kinds(tree):
-        return jax.tree.map(
-            lambda a: (a.shape, jnp.issubdtype(a.dtype, jnp.integer)), tree
-        )
-
-    if kinds(chosen) != kinds(x):
-        raise ValueError(
-            f"{name}: choose: expected it to return what the cell reads, "
-            f"{jax.eval_shape(lambda: x)}, got {chosen} (a prompt is read by prefill)"
-        )
-    x = jax.tree.map(lambda a, b: a.astype(b.dtype), x, chosen)
-    if stop_token is None:
-        return x, None
-    if kinds(x) != ((), True):
-        raise ValueError(
-            f"{name}: stop_token: expected None, since choose returns no tokens, "
-            f"integers [], but {chosen}; got {stop_token!r}"
-        )
-    return x, check_stop(name, stop_token).astype(x.dtype)
-
-
-def check_stop(name: str, stop_token: Any) -> jax.Array:
-    """Returns the token as an int32 array, or raises a ValueError."""
-    return check_input(f"{name}: stop_token", stop_token, TOKEN, ()).astype(jnp.int32)
+_jitted_next = jax.jit(next_input, static_argnums=0)

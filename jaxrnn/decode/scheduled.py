@@ -10,7 +10,7 @@ from jaxrnn.build import step_of
 from jaxrnn.checks import check_input, check_number
 from jaxrnn.core import Cell
 from jaxrnn.decode.choosers import check_logits
-from jaxrnn.decode.generation import TOKEN
+from jaxrnn.decode.inputs import TOKEN
 from jaxrnn.lift import around
 
 
