@@ -40,20 +40,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy.stats import binomtest
 
 import jaxrnn as rnn
 from experiments import runs, training
-from experiments.bleu import best_constant, bleu
 from experiments.data import scenes
-from experiments.data.captions import (
-    Captioned,
-    load_captions,
-    nearest,
-    read_image,
-    words,
+from experiments.data.captions import DATASETS, Captioned, load_captions
+from experiments.data.formats.pictures import nearest, read_image
+from experiments.data.subwords import PAD, UNKNOWN, Subwords, padded, words
+from experiments.measures.bleu import best_constant, bleu, bleu_1_to_4, people
+from experiments.measures.captions import (
+    all_found,
+    closest,
+    mistakes,
+    right,
+    wilson_interval,
 )
-from experiments.data.subwords import PAD, START, STOP, UNKNOWN, Subwords
+from experiments.models.captioner import Captioner, captioner, prepare
 from experiments.plots import curves
 from experiments.plots.captioning import (
     PLAIN,
@@ -65,7 +67,6 @@ from experiments.plots.captioning import (
 )
 
 SIZE = scenes.SIZE  # of the images that the network reads, in pixels
-METRICS = {"scenes": "accuracy", "flickr8k": "bleu_4"}
 REFERENCES = 5  # at most so many captions of an image are used
 
 
@@ -178,193 +179,22 @@ def defaults(dataset: str, preset: str) -> Config:
 parse = runs.parser("captioning", defaults, dataset="scenes", preset="default")
 
 
-class Params(NamedTuple):
-    """Weights of the network."""
-
-    encoder: tuple[Any, ...]  # of each convolution
-    places: jax.Array  # [S, M], what tells the places of the grid apart
-    bridge: Any
-    decoder: Any
-
-
-class Network(NamedTuple):
-    """Looks at an image [SIZE, SIZE, channels] and says what it shows."""
-
-    encoder: tuple[rnn.Cell, ...]  # convolutions: layers over neighborhoods
-    strides: tuple[int, ...]
-    bridge: rnn.Cell  # from the mean of the memory to the first state
-    speaker: rnn.Cell  # from words to what is read from the memory
-    decoder: rnn.Cell  # the speaker, and a readout to words
-    memory: tuple[int, int]  # S, M
-
-    def init(self, key: jax.Array) -> Params:
-        places_key, bridge_key, decoder_key, *keys = jax.random.split(
-            key, 3 + len(self.encoder)
-        )
-        return Params(
-            tuple(cell.init(k) for cell, k in zip(self.encoder, keys, strict=True)),
-            0.1 * jax.random.normal(places_key, self.memory),
-            self.bridge.init(bridge_key),
-            self.decoder.init(decoder_key),
-        )
-
-    def see(self, params: Params, image: jax.Array, key: jax.Array | None = None):
-        """The memory of an image, [S, M]."""
-        # Squares of 2x2 pixels become one place with all their values.
-        half, channels = image.shape[0] // 2, image.shape[2]
-        x = image.reshape(half, 2, half, 2, channels).transpose(0, 2, 1, 3, 4)
-        x = x.reshape(half, half, -1)
-        count = len(self.encoder)
-        keys = [None] * count if key is None else jax.random.split(key, count)
-        for cell, stride, p, k in zip(
-            self.encoder, self.strides, params.encoder, keys, strict=True
-        ):
-            x = neighborhoods(x, stride)
-            grid = x.shape[:2]
-            carry = cell.initial_carry(p, k)
-            x = cell.unroll(p, carry, x.reshape(-1, x.shape[2]))[1].reshape(*grid, -1)
-        return x.reshape(self.memory) + params.places
-
-    def begin(self, params: Params, memory: jax.Array, key: jax.Array | None = None):
-        """The decoder's first carry: the image's whole is the state of its GRU."""
-        mean = memory.mean(axis=0, keepdims=True)
-        state = jnp.tanh(self.bridge.unroll(params.bridge, (), mean)[1][0])
-        (*words, feeding), readout = self.decoder.initial_carry(params.decoder, key)
-        feeding = feeding._replace(cell=(rnn.GRUCarry(state), ()))
-        return (*words, feeding), readout
-
-    def logits(self, params: Params, image, tokens, key: jax.Array | None = None):
-        """Of the words after each of those given, [N, T] to [N, T, V]."""
-        see_key, say_key = (None, None) if key is None else jax.random.split(key)
-        memory = self.see(params, image, see_key)
-        cell = rnn.attend(self.decoder, memory)
-
-        def say(tokens, key):
-            carry = self.begin(params, memory, key)
-            mask = tokens != PAD
-            return cell.unroll(params.decoder, carry, tokens, mask=mask)[1]
-
-        keys = None if say_key is None else jax.random.split(say_key, len(tokens))
-        return jax.vmap(say)(tokens, keys)
-
-    def greedy(self, params: Params, image: jax.Array, length: int) -> jax.Array:
-        """Always the most probable word, [length]."""
-        memory = self.see(params, image)
-        cell = rnn.attend(self.decoder, memory)
-        return rnn.generate(
-            cell,
-            params.decoder,
-            self.begin(params, memory),
-            START,
-            length,
-            rnn.greedy,
-            stop_token=STOP,
-        ).tokens
-
-    def search(
-        self, params: Params, image: jax.Array, length: int, size: int, penalty: float
-    ) -> jax.Array:
-        """The most probable captions that are found, [size, length]."""
-        memory = self.see(params, image)
-        cell = rnn.attend(self.decoder, memory)
-        return rnn.beam_search(
-            cell,
-            params.decoder,
-            self.begin(params, memory),
-            START,
-            length,
-            beam_size=size,
-            stop_token=STOP,
-            length_penalty=penalty,
-        ).tokens
-
-    def attention(self, params: Params, image: jax.Array, tokens: jax.Array):
-        """The weights with which each word was said, [T, S]."""
-        memory = self.see(params, image)
-        cell = rnn.attend(self.speaker, memory)
-        words, _ = params.decoder
-        carry, _ = self.begin(params, memory)
-        given = jnp.concatenate([jnp.array([START], tokens.dtype), tokens[:-1]])
-        *_, (_, read) = rnn.trace(cell, words, carry, given)
-        return read.weights
-
-
-def neighborhoods(x: jax.Array, stride: int) -> jax.Array:
-    """Each place with the eight around it, [R, C, F] to [R / stride, C / stride, 9 F].
-
-    A linear layer over them is a convolution, one product of two matrices.
-    """
-    rows, columns = x.shape[:2]
-    x = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
-    parts = [
-        x[i : i + rows : stride, j : j + columns : stride] for i, j in np.ndindex(3, 3)
-    ]
-    return jnp.concatenate(parts, axis=-1)
-
-
-def network(config: Config, image_channels: int, vocab_size: int) -> Network:
-    """Four convolutions, and a decoder with attention and input feeding."""
-    strides, sizes = (1, 2, 2, 1), [config.channels * n for n in (1, 2, 4, 4)]
-    # Left out where it does nothing: random numbers take long to compile.
-    drop = (rnn.dropout(config.dropout),) if config.dropout else ()
-    encoder, size = [], 4 * image_channels
-    for output_size in sizes:
-        layers = (
-            rnn.linear(9 * size, output_size),
-            rnn.layer_norm(output_size),
-            rnn.activation(jax.nn.relu),
-            *drop,
-        )
-        encoder.append(rnn.chain(*layers))
-        size = output_size
-    hidden = config.hidden_size
-    speaker = rnn.chain(
-        rnn.embedding(vocab_size, config.embedding_size),
-        *drop,
-        rnn.input_feeding(
-            rnn.chain(
-                rnn.gru(config.embedding_size + hidden, hidden),
-                rnn.bahdanau(hidden, size, hidden // 2 or 1),
-            ),
-            hidden,
-        ),
+def network(config: Config, image_channels: int, vocab_size: int) -> Captioner:
+    """The network of the equations above."""
+    return captioner(
+        SIZE,
+        image_channels,
+        vocab_size,
+        channels=config.channels,
+        embedding_size=config.embedding_size,
+        hidden_size=config.hidden_size,
+        dropout=config.dropout,
     )
-    readout = rnn.chain(*drop, rnn.linear(hidden, vocab_size))
-    places = (SIZE // 2 // int(np.prod(strides))) ** 2
-    return Network(
-        tuple(encoder),
-        strides,
-        rnn.linear(size, hidden),
-        speaker,
-        rnn.chain(speaker, readout),
-        (places, size),
-    )
-
-
-def prepare(image: jax.Array, key: jax.Array | None = None) -> jax.Array:
-    """An image of bytes as the network reads it, [SIZE, SIZE, channels].
-
-    Photographs come with a margin: the middle is taken, or while training any part,
-    mirrored or not, with more or less light and contrast.
-    """
-    x = image.astype(jnp.float32) / 255
-    spare = image.shape[0] - SIZE
-    if spare == 0:
-        return x
-    if key is None:
-        start = spare // 2
-        return x[start : start + SIZE, start : start + SIZE]
-    place_key, mirror_key, light_key = jax.random.split(key, 3)
-    row, column = jax.random.randint(place_key, (2,), 0, spare + 1)
-    x = lax.dynamic_slice(x, (row, column, 0), (SIZE, SIZE, x.shape[2]))
-    x = jnp.where(jax.random.bernoulli(mirror_key), x[:, ::-1], x)
-    light, contrast = jax.random.uniform(light_key, (2,), minval=-0.2, maxval=0.2)
-    return (x - 0.5) * (1 + contrast) + 0.5 + light
 
 
 def loss(
-    net: Network,
-    params: Params,
+    net: Captioner,
+    params: Any,
     image: jax.Array,
     tokens: jax.Array,
     key: jax.Array | None = None,
@@ -376,7 +206,7 @@ def loss(
     Unknown words are never a target, so that they are never said.
     """
     image_key, key = (None, None) if key is None else jax.random.split(key)
-    logits = net.logits(params, prepare(image, image_key), tokens[:, :-1], key)
+    logits = net.logits(params, prepare(image, SIZE, image_key), tokens[:, :-1], key)
     labels = tokens[:, 1:].ravel()
     return rnn.cross_entropy(
         logits.reshape(len(labels), -1),
@@ -399,7 +229,7 @@ class Problem(NamedTuple):
     """A network and the images it is trained and measured on."""
 
     config: Config
-    net: Network
+    net: Captioner
     vocabulary: Subwords
     steps: int  # updates in an epoch
     # (epoch, first, stop, share) -> images, tokens, as `training.Job` wants them
@@ -436,26 +266,26 @@ class Problem(NamedTuple):
 
 
 @lru_cache
-def _examiner(net: Network, length: int):
+def _examiner(net: Captioner, length: int):
     def of_one(params, image, tokens):
-        said = net.greedy(params, prepare(image), length)
+        said = net.greedy(params, prepare(image, SIZE), length)
         return loss(net, params, image, tokens), said
 
     return _of_all(of_one)
 
 
 @lru_cache
-def _searcher(net: Network, length: int, size: int, penalty: float):
+def _searcher(net: Captioner, length: int, size: int, penalty: float):
     def of_one(params, image):
-        return net.search(params, prepare(image), length, size, penalty)
+        return net.search(params, prepare(image, SIZE), length, size, penalty)
 
     return _of_all(of_one)
 
 
 @lru_cache
-def _attention(net: Network):
+def _attention(net: Captioner):
     def of_one(params, image, tokens):
-        return net.attention(params, prepare(image), tokens)
+        return net.attention(params, prepare(image, SIZE), tokens)
 
     return jax.jit(of_one)
 
@@ -473,40 +303,23 @@ def _of_all(of_one: Callable[..., Any]):
     return run
 
 
-def encode(vocabulary: Subwords, captions: list[list[str]], most: int) -> np.ndarray:
-    """Start, words, stop and padding of all captions, [N, captions, most + 2] int32.
-
-    A longer caption is cut, and does not stop.
-    """
-    size = max(map(len, captions))
-    tokens = np.full((len(captions), size, most + 2), PAD, np.int32)
-    for rows, texts in zip(tokens, captions, strict=True):
-        for row, found in zip(rows, vocabulary.encode(texts), strict=False):
-            sentence = [START, *found, STOP][: most + 2]
-            row[: len(sentence)] = sentence
-    return tokens
-
-
 def scenes_problem(config: Config) -> Problem:
     """Scenes of two digits."""
     digits = scenes.load_digits(config.run.data_dir)
     captions = scenes.all_captions()
     vocabulary = words(captions)
-    tokens = encode(vocabulary, [[text] for text in captions], config.most_words)[:, 0]
+    tokens = padded(vocabulary, [[text] for text in captions], config.most_words)[:, 0]
     settings = config.train
     steps = config.scenes // settings.batch_size
     expected = f"at least the --batch-size, {settings.batch_size}"
     runs.require(steps > 0, "scenes", expected, config.scenes)
 
     def batches(epoch, first, stop, share):
-        # A scene depends on nothing but its seed, epoch, update and place in the batch.
         images, numbers = [], []
         for seed in range(settings.seed, settings.seed + settings.seeds):
             for update in range(first, stop):
-                rng = np.random.default_rng((seed, epoch, update))
-                size = settings.batch_size, 2
-                index = rng.integers(len(digits.train.labels), size=size)
-                batch = scenes.compose(digits.train, index, rng)
+                count = settings.batch_size
+                batch = scenes.drawn(digits.train, count, seed, epoch, update)
                 images.append(share.of(batch.images, 0))
                 numbers.append(share.of(batch.captions, 0))
         lead = settings.seeds, stop - first
@@ -516,13 +329,10 @@ def scenes_problem(config: Config) -> Problem:
         return images[..., None], tokens[numbers]
 
     def examples(source, count, seed):
-        found = scenes.each_once(source, count, seed)
-        numbers = found.captions[: config.limit]
+        made = scenes.captioned(scenes.each_once(source, count, seed))
+        names, images, texts = made.first(config.limit)
         return Examples(
-            [str(i) for i in range(len(numbers))],
-            found.images[: config.limit, ..., None],
-            tokens[numbers],
-            [[captions[i] for i in row] for row in numbers],
+            names, images, padded(vocabulary, texts, config.most_words), texts
         )
 
     test = examples(digits.test, None, 1)
@@ -530,7 +340,7 @@ def scenes_problem(config: Config) -> Problem:
     often = str(texts[counts.argmax()])
     return Problem(
         config,
-        network(config, 1, vocabulary.size),
+        network(config, DATASETS["scenes"].channels, vocabulary.size),
         vocabulary,
         steps,
         batches,
@@ -554,7 +364,7 @@ def photographs_problem(config: Config) -> Problem:
 
     def examples(split: Captioned) -> Examples:
         references = [texts[:REFERENCES] for texts in split.captions]
-        tokens = encode(vocabulary, references, config.most_words)
+        tokens = padded(vocabulary, references, config.most_words)
         return Examples(split.names, split.images, tokens, references)
 
     train, validation, test = map(examples, (train, validation, test))
@@ -589,17 +399,12 @@ def photographs_problem(config: Config) -> Problem:
 PROBLEMS = {"scenes": scenes_problem, "flickr8k": photographs_problem}
 
 
-def right(said: list[str], references: list[list[str]]) -> np.ndarray:
-    """Whether what was said is a true caption, to the word; [N] bool."""
-    return np.array([s in true for s, true in zip(said, references, strict=True)])
-
-
 def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
     """Training of all seeds at once, each measured after each epoch."""
     config, settings = problem.config, problem.config.train
     total = settings.epochs * problem.steps
     optimizer = training.make_optimizer(settings, total, training.matrices)
-    metric = METRICS[config.dataset]
+    metric = DATASETS[config.dataset].metric
     loss_fn = partial(loss, problem.net, label_smoothing=config.label_smoothing)
     validation = problem.validation
 
@@ -678,9 +483,7 @@ def scenes_results(problem: Problem, greedy: Any, beams: Any) -> dict[str, Any]:
     print(f"captions of {count:,} test scenes that are wholly right")
     for name, said in (("greedy", greedy), ("beam", best)):
         hits = np.array([right(texts, test.references).sum() for texts in said])
-        intervals = [
-            list(binomtest(int(k), count).proportion_ci(method="wilson")) for k in hits
-        ]
+        intervals = [wilson_interval(int(k), count) for k in hits]
         found[f"test_accuracy_{name}"] = hits.mean() / count
         found[f"test_accuracy_{name}_per_seed"] = hits / count
         found[f"test_accuracy_{name}_95_percent_intervals"] = intervals
@@ -689,10 +492,7 @@ def scenes_results(problem: Problem, greedy: Any, beams: Any) -> dict[str, Any]:
             f"  {name}: {runs.over_seeds(hits / count, '.2%')}; of the first seed "
             f"{hits[0] / count:.2%}, 95 % interval {low:.2%} to {high:.2%}"
         )
-    both = [
-        np.mean([set(h[:2]) == set(t) for h, t in zip(s, test.references, strict=True)])
-        for s in beams
-    ]
+    both = [all_found(hypotheses, test.references) for hypotheses in beams]
     found["both_true_captions_are_the_two_best_per_seed"] = both
     print(f"  both true captions are the two best of the beam: {np.mean(both):.2%}")
     simple = {"a caption at random": 2 / np.prod(scenes.PARTS)}
@@ -701,7 +501,8 @@ def scenes_results(problem: Problem, greedy: Any, beams: Any) -> dict[str, Any]:
     found["baselines"] = simple
     for name, share in simple.items():
         print(f"  {name}: {share:.3%}")
-    wrong = scenes.mistakes(best[0], test.references)
+    parts = scenes.parts_of_captions()
+    wrong = mistakes(best[0], test.references, parts, scenes.KINDS)
     found["mistakes_of_the_first_seed"] = wrong.counts
     listed = ", ".join(f"{kind} {n}" for kind, n in wrong.counts.items())
     print(f"  wrong with the beam, of the first seed: {listed}")
@@ -716,17 +517,12 @@ def photographs_results(problem: Problem, greedy: Any, best: Any) -> dict[str, A
     rows |= {name: [said] for name, said in problem.simple.items()}
     print(f"BLEU-1 to BLEU-4 on {len(references)} test photographs")
     for name, seeds in rows.items():
-        values = [
-            [bleu(s, references, n)[0].score for n in (1, 2, 3, 4)] for s in seeds
-        ]
+        values = [bleu_1_to_4(texts, references) for texts in seeds]
         mean = np.mean(values, axis=0)
         found[f"test_bleu_{name}"] = mean
         found[f"test_bleu_{name}_per_seed"] = values
         print(f"  {name}: {' '.join(f'{value:.1f}' for value in mean)}")
-    people = [r for r in references if len(r) > 1]
-    if people:
-        said, others = [r[0] for r in people], [r[1:] for r in people]
-        values = [bleu(said, others, n)[0].score for n in (1, 2, 3, 4)]
+    if values := people(references):
         found["test_bleu_people"] = values
         listed = " ".join(f"{value:.1f}" for value in values)
         print(f"  a person's caption, against the others: {listed}")
@@ -740,13 +536,13 @@ def photographs_results(problem: Problem, greedy: Any, best: Any) -> dict[str, A
 def draw(problem: Problem, output: runs.Output, result: Any, said: list[str]) -> None:
     """Draws the curves, captions right and wrong, and what is looked at."""
     config, test = problem.config, problem.test
-    metric = f"validation_{METRICS[config.dataset]}"
+    metric = f"validation_{DATASETS[config.dataset].metric}"
     is_scenes = config.dataset == "scenes"
     with output.replacing("curves.png") as path:
         smoothed = ", smoothed in training" if config.label_smoothing else ""
         panels = {
             f"cross-entropy (nats a word{smoothed})": ("train_loss", "validation_loss"),
-            "accuracy" if is_scenes else "BLEU-4": (metric,),
+            DATASETS[config.dataset].label: (metric,),
         }
         curves(path, result.history, panels, title=f"captions of {config.dataset}")
     if is_scenes:
@@ -756,11 +552,12 @@ def draw(problem: Problem, output: runs.Output, result: Any, said: list[str]) ->
         order = {name: index for name, index in order.items() if len(index)}
         colors = [RIGHT if name == "right" else WRONG for name in order]
         title = f"{hits.mean():.1%} of {len(hits):,} captions are wholly right"
-        found = scenes.mistakes(said, test.references)
+        parts = scenes.parts_of_captions()
+        found = mistakes(said, test.references, parts, scenes.KINDS)
         with output.replacing("confusions.png") as path:
             tables = {
-                "digit": (found.digits, scenes.DIGITS),
-                "relation": (found.relations, scenes.RELATIONS),
+                "digit": (found.tables["digit"], scenes.DIGITS),
+                "relation": (found.tables["relation"], scenes.RELATIONS),
             }
             confusions(path, tables, f"{len(said):,} captions of test scenes")
     else:
@@ -776,7 +573,7 @@ def draw(problem: Problem, output: runs.Output, result: Any, said: list[str]) ->
     images = images[..., 0] if is_scenes else images
     rows = {
         name: [
-            (images[i], said[i], _closest(said[i], test.references[i])) for i in index
+            (images[i], said[i], closest(said[i], test.references[i])) for i in index
         ]
         for name, index in order.items()
     }
@@ -792,14 +589,9 @@ def draw(problem: Problem, output: runs.Output, result: Any, said: list[str]) ->
             attention(path, examples, "where the network looks as it says each word")
 
 
-def _closest(said: str, references: list[str]) -> str:
-    """The reference with the most words of what was said."""
-    return max(references, key=lambda text: len(set(text.split()) & set(said.split())))
-
-
-def looks(problem: Problem, params: Params, image: np.ndarray, said: str):
+def looks(problem: Problem, params: Any, image: np.ndarray, said: str):
     """The words of a caption, and the weights [words, R, R] behind each of them."""
-    tokens = encode(problem.vocabulary, [[said]], problem.config.most_words)[0, 0, 1:]
+    tokens = padded(problem.vocabulary, [[said]], problem.config.most_words)[0, 0, 1:]
     weights = _attention(problem.net)(params, jnp.array(image), jnp.array(tokens))
     side = round(weights.shape[1] ** 0.5)
     spoken = said.split()

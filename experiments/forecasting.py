@@ -52,7 +52,6 @@ References:
 """
 
 import csv
-import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -61,13 +60,26 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn import initializers
-from numpy.lib.stride_tricks import sliding_window_view
 
 import jaxrnn as rnn
 from experiments import runs, training
-from experiments.data import DataError
-from experiments.data.series import Series, load_series, read_csv
+from experiments.data.series import DATASETS, Series, load_series, read_csv
+from experiments.data.windows import Windowed, make_windows
+from experiments.measures.comparison import Comparison, compare
+from experiments.measures.conformal import (
+    Intervals,
+    calibrated,
+    conformal_margins,
+    measure_intervals,
+)
+from experiments.measures.errors import Errors, errors_of, quantile_scores
+from experiments.measures.simple_forecasts import (
+    drift,
+    persistence,
+    ridge,
+    seasonal,
+)
+from experiments.models.forecasters import Forecaster, direct, stepwise
 from experiments.plots import curves
 from experiments.plots.forecasting import Forecast, coverage, errors_by_step, forecasts
 
@@ -76,7 +88,6 @@ QUANTILES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 MIDDLE = len(NOMINAL)  # where the median stands among them
 WALKS = ("persistence", "persistence with drift")  # what is best for a random walk
 BATCH = 500  # windows that are forecast at once
-ETTH1 = (8640, 2880, 2880)  # twelve, four and four months of 30 days
 SETTINGS = training.Settings(
     epochs=4, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, seeds=3
 )
@@ -180,302 +191,55 @@ def pinball(quantiles: jax.Array, targets: jax.Array) -> jax.Array:
     return 2 * jnp.maximum(levels * errors, (levels - 1) * errors).mean()
 
 
-def begin(cell: rnn.Cell, params: Any, state: jax.Array, key: jax.Array | None) -> Any:
-    """The carry of a chain (linear, activation, GRU, ...) that starts from a state."""
-    carry = cell.initial_carry(params, key)
-    return *carry[:2], rnn.GRUCarry(state), *carry[3:]
-
-
-class DirectParams(NamedTuple):
-    """Weights of `Direct`."""
-
-    start: Any  # [C, H], the first state for each variable
-    reader: Any
-    skip: Any
-    readout: Any
-
-
-class Direct(NamedTuple):
-    """Many to one: reads the window, then tells the whole horizon."""
-
-    horizon: int
-    patch: int
-    start: rnn.Cell
-    reader: rnn.Cell
-    skip: rnn.Cell
-    readout: rnn.Cell
-
-    def init(self, key: jax.Array) -> DirectParams:
-        keys = jax.random.split(key, 4)
-        parts = (self.start, self.reader, self.skip, self.readout)
-        return DirectParams(*(p.init(k) for p, k in zip(parts, keys, strict=True)))
-
-    def outputs(self, params, variable, values, key=None):
-        """Quantiles [H, Q] and their targets [H], from a window and its future."""
-        window, future = values[: -self.horizon], values[-self.horizon :]
-        return self.quantiles(params, variable, window, key), future
-
-    def quantiles(self, params, variable, window, key=None):
-        relative = window - window[-1]
-        _, state = self.start.unroll(params.start, (), variable[None])
-        carry = begin(self.reader, params.reader, state[0], key)
-        patches = relative.reshape(-1, self.patch)
-        _, states = self.reader.unroll(params.reader, carry, patches)
-        _, middle = self.skip.unroll(params.skip, (), relative[None])
-        _, spread = self.readout.unroll(params.readout, (), states[-1:])
-        return window[-1] + middle[0][:, None] + spread.reshape(self.horizon, -1)
-
-    def forecast(self, params, variable, window):
-        """Quantiles [H, Q] of what follows a window [L]."""
-        return jnp.sort(self.quantiles(params, variable, window), axis=-1)
-
-
-class StepwiseParams(NamedTuple):
-    """Weights of `Stepwise`."""
-
-    start: Any  # [C, H], the first state for each variable
-    cell: Any
-
-
-class Stepwise(NamedTuple):
-    """Many to many in step: tells the next patch after each patch."""
-
-    horizon: int
-    patch: int
-    start: rnn.Cell
-    cell: rnn.Cell  # from a patch and the value before it, [P + 1], to [P + 1, Q]
-
-    def init(self, key: jax.Array) -> StepwiseParams:
-        start_key, cell_key = jax.random.split(key)
-        return StepwiseParams(self.start.init(start_key), self.cell.init(cell_key))
-
-    def patches(self, values):
-        """Each patch after the last value of the one before, [K, P + 1]."""
-        patches = values.reshape(-1, self.patch)
-        before = jnp.concatenate([values[:1], patches[:-1, -1]])
-        return jnp.concatenate([before[:, None], patches], axis=1)
-
-    def begin(self, params, variable, key):
-        _, state = self.start.unroll(params.start, (), variable[None])
-        return begin(self.cell, params.cell, state[0], key)
-
-    def outputs(self, params, variable, values, key=None):
-        """Quantiles [K, Q] of all patches but the first, and their targets [K]."""
-        patches = self.patches(values)
-        carry = self.begin(params, variable, key)
-        _, quantiles = self.cell.unroll(params.cell, carry, patches[:-1])
-        return quantiles[:, 1:].reshape(-1, len(QUANTILES)), values[self.patch :]
-
-    def forecast(self, params, variable, window):
-        """Quantiles [H, Q] of what follows a window [L], from the own medians."""
-        patches = self.patches(window)
-        carry = self.begin(params, variable, None)
-        carry, _ = self.cell.unroll(params.cell, carry, patches[:-1])
-        steps, first = self.horizon // self.patch, patches[-1]
-        made = rnn.generate(self.cell, params.cell, carry, first, steps, median)
-        # Reading what was made once more gives the quantiles beside the medians.
-        read = jnp.concatenate([first[None], made.tokens[:-1]])
-        _, quantiles = self.cell.unroll(params.cell, carry, read)
-        quantiles = quantiles[:, 1:].reshape(-1, len(QUANTILES))
-        return jnp.sort(quantiles, axis=-1)
-
-
-def median(quantiles: jax.Array, key: jax.Array | None) -> jax.Array:
-    """Chooses the next input of `Stepwise.cell`, [P + 1, Q] -> [P + 1]."""
-    del key
-    return jnp.sort(quantiles, axis=-1)[:, MIDDLE]
-
-
-def relative(cell: rnn.Cell, patch: int) -> rnn.Cell:
-    """Reads and tells differences from the last value that was read.
-
-    Args:
-      cell: from [P] to [P Q].
-      patch: P.
-
-    Returns:
-      A cell with the params and the carry of `cell`, from [P + 1] to [P + 1, Q]; the
-      first row of its output is the last value read, the one before the next patch.
-    """
-
-    def before(x):
-        return x[:-1] - x[-1]
-
-    def after(x, y):
-        return x[-1] + jnp.pad(y.reshape(patch, -1), ((1, 0), (0, 0)))
-
-    def step(params, carry, x):
-        assert cell.step is not None  # a GRU streams
-        carry, y = cell.step(params, carry, before(x))
-        return carry, after(x, y)
-
-    def unroll(params, carry, xs, *, mask=None, reverse=False):
-        inputs = jax.vmap(before)(xs)
-        carry, ys = cell.unroll(params, carry, inputs, mask=mask, reverse=reverse)
-        return carry, jax.vmap(after)(xs, ys)
-
-    return rnn.Cell(lambda key: cell.init(key), cell.initial_carry, step, unroll)
-
-
-def network(config: Config, variables: int) -> Direct | Stepwise:
+def network(config: Config, variables: int) -> Forecaster:
     """The network of a structure."""
-    H, P, Q = config.hidden_size, config.patch, len(QUANTILES)
-    start = rnn.embedding(variables, H, w_init=initializers.zeros)
-    reader = (
-        rnn.linear(P, H),
-        rnn.activation(jax.nn.relu),
-        rnn.gru(H, H),
-        rnn.dropout(config.dropout),
-    )
+    sizes = config.horizon, config.patch, config.hidden_size
+    options = {
+        "variables": variables,
+        "quantiles": len(QUANTILES),
+        "dropout": config.dropout,
+    }
     if config.structure == "stepwise":
-        cell = relative(rnn.chain(*reader, rnn.linear(H, P * Q)), P)
-        return Stepwise(config.horizon, P, start, cell)
-    skip = rnn.linear(
-        config.window, config.horizon, bias=False, w_init=initializers.zeros
-    )
-    readout = rnn.linear(H, config.horizon * Q)
-    return Direct(config.horizon, P, start, rnn.chain(*reader), skip, readout)
-
-
-class Scale(NamedTuple):
-    """How a series is standardised: by what its training part alone tells."""
-
-    log: bool
-    mean: np.ndarray  # [C]
-    deviation: np.ndarray  # [C]
-
-    def standardise(self, values: np.ndarray) -> np.ndarray:
-        """[T, C] in the units of the series."""
-        values = np.log(values) if self.log else values
-        return (values - self.mean) / self.deviation
-
-    def undo(self, values: np.ndarray, variable: int) -> np.ndarray:
-        """Standardised values of a variable in its own units."""
-        values = values * self.deviation[variable] + self.mean[variable]
-        return np.exp(values) if self.log else values
-
-
-def make_scale(series: Series, train: range, log: bool) -> Scale:
-    """The scale of a series.
-
-    Raises:
-      UsageError: if there is no logarithm.
-      DataError: if a variable does not vary in the training part.
-    """
-    for name, lowest in zip(series.names, series.values.min(axis=0), strict=True):
-        got = f"{lowest:g} in column {name}"
-        runs.require(not log or lowest > 0, "log", "values above 0", got)
-    values = np.log(series.values) if log else series.values
-    values = values[train.start : train.stop]
-    for name, size in zip(series.names, np.ptp(values, axis=0), strict=True):
-        if size == 0:
-            raise DataError(
-                f"{series.source}: column {name} is constant in the training part"
-            )
-    return Scale(log, values.mean(axis=0), values.std(axis=0))
-
-
-def parts(config: Config, series: Series) -> tuple[range, range, range]:
-    """The steps for training, validation and test.
-
-    Raises:
-      DataError: if the series is shorter than its usual parts are.
-      UsageError: if a window and its horizon do not fit into them.
-    """
-    length = len(series.values)
-    lengths = (length * 3 // 5, length // 5, length - length * 3 // 5 - length // 5)
-    if config.csv is None and config.dataset == "etth1":
-        lengths = ETTH1
-        if sum(lengths) > length:
-            raise DataError(
-                f"{series.source}: has {length:,} rows, expected {sum(lengths):,} or "
-                f"more: {lengths[0]:,} for training, then {lengths[1]:,} and "
-                f"{lengths[2]:,} for validation and test"
-            )
-    ends = np.cumsum(lengths).tolist()
-    train, validation, test = (
-        range(stop - size, stop) for stop, size in zip(ends, lengths, strict=True)
-    )
-    whole = config.window + config.horizon
-    fewest = min(len(train) - whole, len(validation) - config.horizon) + 1
-    if fewest < 1:
-        raise runs.UsageError(
-            f"--window, --horizon: {config.window} + {config.horizon} steps do not fit "
-            f"into {len(train)} steps for training and {len(validation)} for "
-            f"validation, of the {length} in {series.source}"
-        )
-    return train, validation, test
-
-
-def windows(values: np.ndarray, part: range, window: int, horizon: int) -> np.ndarray:
-    """All windows whose horizon lies within a part, a view [C, N, L + H].
-
-    What a forecast is made from may lie before the part, what it is measured on not.
-    """
-    first = max(part.start - window, 0)
-    inside = values[first : part.stop].T
-    return sliding_window_view(inside, window + horizon, axis=1)
+        return stepwise(*sizes, **options)
+    return direct(config.window, *sizes, **options)
 
 
 class Problem(NamedTuple):
     """A network and the series it is trained and measured on."""
 
     config: Config
-    net: Direct | Stepwise
-    series: Series
-    scale: Scale
-    values: np.ndarray  # [T, C] float32, standardised
-    parts: tuple[range, range, range]
-
-    def windows(self, part: range) -> np.ndarray:
-        """[C, N, L + H]"""
-        return windows(self.values, part, self.config.window, self.config.horizon)
-
-    def truth(self, part: range) -> np.ndarray:
-        """[C, N, H]"""
-        return self.windows(part)[..., self.config.window :]
+    net: Forecaster
+    data: Windowed
 
 
 def make_problem(config: Config, series: Series) -> Problem:
-    """Standardises a series and makes a network for it."""
-    all_parts = parts(config, series)
-    scale = make_scale(series, all_parts[0], config.log)
-    values = scale.standardise(series.values).astype(np.float32)
-    net = network(config, len(series.names))
-    return Problem(config, net, series, scale, values, all_parts)
+    """Standardises and cuts a series, and makes a network for it."""
+    lengths = None if config.csv is not None else DATASETS[config.dataset].parts
+    data = make_windows(
+        series, config.window, config.horizon, log=config.log, lengths=lengths
+    )
+    return Problem(config, network(config, len(series.names)), data)
 
 
 @lru_cache
-def _forecaster(net: Direct | Stepwise):
+def _forecaster(net: Forecaster):
     return jax.jit(jax.vmap(net.forecast, (None, 0, 0)))
 
 
-def forecast(net: Direct | Stepwise, params: Any, windows: np.ndarray) -> np.ndarray:
+def forecast(problem: Problem, params: Any, windows: np.ndarray) -> np.ndarray:
     """Quantiles [C, N, H, Q] of what follows windows [C, N, L], for one seed.
 
     All is done in batches of one size, so that there is one compilation.
     """
-    C, N, L = windows.shape
+    (C, N, L), run = windows.shape, _forecaster(problem.net)
     variables = np.repeat(np.arange(C), N)
     rows = windows.reshape(-1, L)
-    found = np.empty((C * N, net.horizon, len(QUANTILES)), np.float32)
+    found = np.empty((C * N, problem.config.horizon, len(QUANTILES)), np.float32)
     for first in range(0, C * N, BATCH):
         index = np.minimum(np.arange(first, first + BATCH), C * N - 1)
-        part = _forecaster(net)(params, variables[index], rows[index])
+        part = run(params, variables[index], rows[index])
         found[first : first + BATCH] = part[: C * N - first]
     return found.reshape(C, N, *found.shape[1:])
-
-
-def scores(quantiles: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """The quantile loss, and the errors of the median."""
-    errors = truth[..., None] - quantiles
-    levels = np.array(QUANTILES, errors.dtype)
-    middle = errors[..., MIDDLE]
-    return {
-        "loss": 2 * float(np.maximum(levels * errors, (levels - 1) * errors).mean()),
-        "mse": float(np.square(middle).mean()),
-        "mae": float(np.abs(middle).mean()),
-    }
 
 
 def of_seed(params: Any, seed: int) -> Any:
@@ -485,8 +249,8 @@ def of_seed(params: Any, seed: int) -> Any:
 
 def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
     """Training of all seeds at once, each measured after each epoch."""
-    config, net = problem.config, problem.net
-    train_set, validation_set = map(problem.windows, problem.parts[:2])
+    config, net, data = problem.config, problem.net, problem.data
+    train_set, validation_set = map(data.windows, data.parts[:2])
     before = validation_set[..., : config.window]
     truth = validation_set[..., config.window :]
     variables, count = train_set.shape[:2]
@@ -510,7 +274,9 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
     def measure(state):
         params = training.local(state.params)
         found = [
-            scores(forecast(net, of_seed(params, seed), before), truth)
+            quantile_scores(
+                forecast(problem, of_seed(params, seed), before), truth, QUANTILES
+            )
             for seed in range(config.train.seeds)
         ]
         return {
@@ -534,128 +300,17 @@ def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
 
 def naive_forecasts(problem: Problem, part: range) -> dict[str, np.ndarray]:
     """The forecasts that need no training, [C, N, H] each."""
-    config, values = problem.config, problem.values
-    L, H = config.window, config.horizon
-    last = problem.windows(part)[..., L - 1]  # [C, N]
-    found = {WALKS[0]: np.repeat(last[..., None], H, axis=-1)}
-    if config.log:
-        # A random walk in logarithms that grows as it did in the training part.
-        train = values[problem.parts[0].start : problem.parts[0].stop]
-        growth = (train[-1] - train[0]) / (len(train) - 1)  # [C]
-        steps = np.arange(1, H + 1, dtype=np.float32)
-        found[WALKS[1]] = last[..., None] + np.multiply.outer(growth, steps).reshape(
-            -1, 1, H
-        )
-    first = max(part.start, L)  # of what is forecast by the first window
-    if config.period is not None and first >= config.period:
-        origins = first + np.arange(last.shape[1])
-        ahead = np.arange(H) % config.period - config.period
-        found["seasonal persistence"] = np.moveaxis(
-            values[np.add.outer(origins, ahead)], -1, 0
-        )
+    config, data = problem.config, problem.data
+    train, origins = data.parts.train, data.origins(part)
+    last = data.windows(part)[..., data.window - 1]  # [C, N]
+    found = {WALKS[0]: persistence(last, data.horizon)}
+    if config.log:  # a random walk in logarithms
+        history = data.values[train.start : train.stop]
+        found[WALKS[1]] = drift(last, data.horizon, history)
+    if config.period is not None and origins[0] >= config.period:
+        season = seasonal(data.values, origins, config.period, data.horizon)
+        found["seasonal persistence"] = season
     return found
-
-
-def linear_forecasts(problem: Problem) -> tuple[float, dict[range, np.ndarray]]:
-    """Ridge regression of the horizon on the window, both less its last value.
-
-    One regression serves all variables, as one network does.
-
-    Returns:
-      The penalty, the best of a few on the validation part, and for the validation and
-      the test part the forecasts [C, N, H].
-    """
-    from sklearn.linear_model import Ridge
-
-    L = problem.config.window
-
-    def arrays(part):
-        found = problem.windows(part)
-        last = found[..., L - 1 : L]
-        xs, ys = found[..., : L - 1] - last, found[..., L:] - last
-        return last, xs.reshape(-1, L - 1), ys.reshape(-1, ys.shape[-1])
-
-    train, validation, test = problem.parts
-    _, xs, ys = arrays(train)
-    best = math.inf, 0.0, {}
-    for penalty in (1.0, 10.0, 100.0, 1e3, 1e4):
-        model = Ridge(penalty).fit(xs, ys)
-        found = {}
-        for part in (validation, test):
-            last, part_xs, _ = arrays(part)
-            changes = model.predict(part_xs).reshape(*last.shape[:2], -1)
-            found[part] = last + changes
-        error = np.square(found[validation] - problem.truth(validation)).mean()
-        if error < best[0]:
-            best = float(error), penalty, found
-    return best[1:]
-
-
-def conformal_margins(quantiles: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """By how much quantiles must move for their intervals to hold.
-
-    For an interval [l, u] the scores max(l - y, y - u) of N forecasts tell how far it
-    was missed by; their quantile of rank ceil((N + 1) coverage) is added on both sides.
-    The largest score stands in where there are too few for such a rank.
-
-    Args:
-      quantiles: [C, N, H, Q], on the validation part.
-      truth: [C, N, H].
-
-    Returns:
-      [C, 1, H, Q], to be added to other quantiles.
-    """
-    count = truth.shape[1]
-    margins = np.zeros((truth.shape[0], 1, *quantiles.shape[2:]), quantiles.dtype)
-    for i, nominal in enumerate(NOMINAL):
-        low, high = quantiles[..., i], quantiles[..., -1 - i]
-        rank = min(math.ceil((count + 1) * nominal), count)
-        scores = np.partition(np.maximum(low - truth, truth - high), rank - 1, axis=1)
-        margins[:, 0, :, i] = -scores[:, rank - 1]
-        margins[:, 0, :, -1 - i] = scores[:, rank - 1]
-    return margins
-
-
-def calibrated(quantiles: np.ndarray, margins: np.ndarray) -> np.ndarray:
-    """Quantiles moved by margins, each interval at least as wide as those within it."""
-    moved = quantiles + margins
-    lower = np.minimum.accumulate(moved[..., MIDDLE::-1], axis=-1)
-    upper = np.maximum.accumulate(moved[..., MIDDLE + 1 :], axis=-1)
-    upper = np.maximum(upper, moved[..., MIDDLE, None])
-    return np.concatenate([lower[..., ::-1], upper], axis=-1)
-
-
-class Intervals(NamedTuple):
-    """How often intervals held and how wide they were, for each of `NOMINAL`."""
-
-    covered: np.ndarray  # [levels, H]
-    width: np.ndarray  # [levels, H]
-
-
-def measure_intervals(quantiles: np.ndarray, truth: np.ndarray) -> Intervals:
-    """Of quantiles [C, N, H, Q], over variables and windows."""
-    covered, width = [], []
-    for i in range(len(NOMINAL)):
-        low, high = quantiles[..., i], quantiles[..., -1 - i]
-        covered.append(((low <= truth) & (truth <= high)).mean(axis=(0, 1)))
-        width.append((high - low).mean(axis=(0, 1)))
-    return Intervals(np.stack(covered), np.stack(width))
-
-
-class Errors(NamedTuple):
-    """Mean over the variables, for each window and step of the horizon."""
-
-    squared: np.ndarray  # [N, H]
-    absolute: np.ndarray  # [N, H]
-
-    def means(self) -> dict[str, float]:
-        return {"mse": float(self.squared.mean()), "mae": float(self.absolute.mean())}
-
-
-def errors_of(forecast: np.ndarray, truth: np.ndarray) -> Errors:
-    """Of a forecast [C, N, H]."""
-    errors = forecast.astype(np.float64) - truth
-    return Errors(np.square(errors).mean(axis=0), np.abs(errors).mean(axis=0))
 
 
 class Evaluation(NamedTuple):
@@ -674,16 +329,18 @@ class Evaluation(NamedTuple):
 
 def evaluate(problem: Problem, params: Any) -> Evaluation:
     """Forecasts, calibrates on the validation part and measures on the test part."""
-    L = problem.config.window
-    _, validation, test = problem.parts
+    data = problem.data
+    _, validation, test = data.parts
     errors, raw, fixed, first = [], [], [], ()
     for seed in range(problem.config.train.seeds):
         before, quantiles = (
-            forecast(problem.net, of_seed(params, seed), problem.windows(part)[..., :L])
+            forecast(
+                problem, of_seed(params, seed), data.windows(part)[..., : data.window]
+            )
             for part in (validation, test)
         )
-        margins = conformal_margins(before, problem.truth(validation))
-        truth, moved = problem.truth(test), calibrated(quantiles, margins)
+        margins = conformal_margins(before, data.truth(validation), NOMINAL)
+        truth, moved = data.truth(test), calibrated(quantiles, margins)
         errors.append(errors_of(quantiles[..., MIDDLE], truth))
         raw.append(measure_intervals(quantiles, truth))
         fixed.append(measure_intervals(moved, truth))
@@ -701,66 +358,26 @@ class Baseline(NamedTuple):
 
 def baselines(problem: Problem) -> tuple[float, dict[str, Baseline]]:
     """The penalty of the linear forecast, and all simpler ones on the test part."""
-    _, validation, test = problem.parts
-    penalty, linear = linear_forecasts(problem)
+    data = problem.data
+    train_set, validation_set, test_set = map(data.windows, data.parts)
+    _, validation, test = data.parts
+    penalty, linear = ridge(train_set, validation_set, data.window)
 
     def quantiles(forecast):
         return np.repeat(forecast[..., None], len(QUANTILES), axis=-1)
 
-    before = naive_forecasts(problem, validation) | {"ridge": linear[validation]}
-    after = naive_forecasts(problem, test) | {"ridge": linear[test]}
-    truth, found = problem.truth(test), {}
+    before = naive_forecasts(problem, validation) | {"ridge": linear(validation_set)}
+    after = naive_forecasts(problem, test) | {"ridge": linear(test_set)}
+    known, truth, found = data.truth(validation), data.truth(test), {}
     for name in before.keys() & after.keys():
-        margins = conformal_margins(quantiles(before[name]), problem.truth(validation))
+        margins = conformal_margins(quantiles(before[name]), known, NOMINAL)
         moved = calibrated(quantiles(after[name]), margins)
-        intervals = measure_intervals(moved, truth)
-        found[name] = Baseline(after[name], errors_of(after[name], truth), intervals)
+        errors, intervals = (
+            errors_of(after[name], truth),
+            measure_intervals(moved, truth),
+        )
+        found[name] = Baseline(after[name], errors, intervals)
     return penalty, {name: found[name] for name in after if name in found}
-
-
-class Comparison(NamedTuple):
-    """A test of whether two forecasts are equally good."""
-
-    ratio: float  # of the mean losses
-    p: float  # of a difference as large as this if they were; NaN: too few to tell
-
-    def __str__(self) -> str:
-        told = math.isfinite(self.p)
-        p = f"p = {self.p:.2g}" if told else "too few windows to test"
-        return f"ratio {self.ratio:.3f}, {p}"
-
-
-def compare(losses: np.ndarray, others: np.ndarray, horizon: int) -> Comparison:
-    """The test of Diebold and Mariano for losses [N] of forecasts from N origins.
-
-    Forecasts from neighboring origins share most of their future. The variance of the
-    mean difference is the larger of two, over `horizon - 1` lags as by Diebold and
-    Mariano and over these or more with the weights of Newey and West (1987); the
-    statistic is corrected as by Harvey, Leybourne and Newbold (1997); Student's
-    distribution has the degrees of freedom of as many horizons as do not overlap.
-    """
-    from scipy import stats
-
-    differences = losses - others
-    count, mean = len(differences), differences.mean()
-    ratio = float(losses.mean() / max(others.mean(), 1e-30))
-    if not differences.any():
-        return Comparison(ratio, 1.0)
-    if count <= 2 * horizon:
-        return Comparison(ratio, math.nan)
-    centered = differences - mean
-    lags = min(max(horizon - 1, int(4 * (count / 100) ** (2 / 9))), count - 1)
-    products = np.array(
-        [centered[lag:] @ centered[: count - lag] / count for lag in range(lags + 1)]
-    )
-    twice = np.where(np.arange(lags + 1), 2, 1) * products
-    plain = twice[:horizon].sum()
-    weighted = twice @ (1 - np.arange(lags + 1) / (lags + 1))
-    shrink = (count + 1 - 2 * horizon + horizon * (horizon - 1) / count) / count
-    variance = max(plain, weighted, 1e-30)
-    statistic = mean / math.sqrt(variance / count) * math.sqrt(shrink)
-    p = 2 * stats.t.sf(abs(statistic), count / horizon - 1)
-    return Comparison(ratio, float(p))
 
 
 def run(config: Config) -> None:
@@ -770,12 +387,12 @@ def run(config: Config) -> None:
     else:
         series = read_csv(config.csv, config.columns)
     problem = make_problem(config, series)
-    train_set = problem.windows(problem.parts[0])
+    train_set = problem.data.windows(problem.data.parts.train)
     mesh = runs.connect(config.run)
     count = train_set.shape[0] * train_set.shape[1]
     training.check_batch_size(config.train, mesh, count)
-    data = problem.values
-    runs.carry_out("forecasting", config, data, partial(study, problem, mesh))
+    values = problem.data.values
+    runs.carry_out("forecasting", config, values, partial(study, problem, mesh))
 
 
 def study(problem: Problem, mesh, output: runs.Output) -> None:
@@ -805,8 +422,8 @@ def study(problem: Problem, mesh, output: runs.Output) -> None:
         job,
         result,
         dataset=config.name,
-        variables=problem.series.names,
-        windows=[problem.windows(part).shape[1] for part in problem.parts],
+        variables=problem.data.series.names,
+        windows=[len(problem.data.origins(part)) for part in problem.data.parts],
         **{f"test_{k}": np.mean([m[k] for m in means]) for k in ("mse", "mae")},
         **{f"test_{k}_per_seed": [m[k] for m in means] for k in ("mse", "mae")},
         nominal_coverage=NOMINAL,
@@ -834,7 +451,7 @@ def study(problem: Problem, mesh, output: runs.Output) -> None:
 def report(problem, output, found, simpler, against) -> None:
     """Prints the results beside those of simpler forecasts, and where files went."""
     config = problem.config
-    count = problem.windows(problem.parts[2]).shape[1]
+    count = len(problem.data.origins(problem.data.parts.test))
     what = "standardised logarithms" if config.log else "standardised data"
     print(
         f"{config.name}, {config.horizon} steps ahead, {count} windows of the test "
@@ -866,7 +483,7 @@ def report(problem, output, found, simpler, against) -> None:
             f"{nominal:18.0%}{raw:16.1%}{covered:19.1%}{width:7.3f}   "
             f"{ridge.covered[i].mean():.1%} at {ridge.width[i].mean():.3f}"
         )
-    if config.csv is None and config.dataset == "stocks":
+    if config.csv is None and DATASETS[config.dataset].random_walk:
         print(verdict(against))
     print(f"results in {output.path}")
 
@@ -893,24 +510,25 @@ def verdict(against: dict[str, dict[str, Comparison]]) -> str:
 
 def write_forecast(path: Path, problem: Problem, params: Any, margins) -> None:
     """The forecast from the end of the test part, in the units of the series."""
-    config, stop = problem.config, problem.parts[2].stop
-    window = problem.values[stop - config.window : stop].T[:, None]  # [C, 1, L]
-    quantiles = forecast(problem.net, params, window)
+    data, stop = problem.data, problem.data.parts.test.stop
+    window = data.values[stop - data.window : stop].T[:, None]  # [C, 1, L]
+    quantiles = forecast(problem, params, window)
     quantiles = calibrated(quantiles, margins)[:, 0]  # [C, H, Q]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["variable", "steps_ahead", *map(str, QUANTILES)])
-        for variable, name in enumerate(problem.series.names):
-            rows = problem.scale.undo(quantiles[variable], variable)
+        for variable, name in enumerate(data.series.names):
+            rows = data.scale.undo(quantiles[variable], variable)
             for step, row in enumerate(rows, 1):
                 writer.writerow([name, step, *(f"{value:.6g}" for value in row)])
 
 
 def draw(problem, output, found, simpler, history) -> None:
     """Draws forecasts, the error at each step, the coverage and the curves."""
-    config, series, scale = problem.config, problem.series, problem.scale
-    test, L = problem.parts[2], config.window
-    examples = problem.windows(test)
+    config, data = problem.config, problem.data
+    series, scale = data.series, data.scale
+    test, L = data.parts.test, data.window
+    examples = data.windows(test)
     count = examples.shape[1]
     variables = [0, len(series.names) - 1] if len(series.names) > 1 else [0]
     panels = []

@@ -25,29 +25,18 @@ from typing import Any, NoReturn, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from tqdm import tqdm
 
 import jaxrnn
 from experiments.data import DataError
+from experiments.lab.errors import RunError as RunError
+from experiments.lab.errors import Stopped as Stopped
+from experiments.lab.errors import UsageError as UsageError
+from experiments.lab.errors import require as require
+from experiments.lab.errors import say as say
+from experiments.lab.quiet import quiet
 from jaxrnn import interop
 
 ConfigT = TypeVar("ConfigT", bound=Any)  # a dataclass with a field `run`, `Options`
-
-
-class UsageError(Exception):
-    """A mistake in what the user asked for; its message is all they need to see."""
-
-
-class RunError(Exception):
-    """What a run could not go on after; its message is all they need to see."""
-
-
-class Stopped(Exception):  # noqa: N818 - not an error
-    """A signal asked the run to end, and it has saved its state."""
-
-    def __init__(self, signum: int, message: str):
-        super().__init__(message)
-        self.signum = signum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,13 +90,6 @@ class Options:
             require(
                 0 <= self.process_id < n, "process_id", f"0 to {n - 1}", self.process_id
             )
-
-
-def require(condition: bool, name: str, expected: str, got: Any) -> None:
-    """Raises a UsageError that names the option unless the condition holds."""
-    if not condition:
-        flag = "--" + name.replace("_", "-")
-        raise UsageError(f"{flag}: expected {expected}, got {got}")
 
 
 def only(options: Options, name: str) -> None:
@@ -214,6 +196,7 @@ def _lasting(options: Options) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
+@quiet()
 def main(
     parse: Callable[[Sequence[str]], ConfigT],
     run: Callable[[ConfigT], None],
@@ -225,7 +208,6 @@ def main(
     1 when the run could not go on, 130 after Ctrl-C and 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
-    sys.unraisablehook = _say_unless_late
     before = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
@@ -267,15 +249,6 @@ def _signum(interrupt: KeyboardInterrupt) -> int:
 
 
 _CHILD = "JAXRNN_CHILD"  # set where a process has one above it that explains its end
-
-
-def _say_unless_late(late: "sys.UnraisableHookArgs") -> None:
-    """Keeps quiet when storage answers after a failed save, which is told anyway.
-
-    Storage answers on a thread of its own, where no caller is left to catch an error.
-    """
-    if "Event loop is closed" not in str(late.exc_value):
-        sys.__unraisablehook__(late)
 
 
 def _supervise(argv: Sequence[str]) -> int:
@@ -327,11 +300,6 @@ def _fail(message: str, status: int) -> NoReturn:
 def _complain(message: str, status: int) -> int:
     print(message, file=sys.stderr)
     return status
-
-
-def say(message: str) -> None:
-    """Prints a line above the progress bar."""
-    tqdm.write(message, file=sys.stderr)
 
 
 class Output:

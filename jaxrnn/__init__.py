@@ -4,6 +4,8 @@ A model is a `Cell`; everything else is where its carry comes from, where its in
 come from, and which outputs you read. Import it as `import jaxrnn as rnn`.
 """
 
+from jaxrnn import cells as cells
+from jaxrnn import testing as testing
 from jaxrnn.attention import AttentionParams as AttentionParams
 from jaxrnn.attention import attend as attend
 from jaxrnn.attention import bahdanau as bahdanau
@@ -63,6 +65,8 @@ from jaxrnn.losses import accuracy as accuracy
 from jaxrnn.losses import cross_entropy as cross_entropy
 from jaxrnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
 from jaxrnn.losses import squared_error as squared_error
+from jaxrnn.packing import Packed as Packed
+from jaxrnn.packing import pack as pack
 from jaxrnn.pooling import Attended as Attended
 from jaxrnn.pooling import attention_pool as attention_pool
 from jaxrnn.train import Metrics as Metrics

@@ -211,7 +211,7 @@ def try_guided(
 def idx(folder: Path) -> Target:
     """The first byte tells whether the rest is the gzip file or what is in it."""
     from experiments.data import DataError
-    from experiments.data.images import read_idx
+    from experiments.data.formats.idx import read_idx
 
     def header(*sizes):
         return struct.pack(f">BBBB{len(sizes)}I", 0, 0, 8, len(sizes), *sizes)
@@ -323,11 +323,8 @@ def multi30k(folder: Path) -> Target:
     from experiments.data import parallel
 
     texts = {"en": b"A dog runs.\nTwo men.\n", "de": b"Ein Hund rennt.\nZwei M.\n"}
-    good = {
-        f"{part}.{language}.gz": content
-        for part in parallel.MULTI30K.values()
-        for language, content in texts.items()
-    }
+    names = parallel.DATASETS["de"].files.digests
+    good = {name: texts[name.split(".")[1]] for name in names}
     return reader(folder, good, lambda p: parallel.load_corpus("en", "de", p))
 
 
@@ -366,7 +363,7 @@ def matlab(folder: Path) -> Target:
     cells = np.empty((1, 2), object)
     cells[0, :] = [(rng.random((n, 88)) < 0.05).astype(np.uint8) for n in (3, 2)]
     content = {f"{split}data": cells for split in ("train", "valid", "test")}
-    name = music.SOURCES["jsb"].file
+    (name,) = music.DATASETS["jsb"].files.digests
     targets = []
     for packed in (False, True):
         file = io.BytesIO()
@@ -473,22 +470,29 @@ def config(folder: Path) -> Target:
     """A run is resumed whose config.json is anything."""
     import dataclasses
 
-    from experiments import runs
+    from experiments import lab
+    from experiments.lab.folder import Folder
+    from experiments.lab.options import replaced
 
-    @dataclasses.dataclass
-    class Config:
-        run: runs.Options
+    @dataclasses.dataclass(frozen=True)
+    class Config(lab.Config):
+        """What is resumed."""
+
         size: int = 7
         rate: float | None = 0.5
         names: tuple[str, ...] = ("a", "b")
 
     out = folder / "run"
-    options = runs.Options(out=out, data_dir=Path("data"), devices=2, keep=5)
-    made = Config(options)
-    with runs.Output("fuzz", made):
+    options = {"out": out, "data_dir": Path("data"), "devices": 2, "keep": 5}
+    made = replaced(Config(), options)
+    with Folder("fuzz", made):
         good = (out / "config.json").read_bytes()
-    parse = runs.parser("fuzz", lambda: made)
-    parse([])  # imports what it needs
+
+    def unused(*args: Any) -> Any:
+        raise AssertionError("no run is made")
+
+    study = lab.Study("fuzz", lab.Recipes(made), unused, unused, unused)
+    lab.parse(study, [])  # imports what it needs
     others = [None, [], 7, "size", {}, {"size": [[]]}, [good.decode()], float("nan")]
     seeds = [good, *(json.dumps(other).encode() for other in others), b"[" * 4000]
 
@@ -496,10 +500,10 @@ def config(folder: Path) -> Target:
         (out / "config.json").write_bytes(data)
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                resumed = parse(["--out", str(out), "--resume"])
-            with runs.Output("fuzz", resumed):
+                resumed = lab.parse(study, ["--out", str(out), "--resume"])
+            with Folder("fuzz", resumed):
                 return "resumed"
-        except runs.UsageError:
+        except lab.UsageError:
             return "UsageError"
         except SystemExit as end:  # by the reader of the command line
             if end.code != 2:
@@ -514,7 +518,9 @@ def checkpoint(folder: Path) -> Target:
     import jax
     import jax.numpy as jnp
 
-    from experiments import checkpoints, runs
+    from experiments import lab
+    from experiments.lab import checkpoints
+    from experiments.lab.quiet import quiet
 
     state = {"w": jnp.arange(15.0).reshape(3, 5), "key": jax.random.key(0)}
     made, tried = folder / "made", folder / "tried"
@@ -529,9 +535,9 @@ def checkpoint(folder: Path) -> Target:
         shutil.copytree(made, tried)
         (tried / files[data[0] % len(files) if data else 0]).write_bytes(data[1:])
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.redirect_stderr(io.StringIO()), quiet():
                 found = checkpoints.restore(tried, state)
-        except runs.RunError:
+        except lab.RunError:
             return "RunError"
         if found is None or found.step != 7 or (found.state["w"] != state["w"]).any():
             raise NotAllowed(f"another state: {found}")
@@ -635,7 +641,7 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     weights = {"w_x_init": zeros, "w_h_init": zeros, "b_init": zeros}
     sizes = {"input_size": D, "hidden_size": H}
     shared = {
-        **{**sizes, **weights, "carry_init": None, "bias": True, "unroll": 1},
+        **{**sizes, **weights, "bias": True, "unroll": 1},
         **{"dtype": jnp.float32, "compute_dtype": None},
     }
     factory(rnn.elman, **shared, activation=jnp.tanh)

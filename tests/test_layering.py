@@ -1,6 +1,7 @@
 """Who may import whom: the rooms of the house, and the floors of the library."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,16 +9,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CELL = {"cells.gated", "cells.options", "checks", "core"}
 SIBLINGS = {
     "checks": set(),
     "core": {"checks"},
     "build": {"checks", "core"},
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},
-    "transposable": set(),
-    "recurrence": {"core", "transposable"},
-    "cells": {"build", "checks", "core", "recurrence"},
-    "layers": {"build", "checks", "core", "transposable"},
+    "loops/primitives": set(),
+    "loops/substitute": {"loops.primitives"},  # alone knows kernels
+    "loops/pointwise": set(),
+    "loops/mix": {"loops.primitives"},
+    "loops/gated": {
+        *("core", "loops.mix", "loops.pointwise"),
+        *("loops.primitives", "loops.substitute"),
+    },
+    "cells/options": {"checks"},
+    "cells/gated": {
+        *("build", "checks", "core", "cells.options"),
+        *("loops.gated", "loops.mix", "loops.pointwise"),
+    },
+    "cells/elman": {*CELL, "loops.pointwise"},
+    "cells/gru": {*CELL, "build", "loops.mix", "loops.pointwise"},
+    "cells/lstm": {*CELL, "loops.pointwise"},
+    "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
+    "layers": {"build", "checks", "core", "loops.primitives"},
     "pooling": {"checks", "core"},
     "attention": {
         "build",
@@ -25,7 +41,7 @@ SIBLINGS = {
         "core",
         "lift",
         "pooling",
-        "transposable",
+        "loops.primitives",
     },
     "combinators/carries": {"build", "checks", "core", "lift", "steps"},
     "combinators/compose": {
@@ -34,7 +50,7 @@ SIBLINGS = {
         "core",
         "layers",
         "lift",
-        "transposable",
+        "loops.primitives",
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
     "combinators/time": {"build", "checks", "core", "steps"},
@@ -57,6 +73,10 @@ SIBLINGS = {
         "lift",
     },
     "losses": {"checks", "core"},
+    "packing": {"checks"},
+    "testing/trees": {"core"},
+    "testing/trial": {"checks", "core", "testing.trees"},
+    "testing/laws": {"core", "testing.trees", "testing.trial"},
     "train": {"checks", "core"},
     "interop/weights": {"cells", "core"},
     "interop/torch": {"checks", "combinators", "core", "interop.weights"},
@@ -66,9 +86,9 @@ SIBLINGS = {
     "interop/safetensors": {"interop.weights"},
 }
 OUTSIDE = {
-    "losses": {"jax", "optax"},
-    "train": {"jax", "optax"},
-    "interop/safetensors": {"jax", "numpy", "safetensors"},  # when it is called
+    "losses": {"optax"},
+    "train": {"optax"},
+    "interop/safetensors": {"safetensors"},  # when it is called
 }
 
 
@@ -101,14 +121,28 @@ def test_a_module_imports_only_what_lies_below(name):
     siblings = {i.removeprefix("jaxrnn.") for i in found if i.startswith("jaxrnn")}
     assert siblings <= SIBLINGS[name]
     outside = {i.split(".")[0] for i in found} - {"jaxrnn"} - sys.stdlib_module_names
-    default = {"jax", "numpy"} if name.startswith("interop/") else {"jax"}
-    assert outside <= OUTSIDE.get(name, default)
+    assert outside <= {"jax", "numpy"} | OUTSIDE.get(name, set())
 
 
 @pytest.mark.parametrize("folder", ["experiments", "benchmarks"])
 def test_users_of_the_library_import_only_its_public_face(folder):
     for path in (ROOT / folder).rglob("*.py"):
         assert not {i for i in imports(path) if i.startswith("jaxrnn.")}, path
+
+
+def test_the_lab_knows_no_study_and_its_modules_make_no_circle():
+    paths = modules("experiments/lab")
+    graph = {path.stem: set() for path in paths if path.stem != "__init__"}
+    for name, below in graph.items():
+        for node in ast.walk(ast.parse((paths[0].parent / f"{name}.py").read_text())):
+            module = getattr(node, "module", None) or ""
+            if not isinstance(node, ast.ImportFrom) or "experiments" not in module:
+                continue
+            found = module.removeprefix("experiments.lab").removeprefix(".")
+            if module != "experiments.data":  # which has no more than its error
+                below |= {found} if found else {alias.name for alias in node.names}
+        assert below <= set(graph), f"{name} imports {below - set(graph)}"
+    graphlib.TopologicalSorter(graph).prepare()  # raises where there is a circle
 
 
 def test_nothing_imports_the_experiments_but_themselves():

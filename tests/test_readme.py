@@ -1,22 +1,40 @@
-"""The code of the README and of the tutorial runs, and the commands are as they say."""
+"""The documents: their code runs, their links lead somewhere, the README is short."""
 
-import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from conftest import needs_data
 
 ROOT = Path(__file__).parent.parent
 README, KOREAN = (ROOT / "README.md", ROOT / "README.ko.md")
+GUIDE, INTEROP = (ROOT / "docs" / "GUIDE.md", ROOT / "docs" / "INTEROP.md")
 TUTORIAL = ROOT / "experiments" / "TUTORIAL.md"
 TUTORIAL_KOREAN = ROOT / "experiments" / "TUTORIAL.ko.md"
-PAGES = (README, KOREAN, TUTORIAL, TUTORIAL_KOREAN, ROOT / "experiments" / "README.md")
-DATA = os.environ.get("JAXRNN_DATA")
+PAGES = [
+    page
+    for folder in (ROOT, ROOT / "docs", ROOT / "experiments", ROOT / "benchmarks")
+    for page in sorted(folder.glob("*.md"))
+]
+MOST_WORDS = 950
+
+
+def each(*pages: Path) -> pytest.MarkDecorator:
+    """Runs a test for each of the pages, as its argument `page`."""
+    ids = [page.relative_to(ROOT).as_posix() for page in pages]
+    return pytest.mark.parametrize("page", pages, ids=ids)
 
 
 def blocks(page: Path, language: str) -> list[str]:
     pattern = rf"^```{language}\n(.*?)^```$"
     return re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def prose(page: Path) -> str:
+    """The text without its blocks of code and without comments."""
+    pattern = r"^```.*?^```$|<!--.*?-->"
+    return re.sub(pattern, "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def run(page: Path) -> dict:
@@ -34,14 +52,19 @@ def without_words(code: str) -> str:
     return re.sub(r'(f")[^{]*|(})[^{}"]*', r"\1\2", code)
 
 
-def test_the_code_of_the_readme_runs():
-    run(README)
+def anchors(page: Path) -> set[str]:
+    """The names by which links reach the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {word.replace(" ", "-") for word in words}
 
 
-@pytest.mark.skipif(
-    not DATA or not (Path(DATA) / "mnist").is_dir(),
-    reason="JAXRNN_DATA names no folder with mnist",
-)
+@each(README, GUIDE, INTEROP)
+def test_the_code_runs(page):
+    run(page)
+
+
+@needs_data("mnist")
 def test_the_code_of_the_tutorial_learns_to_read_digits(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert run(TUTORIAL)["accuracy"] > 0.85
@@ -55,7 +78,12 @@ def test_the_code_is_the_same_in_both_languages(pages):
     assert ours == theirs
 
 
-@pytest.mark.parametrize("page", [README, KOREAN])
+@each(README, KOREAN)
+def test_a_readme_is_one_page(page):
+    assert MOST_WORDS / 2 < len(prose(page).split()) <= MOST_WORDS
+
+
+@each(README, KOREAN)
 def test_the_first_two_commands_are_one_line_each_and_set_themselves_up(page):
     main_job, tests = blocks(page, "sh")[:2]
     for command, ending in ((main_job, "-m experiments.rows"), (tests, "-m pytest")):
@@ -65,9 +93,24 @@ def test_the_first_two_commands_are_one_line_each_and_set_themselves_up(page):
         assert ending in command
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_is_found_with_its_anchor():
+    assert "the-law" in anchors(ROOT / "docs" / "DESIGN.md")
+    assert "no-such-heading" not in anchors(README)
+
+
+@each(*PAGES)
 def test_local_links_lead_somewhere(page):
-    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
-    assert targets
-    for target in targets:
-        assert (page.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)\s:]+)\)", prose(page)):
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+@each(*PAGES)
+def test_programs_that_a_page_names_exist(page):
+    for program in re.findall(r"(?:python|pytest) ([\w./-]+\.py)\b", page.read_text()):
+        assert (ROOT / program).exists(), program
+    modules = r"python -m ((?:experiments|benchmarks)[\w.]*)"
+    for module in re.findall(modules, page.read_text()):
+        assert find_spec(module), module

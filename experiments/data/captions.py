@@ -10,27 +10,58 @@ and the images in a folder or in a tar archive, which is never unpacked. Without
 a tenth of the images are for validation and a tenth for the test, always the same ones.
 """
 
-import io
 import re
-import stat
-import tarfile
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from experiments.data import DataError, files
-from experiments.data.subwords import SPECIALS, Subwords
+from experiments.data.files import Files
+from experiments.data.formats.pictures import read_images
+from experiments.data.images import MNIST
 
-MOST_BYTES = 32 << 20  # of one image; what is larger is no photograph of ours
-MOST_PIXELS = 50_000_000
 ABSENT = (
     "2258277193_586949ec62.jpg.1"  # Flickr8k.token.txt names it; it never was there
 )
 SPLITS = {"train": "train", "dev": "validation", "val": "validation", "test": "test"}
+
+
+class CaptionSet(NamedTuple):
+    """A data set of images with captions, and how captions of it are measured."""
+
+    title: str
+    files: Files
+    channels: int  # of its images
+    metric: str  # "accuracy": captions that are wholly right; or "bleu_4"
+    label: str  # of the metric, in pictures
+
+
+DATASETS = {
+    "scenes": CaptionSet(
+        "scenes of two handwritten digits, composed as they are needed",
+        MNIST,
+        channels=1,
+        metric="accuracy",
+        label="accuracy",
+    ),
+    "flickr8k": CaptionSet(
+        "photographs, or your own in this form",
+        Files(
+            "flickr8k",
+            {"captions.tsv": "", "images128.tar": ""},
+            "Hodosh, Young and Hockenmaier, 2013; the photographs are their owners'",
+            "mkdir -p flickr8k; cd flickr8k; for part in Dataset text; do curl -LO "
+            "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/"
+            "Flickr8k_$part.zip; unzip Flickr8k_$part.zip; done  # then pass "
+            "--captions-file Flickr8k.token.txt --images-file Flicker8k_Dataset",
+        ),
+        channels=3,
+        metric="bleu_4",
+        label="BLEU-4",
+    ),
+}
 
 
 class Captioned(NamedTuple):
@@ -41,7 +72,7 @@ class Captioned(NamedTuple):
     captions: list[list[str]]  # of each, one or more; words with a space between them
 
     def first(self, count: int | None) -> "Captioned":
-        """So many of them, the first ones; None: all."""
+        """The first `count` images; None: all."""
         return Captioned(self.names[:count], self.images[:count], self.captions[:count])
 
 
@@ -112,8 +143,11 @@ def load_captions(
     for part, names in parts.items():
         if not names:
             raise DataError(f"{path}: has no images for {part}")
-    wanted = {name: lines[name] for names in parts.values() for name in names}
-    pictures = _read_images(path.parent / images, wanted, size, path)
+    source = path.parent / images
+    pictures = read_images(source, [n for names in parts.values() for n in names], size)
+    for name, line in lines.items():
+        if name not in pictures and splits[name] in SPLITS:
+            raise DataError(f"{path}, line {line}: {source} has no image {name!r}")
     return CaptionData(
         *(
             Captioned(
@@ -134,49 +168,6 @@ def normalized(text: str) -> str:
       'a t-shirt says adhd'
     """
     return " ".join(re.findall(r"'?\w[\w'-]*", text.lower()))
-
-
-def words(texts: Iterable[str], least: int = 1) -> Subwords:
-    """A vocabulary of whole words.
-
-    Args:
-      texts: words with a space between them.
-      least: words that occur less often are unknown.
-
-    Returns:
-      What also subwords have: `encode` and `decode`.
-
-    Example:
-      >>> vocabulary = words(["a dog runs", "a dog sits"], 2)
-      >>> vocabulary.decode(vocabulary.encode(["a dog sits"])[0]), vocabulary.size
-      ('a dog', 6)
-    """
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIALS[-1]))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.WordLevelTrainer(
-        vocab_size=1 << 30,
-        min_frequency=least,
-        special_tokens=list(SPECIALS),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return Subwords(tokenizer)
-
-
-def nearest(train: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Of each image the number of the training image with the most similar colors."""
-
-    def coarse(images):  # means over 8x8 parts
-        for axis in (1, 2):
-            parts = np.array_split(images, 8, axis)
-            images = np.stack([part.mean(axis) for part in parts], axis)
-        return images.reshape(len(images), -1)
-
-    a, b = coarse(images), coarse(train)
-    distances = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)
-    return distances.argmin(1)
 
 
 def _form(path: Path) -> tuple[int, Callable[[str], _Line]]:
@@ -241,84 +232,3 @@ def _divide(names: list[str]) -> dict[str, str | None]:
     tenth = len(names) // 10
     splits = ["dev"] * tenth + ["test"] * tenth + ["train"] * (len(names) - 2 * tenth)
     return {names[i]: split for i, split in zip(order, splits, strict=True)}
-
-
-def _read_images(
-    source: Path, wanted: dict[str, int], size: int, captions: Path
-) -> dict[str, np.ndarray]:
-    """Each image that is wanted, [R, R, 3]; `wanted` has the lines that name them."""
-    try:
-        if source.is_dir():
-            data = _from_folder(source, wanted)
-        elif source.is_file():
-            data = _from_archive(source, wanted)
-        else:
-            raise DataError(f"{source} does not exist: expected a folder or an archive")
-        pictures = {name: _decode(where, item, size) for name, where, item in data}
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise DataError(f"{source}: cannot be read: {error}") from error
-    for name, line in wanted.items():
-        if name not in pictures:
-            raise DataError(f"{captions}, line {line}: {source} has no image {name!r}")
-    return pictures
-
-
-def _from_folder(folder: Path, wanted: dict[str, int]):
-    for name in wanted:
-        path = folder / name
-        if not path.exists():
-            continue
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
-            raise DataError(f"{path}: is no file of at most {MOST_BYTES:,} bytes")
-        yield name, str(path), path.read_bytes()
-
-
-def _from_archive(archive: Path, wanted: dict[str, int]):
-    # Not packed, so that no small file can claim endless memory.
-    with tarfile.open(archive, "r:") as tar:
-        for member in tar:
-            where = f"{archive}, {member.name[:80]!r}"
-            path = PurePosixPath(member.name)
-            if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-                raise DataError(f"{where}: its name leads out of the archive")
-            if member.isdir():
-                continue
-            if not member.isreg() or member.size > MOST_BYTES:
-                raise DataError(
-                    f"{where}: is no plain file of at most {MOST_BYTES:,} bytes"
-                )
-            if path.name in wanted:
-                file = tar.extractfile(member)
-                assert file is not None  # it is a plain file
-                yield path.name, where, file.read()
-
-
-def read_image(path: Path, size: int, *, gray: bool = False) -> np.ndarray:
-    """The middle of one image, [size, size, 3] uint8, or [size, size, 1] if gray.
-
-    Raises:
-      DataError: if there is none, or it is no JPEG or PNG image of usual size.
-    """
-    if not path.exists():
-        raise DataError(f"{path} does not exist")
-    picture = _read_images(path.parent, {path.name: 1}, size, path)[path.name]
-    return picture.mean(-1, keepdims=True).astype(np.uint8) if gray else picture
-
-
-def _decode(where: str, data: bytes, size: int) -> np.ndarray:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise ValueError(f"{width}x{height} are too many pixels")
-            side = min(width, height)
-            left, top = (width - side) // 2, (height - side) // 2
-            square = image.convert("RGB").crop((left, top, left + side, top + side))
-            return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
-    except UnidentifiedImageError:
-        raise DataError(f"{where}: is no JPEG or PNG image") from None
-    except Exception as error:  # damaged images raise errors of many kinds
-        raise DataError(f"{where}: cannot be read as an image: {error}") from error

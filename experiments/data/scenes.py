@@ -17,8 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.data import DataError, files
-from experiments.data.images import Images, read_idx
+from experiments.data import DataError
+from experiments.data.captions import Captioned
+from experiments.data.formats.idx import read_idx
+from experiments.data.images import MNIST, Images
 
 DIGITS = (
     *("zero", "one", "two", "three", "four"),
@@ -31,6 +33,7 @@ MARGIN = 8  # between the distances of the centers along the two axes
 # What a caption says, in this order: is the first digit small, which is it, how does it
 # lie to the second, is that small, which is it.
 PARTS = (2, 10, 4, 2, 10)
+KINDS = {"digit": (1, 4), "relation": (2,), "size": (0, 3)}  # of parts, by place
 _OPPOSITE = np.array([1, 0, 3, 2])
 
 
@@ -60,12 +63,7 @@ def load_digits(data_dir: Path | None = None) -> Digits:
     Raises:
       DataError: if a file is missing or damaged.
     """
-    names = [
-        f"{split}-{kind}-ubyte.gz"
-        for split in ("train", "t10k")
-        for kind in ("images-idx3", "labels-idx1")
-    ]
-    paths = files.find("mnist", data_dir, *names)
+    paths = MNIST.find(data_dir)
     arrays = [read_idx(path) for path in paths]
     parts = []
     for i in (0, 2):
@@ -129,6 +127,20 @@ def compose(digits: Images, index: np.ndarray, rng: np.random.Generator) -> Scen
     return Scenes(images, np.stack(captions, 1), corners, sizes)
 
 
+def drawn(digits: Images, count: int, seed: int, epoch: int, update: int) -> Scenes:
+    """The scenes of a batch, which depend on nothing but these numbers.
+
+    Args:
+      digits: images of 28x28.
+      count: how many scenes.
+      seed: of the run.
+      epoch: of the training.
+      update: in the epoch.
+    """
+    rng = np.random.default_rng((seed, epoch, update))
+    return compose(digits, rng.integers(len(digits.labels), size=(count, 2)), rng)
+
+
 def each_once(digits: Images, count: int | None, seed: int) -> Scenes:
     """Scenes to measure on: no digit stands in two of them.
 
@@ -149,6 +161,16 @@ def each_once(digits: Images, count: int | None, seed: int) -> Scenes:
     rng = np.random.default_rng(seed)
     index = rng.permutation(len(digits.labels))[: 2 * count].reshape(count, 2)
     return compose(digits, index, rng)
+
+
+def captioned(scenes: Scenes) -> Captioned:
+    """Scenes as images [N, SIZE, SIZE, 1] with the two true captions of each."""
+    texts = all_captions()
+    return Captioned(
+        [str(i) for i in range(len(scenes.images))],
+        scenes.images[..., None],
+        [[texts[n] for n in row] for row in scenes.captions],
+    )
 
 
 def number(*parts: np.ndarray) -> np.ndarray:
@@ -174,31 +196,11 @@ def all_captions() -> list[str]:
     ]
 
 
-class Mistakes(NamedTuple):
-    """In what captions differ from the true ones they are most like."""
+def parts_of_captions() -> dict[str, tuple[int, ...]]:
+    """What each sentence of the grammar says, in the order of `PARTS`.
 
-    counts: dict[str, int]  # captions by kind; one may have several
-    digits: np.ndarray  # [10, 10], how often each (true) is called each (said)
-    relations: np.ndarray  # [4, 4]
-
-
-def mistakes(said: list[str], references: list[list[str]]) -> Mistakes:
-    """Compares captions of scenes part by part."""
-    numbers = {text: n for n, text in enumerate(all_captions())}
-    counts = {"digit": 0, "relation": 0, "size": 0, "not a sentence": 0}
-    digits, relations = np.zeros((10, 10), int), np.zeros((4, 4), int)
-    for text, texts in zip(said, references, strict=True):
-        if text not in numbers:
-            counts["not a sentence"] += 1
-            continue
-        parts, *true = (
-            np.array(np.unravel_index(numbers[t], PARTS)) for t in (text, *texts)
-        )
-        closest = max(true, key=lambda t: (t == parts).sum())
-        np.add.at(digits, (closest[[1, 4]], parts[[1, 4]]), 1)
-        relations[closest[2], parts[2]] += 1
-        small, digit, relation, other_small, other = closest != parts
-        counts["digit"] += bool(digit | other)
-        counts["relation"] += bool(relation)
-        counts["size"] += bool(small | other_small)
-    return Mistakes(counts, digits, relations)
+    Example:
+      >>> parts_of_captions()["a small three left of a seven"]
+      (1, 3, 0, 0, 7)
+    """
+    return dict(zip(all_captions(), np.ndindex(PARTS), strict=True))

@@ -1,6 +1,6 @@
-"""Subwords by byte pair encoding, from the tokenizers library."""
+"""Subwords by byte pair encoding, or whole words, from the tokenizers library."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +92,71 @@ class Subwords:
         return [
             self._tokenizer.id_to_token(int(t)).replace("▁", "") or "▁" for t in tokens
         ]
+
+
+def kept_subwords(
+    keep: Callable[..., Path], name: str, texts: Iterable[str], vocab_size: int
+) -> Subwords:
+    """Subwords in lower case: learned the first time, and later found again.
+
+    Args:
+      keep: (name, write) -> the path of the file, which `write(path)` has written.
+      name: of the file.
+      texts: to learn from.
+      vocab_size: how many subwords to learn at most.
+    """
+
+    def write(path):
+        Subwords.of(texts, vocab_size, lowercase=True).save(path)
+
+    return Subwords.load(keep(name, write))
+
+
+def words(texts: Iterable[str], least: int = 1) -> Subwords:
+    """A vocabulary of whole words.
+
+    Args:
+      texts: words with a space between them.
+      least: words that occur less often are unknown.
+
+    Example:
+      >>> vocabulary = words(["a dog runs", "a dog sits"], 2)
+      >>> vocabulary.decode(vocabulary.encode(["a dog sits"])[0]), vocabulary.size
+      ('a dog', 6)
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIALS[-1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=1 << 30,
+        min_frequency=least,
+        special_tokens=list(SPECIALS),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return Subwords(tokenizer)
+
+
+def padded(subwords: Subwords, texts: Sequence[Sequence[str]], most: int) -> np.ndarray:
+    """Start, tokens, stop and padding of several texts for each example.
+
+    Args:
+      subwords: of the texts.
+      texts: for each of N examples, one text or more.
+      most: a text with more tokens is cut, and does not stop.
+
+    Returns:
+      int32 [N, the most texts of an example, most + 2].
+
+    Example:
+      >>> padded(words(["a dog"]), [["a dog", "a"], ["dog"]], 2).tolist()
+      [[[1, 4, 5, 2], [1, 4, 2, 0]], [[1, 5, 2, 0], [0, 0, 0, 0]]]
+    """
+    size = max(map(len, texts))
+    tokens = np.full((len(texts), size, most + 2), PAD, np.int32)
+    for rows, own in zip(tokens, texts, strict=True):
+        for row, found in zip(rows, subwords.encode(own), strict=False):
+            sentence = [START, *found, STOP][: most + 2]
+            row[: len(sentence)] = sentence
+    return tokens

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from experiments.runs import say
+from experiments.lab.errors import say
 
 _KOREAN = (
     "Noto Sans CJK KR",

@@ -10,22 +10,6 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from experiments.plots import save
 
-CLASS_NAMES = {
-    "fashion_mnist": [
-        "T-shirt",
-        "trouser",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "boot",
-    ],
-    "kmnist": ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
-}
-
 
 def confusion(
     path: Path, labels: np.ndarray, predictions: np.ndarray, classes: Sequence[str]

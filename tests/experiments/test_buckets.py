@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.data import DataError
-from experiments.data.buckets import make_buckets, pad
+from experiments.lab import bucketed, make_buckets, pad
 
 few = settings(deadline=None, derandomize=True, max_examples=50)
 lengths_of_some = st.lists(st.integers(1, 23), min_size=7, max_size=61).map(np.array)
@@ -41,24 +41,21 @@ def test_every_example_has_one_bucket_that_is_long_enough(
 @given(lengths=lengths_of_some, epoch=st.integers(0, 3), **sizes)
 def test_an_epoch_has_full_batches_without_repeats(lengths, batch_size, most, epoch):
     buckets = make_buckets(lengths, batch_size, most=most)
-    batches = buckets.epoch(epoch, (5, 11))
-    assert len(batches) == buckets.steps
-    for seed in (0, 1):
-        read = np.concatenate([index[seed] for _, index in batches])
-        assert len(set(read.tolist())) == len(read) == batch_size * buckets.steps
-    assert all(lengths[index].max() <= size for size, index in batches)
-    # A seed reads the same whichever seeds are beside it.
-    for (size, index), (own_size, own) in zip(
-        batches, buckets.epoch(epoch, (11,)), strict=True
-    ):
-        assert size == own_size
-        np.testing.assert_array_equal(index[1:], own)
+    batches = bucketed(buckets, lambda numbers, size: (lengths[numbers],))
+    assert batches.sizes is not None
+    sizes = batches.sizes(epoch)
+    for seed in (5, 11):  # each reads the same whichever seeds are beside it
+        numbers = batches.plan(epoch, seed)
+        assert numbers.shape == (batches.steps, batch_size)
+        assert len(np.unique(numbers)) == numbers.size
+        for row, size in zip(numbers, sizes, strict=True):
+            assert batches.read(row, size)[0].max() <= size
 
 
 def test_epochs_mix_the_examples_anew():
     buckets = make_buckets(np.full(61, 3), 7)
     first, second = (
-        {frozenset(index[0].tolist()) for _, index in buckets.epoch(epoch, (0,))}
+        {frozenset(row.tolist()) for row in buckets.epoch(epoch, 0)[0]}
         for epoch in (0, 1)
     )
     assert not first & second

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+import threading
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -18,7 +20,13 @@ import optax
 import pytest
 
 import jaxrnn as rnn
-from experiments import checkpoints, music, rows, runs, training
+from experiments import lab, music, rows
+from experiments.lab import checkpoints, loop, pieces
+from experiments.lab.folder import Folder
+from experiments.lab.guard import no_guard
+from experiments.lab.options import Running
+from experiments.lab.quiet import quiet
+from experiments.plots import rows as rows_plots
 
 # What orbax leaves undone when a read or a write fails may complain when it is deleted.
 pytestmark = pytest.mark.filterwarnings(
@@ -29,8 +37,11 @@ ROOT = Path(__file__).parents[2]
 TINY = ["--epochs", "3", "--hidden-size", "7", "--seeds", "2", "--train-images", "320"]
 
 
+parse = partial(lab.parse, rows.STUDY)
+
+
 def rows_run(out: Path, *options: str) -> None:
-    runs.main(rows.parse, rows.run, ["--out", str(out), *TINY, *options])
+    lab.main(rows.STUDY, ["--out", str(out), *TINY, *options])
 
 
 def failing(capsys, out: Path, *options: str, status: int = 2) -> str:
@@ -47,7 +58,7 @@ def same(a: Path, b: Path) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def small_pieces():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "PIECE", 5)
+        patch.setattr(pieces, "PIECE", 5)
         yield
 
 
@@ -64,16 +75,13 @@ def alone(tmp_path_factory):
 def test_a_signal_saves_and_a_resumed_run_equals_one_left_alone(
     signum, alone, tmp_path, capsys, monkeypatch
 ):
-    advance = training._Loop._advance
-
-    def advance_and_stop(loop, bar):
-        advance(loop, bar)
-        if loop.step == 15:  # within the second epoch: there are ten updates in one
+    def stop(step):
+        if step == 15:  # within the second epoch: there are ten updates in one
             os.kill(os.getpid(), signum)
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(training._Loop, "_advance", advance_and_stop)
+        patch.setattr(loop, "on_piece", stop)
         message = failing(capsys, out, status=128 + signum)
     assert f"{signal.Signals(signum).name} after update 15 of 30" in message
     assert f"--resume --out {out}" in message
@@ -144,7 +152,7 @@ def unfinished(alone: Path, out: Path) -> Path:
 
 def test_resume_needs_no_other_options(alone, tmp_path):
     out = unfinished(alone, tmp_path / "run")
-    runs.main(rows.parse, rows.run, ["--out", str(out), "--resume"])
+    lab.main(rows.STUDY, ["--out", str(out), "--resume"])
     assert same(out, alone)
 
 
@@ -153,9 +161,9 @@ def test_no_option_but_those_of_the_experiment_is_read_from_a_run(alone, tmp_pat
     config = json.loads((out / "config.json").read_text())
     config |= {"overwrite": True, "out": str(tmp_path / "other"), "coordinator": "a:1"}
     (out / "config.json").write_text(json.dumps(config))
-    found = rows.parse(["--out", str(out), "--resume"])
-    assert found == rows.parse([*TINY, "--out", str(out), "--resume"])
-    found = rows.parse(["--out", str(out), "--resume", "--seeds", "3"])
+    found = parse(["--out", str(out), "--resume"])
+    assert found == parse([*TINY, "--out", str(out), "--resume"])
+    found = parse(["--out", str(out), "--resume", "--seeds", "3"])
     assert (found.train.seeds, found.train.epochs) == (3, 3)
 
 
@@ -167,15 +175,11 @@ def test_resume_needs_the_data_the_run_was_made_with(alone, tmp_path, capsys):
 
 
 def test_all_random_draws_have_keys_of_their_own(monkeypatch):
-    settings = rows.parse(["--seeds", "2", "--seed", "5"]).train
-    monkeypatch.setattr(
-        training.rnn, "shuffled", lambda key, *_: jax.random.key_data(key)
-    )
-    orders = training.shuffler(settings, 7)
+    monkeypatch.setattr(rnn, "shuffled", lambda key, *_: jax.random.key_data(key))
+    plan = lab.shuffled(7, 1, lab.take()).plan
     used = [jax.random.split(jax.random.key(seed)) for seed in (5, 6)]
-    found = np.concatenate(
-        [*map(jax.random.key_data, used), *(orders(epoch) for epoch in range(7))]
-    )
+    orders = [plan(epoch, seed)[None] for epoch in range(7) for seed in (5, 6)]
+    found = np.concatenate([*map(jax.random.key_data, used), *orders])
     assert len(np.unique(found, axis=0)) == len(found) == 2 * (2 + 7)
 
 
@@ -190,11 +194,11 @@ def test_a_signal_after_the_last_update_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         if place == "the pictures":
-            patch.setattr(rows, "draw", stop)
+            patch.setattr(rows_plots, "confusion", stop)
         else:
-            save = training._Loop._save
+            finish = checkpoints.Checkpoints.finish
             patch.setattr(
-                training._Loop, "_save", lambda *a, **k: (save(*a, **k), stop())
+                checkpoints.Checkpoints, "finish", lambda saver: (finish(saver), stop())
             )
         message = failing(capsys, out, status=128 + signal.SIGTERM)
     assert (
@@ -208,7 +212,7 @@ def test_a_signal_after_the_last_update_says_how_to_go_on(
 
 def test_the_run_of_another_experiment_is_not_resumed(alone, capsys):
     with pytest.raises(SystemExit) as error:
-        runs.main(music.parse, music.run, ["--resume", "--out", str(alone)])
+        lab.main(music.STUDY, ["--resume", "--out", str(alone)])
     assert error.value.code == 2
     assert "expected a run of music, got one of rows" in capsys.readouterr().err
 
@@ -216,30 +220,30 @@ def test_the_run_of_another_experiment_is_not_resumed(alone, capsys):
 def test_a_resumed_run_has_the_options_of_how_to_run_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--out", "run", "--data-dir", "a folder", "--keep", "5"]
-    with runs.Output("rows", rows.parse([*options, "--devices", "2"])):
+    with Folder("rows", parse([*options, "--devices", "2"])):
         pass
     monkeypatch.chdir("/")
     again = ["--out", str(tmp_path / "run"), "--resume"]
-    found = rows.parse(again).run
+    found = parse(again).run
     assert found.data_dir == tmp_path / "a folder"
     assert (found.keep, found.devices, found.checkpoint_minutes) == (5, 2, 5.0)
-    assert rows.parse([*again, "--devices", "3"]).run.devices == 3
-    with runs.Output("rows", rows.parse([*again, "--data-dir", "moved"])):
-        assert rows.parse(again).run.data_dir == Path("/moved")
+    assert parse([*again, "--devices", "3"]).run.devices == 3
+    with Folder("rows", parse([*again, "--data-dir", "moved"])):
+        assert parse(again).run.data_dir == Path("/moved")
 
 
 def test_what_is_written_once_stays(tmp_path):
     options = [*TINY, "--out", str(tmp_path)]
-    with runs.Output("rows", rows.parse(options)) as output:
-        path = output.once("words.txt", lambda path: path.write_text("first"))
-    with runs.Output("rows", rows.parse([*options, "--resume"])) as output:
-        assert output.once("words.txt", lambda path: path.write_text("again")) == path
+    with Folder("rows", parse(options)) as folder:
+        path = folder.keep("words.txt", lambda path: path.write_text("first"))
+    with Folder("rows", parse([*options, "--resume"])) as folder:
+        assert folder.keep("words.txt", lambda path: path.write_text("again")) == path
     assert path.read_text() == "first"
 
 
 def test_a_second_run_is_refused_while_the_first_lives(tmp_path):
     out = tmp_path / "run"
-    with runs.Output("rows", rows.parse([*TINY, "--out", str(out)])):
+    with Folder("rows", parse([*TINY, "--out", str(out)])):
         second = subprocess.run(
             [*kills.command(out), "--resume"], cwd=ROOT, capture_output=True, text=True
         )
@@ -264,7 +268,7 @@ def test_a_disk_without_room(tmp_path, blocks):
     assert "cannot save the checkpoint" if blocks else "cannot write" in done.stderr
 
 
-def test_only_late_storage_says_nothing(monkeypatch, capsys):
+def test_only_what_orbax_says_twice_is_kept_quiet(monkeypatch, capsys):
     class Late:
         def __init__(self, answer):
             self.answer = answer
@@ -272,13 +276,55 @@ def test_only_late_storage_says_nothing(monkeypatch, capsys):
         def __del__(self):  # nobody can catch what it raises, as on storage's thread
             self.answer()
 
+    def die():
+        raise KeyError("of a thread")
+
+    def in_a_thread(kind):
+        thread = kind(target=die)
+        thread.start()
+        thread.join()
+
+    class OfOrbax(threading.Thread):
+        __module__ = "orbax.checkpoint.futures"
+
     closed = asyncio.new_event_loop()
     closed.close()
-    monkeypatch.setattr(sys, "unraisablehook", runs._say_unless_late)
-    Late(lambda: closed.call_soon_threadsafe(print))
-    assert capsys.readouterr().err == ""
-    Late(lambda: 1 // 0)
-    assert "ZeroDivisionError" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "a user's")]
+
+    def state():
+        levels = [logger.level for logger in loggers]
+        return threading.excepthook, sys.unraisablehook, *levels
+
+    before = state()
+    with quiet():
+        Late(lambda: closed.call_soon_threadsafe(print))
+        in_a_thread(OfOrbax)
+        assert capsys.readouterr().err == ""
+        Late(lambda: 1 // 0)
+        assert "ZeroDivisionError" in capsys.readouterr().err
+        in_a_thread(threading.Thread)
+        assert "KeyError: 'of a thread'" in capsys.readouterr().err
+        loggers[2].error("said")
+        assert state()[-1] == before[-1]
+    assert state() == before
+
+
+def test_importing_the_lab_leaves_the_process_as_it_was():
+    code = """if True:
+        import logging, signal, sys, threading
+        names = "absl", "asyncio"
+        def state():
+            levels = [logging.getLogger(name).level for name in names]
+            hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+            return *levels, *hooks, signal.getsignal(signal.SIGTERM)
+        before = state()
+        from experiments import lab, rows
+        from experiments.lab import checkpoints
+        assert state() == before
+    """
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 # Checkpoints by themselves.
@@ -388,9 +434,7 @@ def test_no_good_checkpoint_at_all(tmp_path):
     save(tmp_path / "c", steps=(10, 20))
     for path in files(tmp_path / "c"):
         path.write_bytes(b"")
-    with pytest.raises(
-        runs.RunError, match=r"none of the 2 checkpoints .* --overwrite"
-    ):
+    with pytest.raises(lab.RunError, match=r"none of the 2 checkpoints .* --overwrite"):
         checkpoints.restore(tmp_path / "c", STATE)
     assert {p.name for p in (tmp_path / "c").iterdir()} == {"10.damaged", "20.damaged"}
 
@@ -398,13 +442,13 @@ def test_no_good_checkpoint_at_all(tmp_path):
 def test_a_checkpoint_of_other_sizes_or_another_version(tmp_path, monkeypatch):
     save(tmp_path / "c", steps=(10,))
     with pytest.raises(
-        runs.RunError, match=r"\['w'\]: expected .*11, 7\], found .*5, 7"
+        lab.RunError, match=r"\['w'\]: expected .*11, 7\], found .*5, 7"
     ):
         checkpoints.restore(tmp_path / "c", STATE | {"w": jnp.zeros((11, 7))})
-    with pytest.raises(runs.RunError, match=r"has no state\['more'\]"):
+    with pytest.raises(lab.RunError, match=r"has no state\['more'\]"):
         checkpoints.restore(tmp_path / "c", STATE | {"more": jnp.zeros(2)})
     monkeypatch.setattr(checkpoints, "FORMAT", 2)
-    with pytest.raises(runs.RunError, match=r"of format 1; this version .* format 2"):
+    with pytest.raises(lab.RunError, match=r"of format 1; this version .* format 2"):
         checkpoints.restore(tmp_path / "c", STATE)
     assert {p.name for p in (tmp_path / "c").iterdir()} == {"10"}
 
@@ -412,83 +456,85 @@ def test_a_checkpoint_of_other_sizes_or_another_version(tmp_path, monkeypatch):
 # A loss that is not finite.
 
 
-def seeds_job(bad: dict[int, int]) -> training.Job:
+def counting(bad: dict[int, int], **task) -> lab.Task:
     """Counts updates in the params; seed s has no finite loss at update bad[s]."""
 
-    def loss_fn(params, x, key):
+    def loss(params, x, key):
         del key
         return jnp.sum(params) * x, {"x": x}
 
-    optimizer = optax.sgd(1.0)
+    def plan(epoch, seed):
+        del epoch
+        return np.array([[bad.get(seed) == update] for update in range(11)], int)
 
-    def batches(epoch, first, stop, share):
-        del epoch, share
-        xs = np.ones((3, stop - first, 1), np.float32)
-        for seed, update in bad.items():
-            if first <= update < stop:
-                xs[seed, update - first] = np.nan
-        return (xs,)
+    def read(numbers):
+        return (np.where(numbers == 1, np.nan, 1).astype(np.float32),)
 
-    return training.Job(
-        settings=training.Settings(epochs=1, batch_size=1, learning_rate=1.0, seeds=3),
-        start=lambda: jax.vmap(lambda k: rnn.train_state(jnp.zeros(1), optimizer, k))(
-            jax.random.split(jax.random.key(0), 3)
-        ),
-        update=rnn.make_update(loss_fn, optimizer, has_aux=True),
-        aux=("x",),
-        batches=batches,
-        measure=lambda state: {"size": np.abs(state.params[:, 0])},
-        score="size",
-        higher_is_better=True,
-        steps=11,
+    usual = {
+        "init": lambda key: jnp.zeros(1),
+        "loss": loss,
+        "batches": lab.Batches(11, plan, read),
+        "measure": lambda params: {"size": np.abs(params[:, 0])},
+        "best": "size",
+        "keep_best": False,
+    }
+    return lab.Task(**usual | task)
+
+
+def train(tmp_path, task, nonfinite, epochs=1):
+    training = lab.Training(
+        epochs=epochs,
+        batch_size=1,
+        learning_rate=1.0,
+        optimizer="sgd",
+        schedule="constant",
+        clip=None,
+        seeds=3,
+        nonfinite=nonfinite,
     )
-
-
-def train(tmp_path, job, nonfinite):
-    job = job._replace(settings=replace(job.settings, nonfinite=nonfinite))
-    config = rows.parse(["--out", str(tmp_path / "run")])
-    with runs.Output("test", config) as output:
-        return training.train(job, output, config.run, None)
+    config = lab.Config(training, Running(out=tmp_path / "run"))
+    with quiet(), Folder("test", config) as folder:
+        return loop.train(task, config, folder, None)
 
 
 def test_one_diverged_seed_does_not_stop_the_others(tmp_path, capsys):
-    result = train(tmp_path, seeds_job({1: 7}), "stop")
-    np.testing.assert_array_equal(result.state.params[:, 0], [-11, -7, -11])
-    np.testing.assert_array_equal(result.guard.stopped, [False, True, False])
+    outcome = train(tmp_path, counting({1: 7}), "stop")
+    np.testing.assert_array_equal(outcome.params[:, 0], [-11, -7, -11])
+    np.testing.assert_array_equal(outcome.guard.stopped, [False, True, False])
     said = capsys.readouterr().err
     assert "seed 1 stopped: the loss is nan" in said
     assert "at update 8" in said
 
 
 def test_an_update_that_is_not_finite_is_skipped_by_choice(tmp_path):
-    result = train(tmp_path, seeds_job({0: 0, 1: 7}), "skip")
-    np.testing.assert_array_equal(result.state.params[:, 0], [-10, -10, -11])
-    assert not result.guard.stopped.any()
+    outcome = train(tmp_path, counting({0: 0, 1: 7}), "skip")
+    np.testing.assert_array_equal(outcome.params[:, 0], [-10, -10, -11])
+    assert not outcome.guard.stopped.any()
 
 
-def test_the_best_epoch_of_each_seed_is_the_result(tmp_path):
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_the_best_epoch_of_each_seed_is_the_result(tmp_path, keep_best):
     # The params count updates down from 0; each seed scores best at a level of its own.
     best = jnp.array([-11.0, -22.0, -33.0])
-    job = seeds_job({})._replace(
-        settings=training.Settings(epochs=3, batch_size=1, learning_rate=1.0, seeds=3),
-        measure=lambda state: {"size": np.abs(state.params[:, 0] - best)},
-        higher_is_better=False,
-        keep_best=True,
+    task = counting(
+        {},
+        measure=lambda params: {"size": np.abs(params[:, 0] - best)},
+        best="-size",
+        keep_best=keep_best,
     )
-    result = train(tmp_path, job, "stop")
-    np.testing.assert_array_equal(result.state.params[:, 0], [-33, -33, -33])
-    np.testing.assert_array_equal(result.params[:, 0], best)
+    outcome = train(tmp_path, task, "stop", epochs=3)
+    want = best if keep_best else [-33, -33, -33]
+    np.testing.assert_array_equal(outcome.params[:, 0], want)
 
 
 def test_when_all_seeds_diverge_the_last_good_state_is_kept(tmp_path):
-    job = seeds_job({0: 3, 1: 7, 2: 5})
-    with pytest.raises(runs.RunError, match=r"nan .* norm nan at update 4;"):
-        train(tmp_path, job, "stop")
-    like = (
-        (job.start(), training._no_guard(3)),
-        (),
-        {name: np.zeros((3, 11), np.float32) for name in ("loss", "x")},
-    )
+    task = counting({0: 3, 1: 7, 2: 5})
+    with pytest.raises(lab.RunError, match=r"nan .* norm nan at update 4;"):
+        train(tmp_path, task, "stop")
+    start = jax.vmap(lambda k: rnn.train_state(jnp.zeros(1), optax.sgd(1.0), k))
+    state = start(jax.random.split(jax.random.key(0), 3))
+    records = {name: np.zeros((3, 11), np.float32) for name in ("loss", "x")}
+    like = (state, no_guard(3)), (), records
     found = checkpoints.restore(tmp_path / "run" / "checkpoints", like)
     assert found is not None
     (state, guard), *_ = found.state
@@ -514,12 +560,3 @@ def test_metrics_are_json_even_of_a_run_that_diverged(tmp_path, capsys):
         rows_run(tmp_path / "run", *options)
     for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(name))
-
-
-def test_orbax_missing_names_the_install_command(tmp_path):
-    code = "import sys; sys.modules['orbax'] = None\nimport experiments.rows"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert "pip install 'jaxrnn[experiments]'" in done.stderr

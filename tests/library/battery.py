@@ -14,10 +14,14 @@ import pytest
 from jax import lax
 
 import jaxrnn as rnn
+from jaxrnn.testing.trees import as_dtype, inexact, jitter, quick_jit, total
+
+__all__ = ["inexact", "jitter", "quick_jit", "total"]  # and all that is below
 
 T, D, H, V, B = 7, 3, 5, 11, 2
 S, M, A = 13, 17, 19  # of the memory that an attention reads
 SOME_VALID = jnp.array([False, True, True, False, True, True, False])
+STARTS = jnp.array([False, False, True, True, False, True, False])  # one is masked
 MASKS = jnp.stack([SOME_VALID, ~SOME_VALID])  # of a batch
 ALL_VALID = jnp.ones(T, bool)
 MEMORY = jnp.asarray(np.random.default_rng(0).normal(size=(S, M)), jnp.float32)
@@ -26,37 +30,12 @@ MEMORY_MASK = jnp.arange(S) % 3 != 1
 NORMAL = jax.nn.initializers.normal(1.0)
 
 
-def known(options):
-    """Those compiler options that the installed version of XLA knows."""
-    trial = jax.jit(lambda: 0).lower()
-
-    def is_known(name, value):
-        try:
-            return bool(trial.compile(compiler_options={name: value}))
-        except jax.errors.JaxRuntimeError:
-            return False
-
-    return {name: value for name, value in options.items() if is_known(name, value)}
-
-
-# For programs that run only once: half the time to compile, or less.
-quick_jit = partial(
-    jax.jit,
-    compiler_options=known(
-        {
-            "xla_backend_optimization_level": 0,
-            "xla_llvm_disable_expensive_passes": True,
-            "xla_cpu_use_fusion_emitters": False,
-        }
-    ),
-)
-
-
 class Case(NamedTuple):
     """A cell under test.
 
-    `reference` has the signature of `unroll`, with a mask that is never None. For a
-    cell with a step it is the law itself.
+    `reference` is what the cell is to be equal to: `(params, carry, xs, initial, *,
+    mask, reverse, starts)`, with the carry with which it begins at a start. For a cell
+    with a step it is the law itself.
     """
 
     cell: rnn.Cell
@@ -64,22 +43,28 @@ class Case(NamedTuple):
     reference: Callable | None = None
     key: jax.Array | None = None  # of the dropout
 
-    def unroll(self, mask, *, reverse=False):
+    def unroll(self, mask, *, reverse=False, starts=None):
         """The cell's unroll as a function of (params, carry, xs)."""
-        return partial(self.cell.unroll, mask=mask, reverse=reverse)
+        options = {} if starts is None else {"starts": starts}
+        return partial(self.cell.unroll, mask=mask, reverse=reverse, **options)
 
-    def expected(self, mask, *, reverse=False):
+    def expected(self, mask, *, reverse=False, starts=None):
         """What `unroll` is to be equal to."""
         reference = self.reference or partial(law, self.cell)
         mask = ALL_VALID if mask is None else mask
-        return partial(reference, mask=mask, reverse=reverse)
+        starts = ~ALL_VALID if starts is None else starts
+
+        def run(params, carry, xs):
+            initial = self.cell.initial_carry(params, self.key)
+            options = {"mask": mask, "reverse": reverse, "starts": starts}
+            return reference(params, carry, xs, initial, **options)
+
+        return run
 
     def arguments(self, dtype=jnp.float32, seed=0, length=T):
         """Random params, carry and xs, with nothing left at its initial zero or one."""
         noise = np.random.default_rng(seed)
-        params = self.cell.init(jax.random.key(0))
-        floats, put = floating(params)
-        params = jitter(put([a.astype(dtype) for a in floats]), noise)
+        params = jitter(as_dtype(self.cell.init(jax.random.key(0)), dtype), noise)
         carry = jitter(self.cell.initial_carry(params, self.key), noise)
         if self.size is None:
             return params, carry, jnp.asarray(noise.integers(0, V, length, np.int32))
@@ -101,34 +86,41 @@ def step_of(cell):
     return cell.step
 
 
-def law(cell, params, carry, xs, *, mask, reverse=False):
-    """`lax.scan` of the step; the mask freezes the carry and blanks x and y."""
+def law(cell, params, carry, xs, initial=None, *, mask, reverse=False, starts=None):
+    """`lax.scan` of the step; the mask freezes the carry and blanks x and y.
+
+    At a start the carry is `initial`.
+    """
     step = step_of(cell)
+    starts = jnp.zeros_like(mask) if starts is None else starts
+    initial = carry if initial is None else initial
 
     def body(carry, inputs):
-        keep, x = inputs
+        keep, start, x = inputs
+        carry = jax.tree.map(partial(jnp.where, start), initial, carry)
         new, y = step(params, carry, jnp.where(keep, x, jnp.zeros_like(x)))
         carry = jax.tree.map(partial(jnp.where, keep), new, carry)
         return carry, jnp.where(keep, y, jnp.zeros_like(y))
 
-    return lax.scan(body, carry, (mask, xs), reverse=reverse)
+    return lax.scan(body, carry, (mask, starts, xs), reverse=reverse)
 
 
 def both_ways(merge, forward, backward):
     """The reference for `bidirectional`."""
 
-    def reference(params, carry, xs, *, mask, reverse=False):
-        ahead, ys = law(
-            forward, params.forward, carry.forward, xs, mask=mask, reverse=reverse
+    def reference(params, carry, xs, initial, *, mask, reverse, starts):
+        def one(cell, name, reverse, starts):
+            args = (getattr(tree, name) for tree in (params, carry, initial))
+            params_, carry_, initial_ = args
+            options = {"mask": mask, "reverse": reverse, "starts": starts}
+            return law(cell, params_, carry_, xs, initial_, **options)
+
+        # One that reads the other way begins a sequence where the next one starts.
+        ends = (
+            jnp.roll(starts, 1 if reverse else -1).at[0 if reverse else -1].set(False)
         )
-        back, zs = law(
-            backward,
-            params.backward,
-            carry.backward,
-            xs,
-            mask=mask,
-            reverse=not reverse,
-        )
+        ahead, ys = one(forward, "forward", reverse, starts)
+        back, zs = one(backward, "backward", not reverse, ends)
         return rnn.Directions(ahead, back), merge(ys, zs)
 
     return reference
@@ -137,48 +129,15 @@ def both_ways(merge, forward, backward):
 def in_turn(*references):
     """The reference for `chain`."""
 
-    def reference(params, carry, xs, *, mask, reverse=False):
+    def reference(params, carry, xs, initial, **options):
         carries = []
-        for one, p, c in zip(references, params, carry, strict=True):
-            c, xs = one(p, c, xs, mask=mask, reverse=reverse)
-            carries.append(c)
+        parts = zip(references, params, carry, initial, strict=True)
+        for one, params_, carry_, initial_ in parts:
+            carry_, xs = one(params_, carry_, xs, initial_, **options)
+            carries.append(carry_)
         return tuple(carries), xs
 
     return reference
-
-
-def jitter(tree, noise):
-    """Adds noise to every floating leaf."""
-    floats, put = floating(tree)
-    return put(
-        [a + jnp.asarray(noise.normal(0, 0.5, a.shape), a.dtype) for a in floats]
-    )
-
-
-def floating(tree):
-    """The floating leaves of a tree, and the function that puts others in their place.
-
-    What is left out: tokens, keys and counters.
-    """
-    leaves, structure = jax.tree.flatten(tree)
-    indices = [
-        i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)
-    ]
-
-    def put(floats):
-        new = dict(zip(indices, floats, strict=True))
-        return structure.unflatten(new.get(i, leaf) for i, leaf in enumerate(leaves))
-
-    return [leaves[i] for i in indices], put
-
-
-def total(outputs) -> Any:
-    """One number that depends on every entry of the outputs and of the final carry."""
-    weights = np.random.default_rng(0)
-    return sum(
-        (a * weights.normal(size=a.shape).astype(a.dtype)).sum()
-        for a in floating(outputs)[0]
-    )
 
 
 def scalar(unroll):
@@ -187,10 +146,10 @@ def scalar(unroll):
 
 
 def gradient(loss):
-    """`jax.grad` with respect to whatever is floating in the params, carry and xs."""
+    """`jax.grad` with respect to all that has a derivative in params, carry and xs."""
 
     def gradients(*args):
-        floats, put = floating(args)
+        floats, put = inexact(args)
         return jax.grad(lambda floats: loss(*put(floats)))(floats)
 
     return gradients
@@ -200,7 +159,7 @@ def with_gradient(unroll):
     """The outputs, and the gradients of their total."""
 
     def run(*args):
-        floats, put = floating(args)
+        floats, put = inexact(args)
 
         def loss(floats):
             outputs = unroll(*put(floats))
@@ -259,6 +218,70 @@ def concatenated(ys, zs):
     return jnp.concatenate([ys, zs], axis=-1)
 
 
+class OscillatorParams(NamedTuple):
+    """Weights of `oscillator`; those that multiply complex numbers are complex."""
+
+    decay: Any  # [H]
+    angle: Any  # [H]
+    b: Any  # [D, H]
+    c: Any  # [H, H]
+
+
+class OscillatorCarry(NamedTuple):
+    """A complex state."""
+
+    s: Any  # [H]
+
+
+def oscillator(parallel=False):
+    """s_t = exp(-exp(decay) + i angle) s_{t-1} + x_t b,    y_t = Re(s_t c)"""
+
+    def init(key):
+        noise = np.random.default_rng(0)
+        b, c = (
+            jnp.asarray(noise.normal(size=(n, H)) + 1j * noise.normal(size=(n, H)))
+            for n in (D, H)
+        )
+        return OscillatorParams(jnp.zeros(H), jnp.arange(H) / H, b, c)
+
+    def initial_carry(params, key=None):
+        return OscillatorCarry(jnp.ones(H, params.b.dtype))
+
+    def factors(params):
+        return jnp.exp(lax.complex(-jnp.exp(params.decay), params.angle))
+
+    def step(params, carry, x):
+        s = factors(params) * carry.s + x.astype(params.b.dtype) @ params.b
+        return OscillatorCarry(s), (s @ params.c).real
+
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        """All steps at once: s_t = a_t s_{t-1} + b_t, where s_{t-1} is not cut off."""
+        length = len(xs)
+        keep = jnp.ones(length, bool) if mask is None else mask
+        cut = jnp.zeros(length, bool) if starts is None else starts
+        xs = jnp.where(keep[:, None], xs, jnp.zeros_like(xs)).astype(params.b.dtype)
+        one = jnp.ones_like(carry.s)[None]
+        a = jnp.where(keep[:, None], factors(params)[None], one)
+        b = jnp.where(keep[:, None], xs @ params.b, 0 * one)
+        b = b + jnp.where(cut[:, None], a * initial_carry(params).s[None], 0 * one)
+        place = -1 if reverse else 0
+        b = b.at[place].add(jnp.where(cut[place], 0 * one[0], a[place] * carry.s))
+
+        def joined(first, second):
+            (a, b, _), (a2, b2, cut) = first, second
+            b = jnp.where(cut[:, None], b2, a2 * b + b2)
+            return jnp.where(cut[:, None], a2, a * a2), b, first[2] | cut
+
+        _, ss, _ = lax.associative_scan(joined, (a, b, cut), reverse=reverse)
+        ys = (ss @ params.c).real
+        ys = jnp.where(keep[:, None], ys, jnp.zeros_like(ys))
+        return OscillatorCarry(ss[0 if reverse else -1]), ys
+
+    reads = rnn.Input((D,))
+    fast = unroll if parallel else None
+    return rnn.leaf("oscillator()", reads, init, initial_carry, step, fast)
+
+
 KEY = jax.random.key(42)
 
 RECURRENT = {
@@ -286,10 +309,20 @@ OPTIONS = {
     "gru without bias": Case(rnn.gru(D, H, bias=False)),
     "gru reset before without bias": Case(rnn.gru(D, H, bias=False, reset_after=False)),
     "lstm without bias": Case(rnn.lstm(D, H, bias=False)),
-    "lstm learned carry": Case(rnn.lstm(D, H, carry_init=NORMAL)),
-    "gru learned carry": Case(rnn.gru(D, H, carry_init=NORMAL)),
+    "lstm learned carry": Case(rnn.learned_carry(rnn.lstm(D, H), carry_init=NORMAL)),
+    "gru learned carry": Case(rnn.learned_carry(rnn.gru(D, H), carry_init=NORMAL)),
     "lstm unrolled": Case(rnn.lstm(D, H, unroll=3)),
     "gru reset before unrolled": Case(rnn.gru(D, H, reset_after=False, unroll=2)),
+}
+
+STATE = jnp.asarray(np.random.default_rng(1).normal(size=H), jnp.float32)
+LEARNED = rnn.learned_carry(rnn.gru(D, H), carry_init=NORMAL)
+
+CARRIES = {
+    "learned carry": Case(LEARNED),
+    "starting": Case(rnn.starting(rnn.lstm(D, H), rnn.LSTMCarry(STATE, 2 * STATE))),
+    "complex": Case(oscillator()),
+    "complex in parallel": Case(oscillator(parallel=True)),
 }
 
 LAYERS = {
@@ -373,5 +406,5 @@ COMBINATIONS = {
     ),
 }
 
-CASES: dict[str, Case] = RECURRENT | OPTIONS | LAYERS | COMBINATIONS
+CASES: dict[str, Case] = RECURRENT | OPTIONS | CARRIES | LAYERS | COMBINATIONS
 STREAMS = {name: case for name, case in CASES.items() if case.cell.step is not None}

@@ -22,7 +22,7 @@ from battery import (
     V,
     assert_close,
     assert_refused,
-    floating,
+    inexact,
     jitter,
     law,
     quick_jit,
@@ -164,7 +164,7 @@ def test_an_empty_memory_is_as_no_memory(name):
 def test_gradients(name):
     memory, params, queries = arguments(name)
     with jax.enable_x64(True):
-        floats, put = floating(
+        floats, put = inexact(
             jax.tree.map(lambda a: a.astype(jnp.float64), (memory, params, queries))
         )
 

@@ -18,7 +18,7 @@ from battery import (
     T,
     V,
     assert_close,
-    floating,
+    inexact,
     softsign,
     total,
     with_gradient,
@@ -212,7 +212,7 @@ def test_cell(name):
     args = case.arguments(jnp.float64)
     outputs, gradients = jax.jit(with_gradient(case.unroll(None)))(*args)
 
-    floats, put = floating(jax.tree.map(np.array, args))
+    floats, put = inexact(jax.tree.map(np.array, args))
     assert_close(outputs, reference(*put(floats)))
     expected = central_differences(
         lambda floats: total(reference(*put(floats))), floats

@@ -16,13 +16,14 @@ from battery import (
     MASKS,
     RECURRENT,
     SOME_VALID,
+    STARTS,
     B,
     Case,
     D,
     H,
     assert_close,
-    floating,
     gradient,
+    inexact,
     quick_jit,
     scalar,
     with_gradient,
@@ -50,17 +51,23 @@ def arguments(name):
 def by_law(name, reverse=False):
     """What `with_gradient` is to give, as a function of the mask and the arguments."""
 
-    def run(mask, *args):
-        return with_gradient(CASES[name].expected(mask, reverse=reverse))(*args)
+    def run(mask, starts, *args):
+        expected = CASES[name].expected(mask, reverse=reverse, starts=starts)
+        return with_gradient(expected)(*args)
 
     return quick_jit(run)
 
 
-WAYS = {
-    "masked": (SOME_VALID, False),
-    "whole reverse": (None, True),
-    "whole": (None, False),
-    "masked reverse": (SOME_VALID, True),
+NEVER = ~ALL_VALID
+WAYS = {  # the mask, the starts and whether it is in reverse
+    "masked": (SOME_VALID, None, False),
+    "starts reverse": (None, STARTS, True),
+    "whole reverse": (None, None, True),
+    "starts masked": (SOME_VALID, STARTS, False),
+    "whole": (None, None, False),
+    "masked reverse": (SOME_VALID, None, True),
+    "starts": (None, STARTS, False),
+    "starts masked reverse": (SOME_VALID, STARTS, True),
 }
 
 
@@ -69,15 +76,17 @@ WAYS = {
     [
         (name, way)
         for name in CASES
-        for way in (WAYS if name in RECURRENT | LAYERS else [*WAYS][-2:])
+        for way in (WAYS if name in RECURRENT | LAYERS else [*WAYS][-4:])
     ],
 )
 def test_unroll_is_scan_of_step(name, way):
-    mask, reverse = WAYS[way]
+    mask, starts, reverse = WAYS[way]
     case, args = CASES[name], arguments(name)
-    got = quick_jit(with_gradient(case.unroll(mask, reverse=reverse)))(*args)
+    unroll = case.unroll(mask, reverse=reverse, starts=starts)
+    got = quick_jit(with_gradient(unroll))(*args)
     mask = ALL_VALID if mask is None else mask
-    assert_close(got, by_law(name, reverse)(mask, *args))
+    starts = NEVER if starts is None else starts
+    assert_close(got, by_law(name, reverse)(mask, starts, *args))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +105,7 @@ def scanned(name):
     """Outputs and gradients of each example in the batch, by the law."""
     params, carries, xs = CASES[name].batch(jnp.float64)
     examples = [
-        by_law(name)(mask, params, jax.tree.map(lambda c: c[i], carries), xs[i])
+        by_law(name)(mask, NEVER, params, jax.tree.map(lambda c: c[i], carries), xs[i])
         for i, mask in enumerate(MASKS)
     ]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *examples)
@@ -129,7 +138,7 @@ def test_many_models(name):
     unroll = CASES[name].unroll(SOME_VALID)
     models = [CASES[name].arguments(jnp.float64, seed) for seed in range(B)]
     params, carries, xs = jax.tree.map(lambda *a: jnp.stack(a), *models)
-    alone = [by_law(name)(SOME_VALID, *model) for model in models]
+    alone = [by_law(name)(SOME_VALID, NEVER, *model) for model in models]
     expected = jax.tree.map(lambda *a: jnp.stack(a), *alone)
 
     vmap_of_grad = quick_jit(jax.vmap(with_gradient(unroll), (0, 0, 1)))
@@ -190,7 +199,7 @@ def test_shard_map(name, check_vma):
 
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_forward_mode(name):
-    floats, put = floating(arguments(name))
+    floats, put = inexact(arguments(name))
     tangents = [jnp.cos(7 * a) for a in floats]
 
     def loss(floats):
@@ -207,7 +216,7 @@ def test_forward_mode(name):
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_check_grads(name):
-    floats, put = floating(arguments(name))
+    floats, put = inexact(arguments(name))
     unroll_loss = scalar(CASES[name].unroll(SOME_VALID))
     loss = jax.jit(lambda *floats: unroll_loss(*put(floats)))
     check_grads(loss, floats, order=1, modes=("fwd", "rev"), atol=1e-6, rtol=1e-6)
@@ -223,7 +232,7 @@ def test_checkpoint(name):
 @pytest.mark.parametrize("name", RECURRENT)
 def test_gradient_of_each_argument_alone(name):
     """What has no tangent is left out of the derivative and must not be missed."""
-    floats, put = floating(arguments(name))
+    floats, put = inexact(arguments(name))
     loss = scalar(CASES[name].unroll(SOME_VALID))
 
     def alone(i, value):
@@ -297,7 +306,7 @@ def reverse_over_reverse(loss, floats, tangents):
 @cache
 def hessian_vector_product(name, order, *, expected):
     case = CASES[name]
-    floats, put = floating(arguments(name))
+    floats, put = inexact(arguments(name))
     unroll = (case.expected if expected else case.unroll)(SOME_VALID)
 
     def loss(floats):

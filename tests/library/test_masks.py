@@ -1,4 +1,4 @@
-"""Masks: padding, wherever it stands, is as if it were not there."""
+"""Masks and starts: padding is as if it were not there, and a start as a first step."""
 
 from functools import cache, partial
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from battery import (
+    CARRIES,
     CASES,
     COMBINATIONS,
     LAYERS,
@@ -27,6 +28,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import jaxrnn as rnn
+from jaxrnn.testing.trees import poisoned
 
 NONE, ALL = [False] * T, [True] * T
 masks = st.lists(st.booleans(), min_size=T, max_size=T)
@@ -122,6 +124,58 @@ def test_without_a_valid_step_the_carry_passes(name):
         return carry, jnp.zeros_like(got[0][1])
 
     assert_close(got, with_gradient(identity)(params, carry, xs), 0)
+
+
+@cache
+def started(name, reverse=False):
+    """The case's unroll as a function of the mask and the starts too."""
+    case = CASES[name]
+
+    def run(mask, starts, *args):
+        return case.unroll(mask, reverse=reverse, starts=starts)(*args)
+
+    return quick_jit(run)
+
+
+NEVER = np.zeros(T, bool)
+ROW = np.array([0, 0, 0, 1, 2, 2, -1])  # which sequence stands where; there is padding
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in OPTIONS])
+def test_packed_equals_apart(name):
+    case = CASES[name]
+    params, _, xs = case.arguments()
+    carry = case.cell.initial_carry(params, case.key)
+    starts = NEVER.copy()
+    starts[[0, 3, 4]] = True
+    _, ys = started(name)(ROW >= 0, starts, params, carry, xs)
+    apart = [started(name)(i == ROW, NEVER, params, carry, xs)[1] for i in range(3)]
+    assert_close(ys, jax.tree.map(lambda *a: sum(a[1:], start=a[0]), *apart), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "reverse"),
+    [
+        *((name, False) for name in CASES if name not in OPTIONS),
+        *((name, True) for name in [*RECURRENT, *CARRIES, "nested", "tagger"]),
+    ],
+)
+@pytest.mark.parametrize("masked", [False, True], ids=["valid", "masked"])
+def test_nothing_before_a_start_reaches_what_is_after_it(name, reverse, masked):
+    case, middle = CASES[name], 3
+    params, carry, xs = case.arguments()
+    starts, mask = NEVER.copy(), ~NEVER
+    starts[middle], mask[middle] = True, not masked
+    steps = np.arange(T)
+    after = steps <= middle if reverse else steps >= middle
+    run = partial(started(name, reverse), mask, starts, params)
+    end, ys = run(carry, xs)
+    if case.cell.step is not None:  # else it also begins at the other end
+        carry = poisoned(carry, ..., tokens=False)
+    got_end, got = run(carry, poisoned(xs, ~after))
+    assert_close(got[after], ys[after], 0)
+    if case.cell.step is not None:
+        assert_close(got_end, end, 0)
 
 
 @pytest.mark.parametrize("name", ["lstm", "dropout", "residual", "remat", "summed"])

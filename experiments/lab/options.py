@@ -1,0 +1,279 @@
+"""The options of a study as data: their ranges, their groups and their defaults."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_type_hints,
+)
+
+import jax
+import numpy as np
+
+from experiments.lab.errors import require
+
+T = TypeVar("T")
+ConfigT = TypeVar("ConfigT", bound="Config")
+
+
+class Range(NamedTuple):
+    """The values that an option may have; stands in the option's `Annotated` type."""
+
+    expected: str  # for the message
+    holds: Callable[[Any], bool]
+
+
+class _Asked:
+    """Marks an option that belongs to a question and not to the run."""
+
+
+CellName = Literal["elman", "gru", "lstm"]
+AtLeast1 = Annotated[int, Range("at least 1", lambda v: v >= 1)]
+AtLeast0 = Annotated[int, Range("at least 0", lambda v: v >= 0)]
+Above0 = Annotated[T, Range("above 0", lambda v: v > 0)]  # Above0[int], Above0[float]
+Share = Annotated[float, Range("in [0, 1)", lambda v: 0 <= v < 1)]
+# Asked[str | None]: an option that asks a finished run something, or says how a run
+# shows what it has learned. It does not decide what is learned: a resumed run and a
+# finished one may have another value.
+Asked = Annotated[T, _Asked()]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A group of options that are held to the ranges in their types."""
+
+    def __post_init__(self):
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            value = getattr(self, name)
+            values = value if isinstance(value, tuple) else (value,)
+            for expected, holds in _ranges(hint):
+                fits = (v is None or (math.isfinite(v) and holds(v)) for v in values)
+                require(all(fits), name, expected, " ".join(map(str, values)))
+
+
+def _ranges(hint: Any) -> list[Range]:
+    """All ranges in a type such as `tuple[Above0[float], ...] | None`."""
+    here = [part for part in getattr(hint, "__metadata__", ()) if type(part) is Range]
+    return here + [found for part in get_args(hint) for found in _ranges(part)]
+
+
+@dataclass(frozen=True)
+class Training(Checked):
+    """How to train; every experiment has these options, with defaults of its own."""
+
+    epochs: AtLeast1 = 10
+    """Passes over the training data."""
+    batch_size: AtLeast1 = 32
+    """Examples in an update."""
+    learning_rate: Above0[float] = 1e-3
+    """Step size, at its peak where there is a schedule."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """From optax."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine: a short rise and then a fall to zero."""
+    weight_decay: Annotated[float, Range("at least 0", lambda v: v >= 0)] = 0.0
+    """For adamw."""
+    clip: Above0[float] | None = 1.0
+    """Largest global norm of a gradient; None: no limit."""
+    seeds: AtLeast1 = 1
+    """How many runs to train at once, each from a random start of its own."""
+    seed: AtLeast0 = 0
+    """The first seed; the others count up from it."""
+    nonfinite: Literal["stop", "skip"] = "stop"
+    """A loss that is not finite: stop that seed before it, or skip that update."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        last = self.seed + self.seeds - 1
+        require(last < 2**31, "seed", "no seed above 2,147,483,647", last)
+
+    @property
+    def every_seed(self) -> range:
+        """The seeds that are trained."""
+        return range(self.seed, self.seed + self.seeds)
+
+
+@dataclass(frozen=True)
+class Running(Checked):
+    """Where and how a run runs; a resumed run keeps these options or has new ones."""
+
+    data_dir: Path | None = None
+    """Folder with the files of the data sets. None: the one that JAXRNN_DATA names."""
+    out: Path | None = None
+    """Folder for the results. None: runs/<experiment>-<time>."""
+    resume: bool = False
+    """Go on with the run in --out from its last checkpoint; start if there is none."""
+    overwrite: bool = False
+    """Delete the run that is in --out and start anew."""
+    checkpoint_minutes: Above0[float] = 5.0
+    """Minutes between two checkpoints, which are saved in the background."""
+    checkpoint_steps: Above0[int] | None = None
+    """Updates between two checkpoints, in place of --checkpoint-minutes."""
+    keep: Above0[int] = 3
+    """How many of the latest checkpoints to keep, beside the best one."""
+    devices: Above0[int] = 1
+    """Devices of each process to split a batch over; 2 suits two CPU cores."""
+    coordinator: str | None = None
+    """Address of the process with index 0, host:port, where several work together."""
+    num_processes: int | None = None
+    """How many processes work together; each is started with a command of its own."""
+    process_id: int | None = None
+    """The index of this process, from 0."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(not (self.resume and self.overwrite), "resume", "no --overwrite", True)
+        for name in ("resume", "coordinator"):
+            require(
+                self.out is not None or not getattr(self, name),
+                name,
+                "an --out too, the folder of the run",
+                "none",
+            )
+        together = "coordinator", "num_processes", "process_id"
+        given = [name for name in together if getattr(self, name) is not None]
+        for name in together:
+            expected = "a value, for --coordinator, --num-processes and --process-id "
+            expected += "go together"
+            require(not given or name in given, name, expected, "none")
+        if self.num_processes is not None and self.process_id is not None:
+            n = self.num_processes
+            require(n >= 1, "num_processes", "at least 1", n)
+            require(
+                0 <= self.process_id < n, "process_id", f"0 to {n - 1}", self.process_id
+            )
+
+
+@dataclass(frozen=True)
+class Config(Checked):
+    """All options of a study: a subclass adds its own, each with a default."""
+
+    train: Training = field(default_factory=Training)
+    run: Running = field(default_factory=Running)
+
+
+# Options of `Running` that belong to one command, and are not kept with the run.
+_OF_ONE_COMMAND = (
+    *("out", "resume", "overwrite"),
+    *("coordinator", "num_processes", "process_id"),
+)
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """The options that decide what is learned, by name, in JSON's own types."""
+    return plain(_own(config, asked=False) | vars(config.train))
+
+
+def lasting(config: Config) -> dict[str, Any]:
+    """The other options that a resumed run has again, by name."""
+    running = {k: v for k, v in vars(config.run).items() if k not in _OF_ONE_COMMAND}
+    return running | _own(config, asked=True)
+
+
+def replaced(config: ConfigT, values: Mapping[str, Any]) -> ConfigT:
+    """The config with other values, named without their groups.
+
+    Raises:
+      KeyError: if there is no such option.
+    """
+    rest, groups = dict(values), {}
+    for name in ("train", "run"):
+        group = getattr(config, name)
+        found = {k: rest.pop(k) for k in vars(group) if k in rest}
+        groups[name] = dataclasses.replace(group, **found)
+    if unknown := rest.keys() - vars(config).keys():
+        raise KeyError(f"no such options: {', '.join(sorted(unknown))}")
+    return dataclasses.replace(config, **groups, **rest)
+
+
+def _own(config: Config, *, asked: bool) -> dict[str, Any]:
+    """The options of the study itself: those that are `Asked`, or the others."""
+    hints = get_type_hints(type(config), include_extras=True)
+    return {
+        name: value
+        for name, value in vars(config).items()
+        if name not in ("train", "run") and _is_asked(hints[name]) is asked
+    }
+
+
+def _is_asked(hint: Any) -> bool:
+    return any(type(part) is _Asked for part in getattr(hint, "__metadata__", ()))
+
+
+class When(NamedTuple):
+    """Other defaults where the choices are these.
+
+    A choice is a value, a tuple of values, or `GIVEN` for any but None.
+    """
+
+    choices: dict[str, Any]
+    options: dict[str, Any]
+
+    def holds(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether they are the choices of this rule."""
+        for name, wanted in self.choices.items():
+            found = chosen[name]
+            if wanted is GIVEN:
+                holds = found is not None
+            else:
+                holds = found in (wanted if isinstance(wanted, tuple) else (wanted,))
+            if not holds:
+                return False
+        return True
+
+
+GIVEN: Any = object()
+
+
+class Recipes(Generic[ConfigT]):
+    """The default options of a study, and what each choice makes of them.
+
+    Args:
+      base: the config with all defaults.
+      *rules: in this order; where several hold, the last one to name an option wins.
+
+    Example:
+      >>> recipes = Recipes(
+      ...     Config(train=Training(epochs=10)),
+      ...     When({"optimizer": "sgd"}, {"learning_rate": 0.1, "clip": None}),
+      ... )
+      >>> recipes.choices, recipes(optimizer="sgd").train.learning_rate
+      ({'optimizer': 'adamw'}, 0.1)
+    """
+
+    def __init__(self, base: ConfigT, *rules: When):
+        self.base, self.rules = base, rules
+        known = vars(base) | vars(base.train) | vars(base.run)
+        self.choices = {name: known[name] for rule in rules for name in rule.choices}
+
+    def __call__(self, **choices: Any) -> ConfigT:
+        """The defaults that hold for these choices."""
+        chosen, options = self.choices | choices, {}
+        for rule in self.rules:
+            if rule.holds(chosen):
+                options |= rule.options
+        return replaced(self.base, options)
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types, with None for numbers that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return plain(np.asarray(value).tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value

@@ -1,0 +1,106 @@
+"""A study from its data to its results, or the answer of one that is finished."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.lab import results
+from experiments.lab.errors import UsageError, require
+from experiments.lab.folder import Folder, saved_options
+from experiments.lab.loop import train
+from experiments.lab.options import identity, replaced
+from experiments.lab.processes import check_shares, connect
+from experiments.lab.seeds import keys
+from experiments.lab.study import Finished, Study
+from jaxrnn import interop
+
+
+def run(study: Study, config: Any) -> None:
+    """Does what is asked: trains and reports, or answers from a finished run.
+
+    Raises:
+      DataError, UsageError: if the data or an option is at fault.
+      RunError: if the run cannot go on.
+      Stopped: after a signal.
+    """
+    for option in study.answers:
+        if getattr(config, option) not in (None, False):
+            answer(study, config, option)
+            return
+    data = study.load(config)
+    mesh = connect(config.run)
+    check_shares(config, mesh)
+    with Folder(study.name, config) as folder:
+        if folder.finished:
+            print(f"finished before: results in {folder.path}")
+            return
+        folder.check(study.digested(data))
+        problem = study.prepare(config, data, folder.keep)
+        task = study.task(config, problem)
+        outcome = train(task, config, folder, mesh)
+        report = study.report(config, problem, outcome)
+        results.conclude(report, folder, config, outcome, task.batches.steps)
+
+
+def answer(study: Study, config: Any, option: str) -> None:
+    """Answers a question to the finished run in `--out`."""
+    for other in ("resume", "overwrite"):
+        flag = option.replace("_", "-")
+        require(not getattr(config.run, other), other, f"no --{flag}", True)
+    config, finished = find_finished(study, config, option)
+    report = study.answers[option](config, finished)
+    if report is None:
+        return
+    if report.files or report.figures:
+        locked = replace(config, run=replace(config.run, resume=True))
+        with Folder(study.name, locked) as folder:
+            results.write(report, folder)
+    results.show(report)
+
+
+def find_finished(study: Study, config: Any, option: str) -> tuple[Any, Finished]:
+    """Opens the finished run in `--out`.
+
+    Args:
+      study: that it must be of.
+      config: its `Running` and `Asked` options are kept, with the run's folder of data
+        unless they name one; the others become those of the run.
+      option: what asks for the run, for messages.
+
+    Raises:
+      UsageError: if there is no such run.
+    """
+    asked, folder = config, config.run.out
+    require(
+        folder is not None, option, "an --out too, the folder of a finished run", "none"
+    )
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+        if summary["experiment"] != study.name:
+            raise ValueError(f"it is one of {summary['experiment']}")
+        saved = {name: summary["config"][name] for name in identity(config)}
+        saved = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+        if config.run.data_dir is None:
+            data_dir = saved_options(folder)[1].get("data_dir")
+            saved["data_dir"] = data_dir and Path(data_dir)
+        config = replaced(config, saved)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        why = "it has no summary.json" if missing else error
+        raise UsageError(
+            f"--out: {folder} holds no finished run of {study.name}: {why}"
+        ) from None
+
+    def load(init: Callable[[jax.Array], Any]) -> Any:
+        path = folder / "params.safetensors"
+        like = jax.eval_shape(jax.vmap(init), keys(config.train))
+        try:
+            return interop.load_safetensors(path, like)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--out: cannot read {path}: {error}") from error
+
+    return config, Finished(folder, summary, load, asked)

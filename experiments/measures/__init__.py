@@ -1,0 +1,1 @@
+"""What results are worth: functions from arrays and text to numbers."""

@@ -1,0 +1,51 @@
+"""Recurrent layers, one on top of the other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jaxrnn as rnn
+
+
+def stack(
+    cell: Callable[..., rnn.Cell],
+    input_size: int,
+    hidden_size: int,
+    layers: int = 1,
+    *,
+    dropout: float = 0.0,
+    **options: Any,
+) -> list[rnn.Cell]:
+    """Cells with dropout after each, for `rnn.chain`.
+
+        h^0_t = x_t,    s^l_t = cell(h^{l-1}_t, s^l_{t-1}),    h^l_t = dropout(s^l_t)
+
+    The masks of the dropout are drawn once for a sequence.
+
+    Args:
+      cell: (input_size, hidden_size, **options) -> cell, such as `rnn.lstm`.
+      input_size: of x_t.
+      hidden_size: of all s^l_t.
+      layers: how many cells.
+      dropout: the share of the hidden units that is left out while training.
+      **options: of each cell.
+
+    Returns:
+      Twice as many cells as there are layers: a cell, its dropout, and so on.
+
+    References:
+      Zaremba, Sutskever and Vinyals, "Recurrent neural network regularization", 2014;
+      Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent
+      neural networks", NeurIPS 2016, for one mask for a sequence.
+
+    Example:
+      >>> import jax
+      >>> reader = rnn.chain(*stack(rnn.gru, 3, 5, layers=2, dropout=0.5))
+      >>> params = reader.init(jax.random.key(0))
+      >>> [p.w_x.shape for p in params if p]
+      [(3, 15), (5, 15)]
+    """
+    found = []
+    for layer in range(layers):
+        size = hidden_size if layer else input_size
+        found += [cell(size, hidden_size, **options), rnn.dropout(dropout)]
+    return found
