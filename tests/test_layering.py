@@ -54,7 +54,8 @@ SIBLINGS = {
     "packing": {"checks"},
     "testing/trees": {"core"},
     "testing/trial": {"checks", "core", "testing.trees"},
-    "testing/laws": {"core", "testing.trees", "testing.trial"},
+    "testing/forms": {"core", "testing.trees", "testing.trial"},
+    "testing/laws": {"testing.trees", "testing.trial"},
     "train": {"checks", "core"},
     "interop/weights": {"cells", "core"},
     "interop/torch": {"checks", "combinators", "core", "interop.weights"},
@@ -69,6 +70,7 @@ OUTSIDE = {
     "packing": {"numpy"},
     "testing/trees": {"jax", "numpy"},
     "testing/trial": {"jax", "numpy"},
+    "testing/forms": {"jax", "numpy"},
     "testing/laws": {"jax", "numpy"},
     "interop/safetensors": {"jax", "numpy", "safetensors"},  # when it is called
 }
