@@ -30,61 +30,32 @@ On the source of Python 3.11's standard library, 14 minutes with other work besi
 
     interpolated 5-grams               1.370
     this network                       1.071
+
+Shapes: S seeds, N characters, D and H the sizes of E x_t and of h_t, V of p.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 import jaxrnn as rnn
-from experiments import runs, training
+from experiments import lab
 from experiments.data import corpus
-from experiments.data.streams import Streams, make_streams
-from experiments.data.vocabulary import Vocabulary
 from experiments.measures.ngrams import ngram_losses
-from experiments.measures.units import telling_units
-from experiments.models.stack import stack
-from experiments.plots import curves, use_korean_font_for
-from experiments.plots.language_model import over_text
+from experiments.models.stack import CELLS, stack
+from experiments.models.text import mean_nats, reading, written
 
-LONGEST = 8  # n of the longest n-gram among the baselines
-PIECE = 1024  # characters that an evaluation has in memory at once
+FEWEST = lab.Range(f"at least {corpus.FEWEST}", lambda v: v >= corpus.FEWEST)
+AtMost1 = lab.Range("at most 1", lambda v: v <= 1)
 
 
 @dataclass(frozen=True)
-class Options(runs.Options):
-    """Where and how a run runs, and what a finished one writes."""
-
-    generate: str | None = None
-    """Go on from this text with the finished run in --out; --seed numbers the draw."""
-    length: int = 500
-    """How many characters to write, in the samples at the end of a run too."""
-    temperature: tuple[float, ...] = (0.5, 0.8, 1.0)
-    """A text at each: below 1 for the more probable, above 1 for more variety."""
-    top_p: float | None = None
-    """Draw from the fewest characters whose probability is so much; None: from all."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        runs.check(self, at_least_1=("length",), above_0=("temperature", "top_p"))
-        expected = "one temperature or more"
-        runs.require(self.temperature != (), "temperature", expected, "none")
-        top_p = self.top_p
-        runs.require(top_p is None or top_p <= 1, "top_p", "at most 1", top_p)
-        if self.generate is not None:
-            runs.only(self, "generate")
-            runs.require(bool(self.generate), "generate", "some text", "none")
-
-
-@dataclass(frozen=True)
-class Config:
+class Config(lab.Config):
     """Writes text, character by character, like the text that it has read.
 
     The defaults shown are those of the chosen --preset and --dataset.
@@ -96,351 +67,183 @@ class Config:
     """Tiny Shakespeare, or the source of Python's standard library (needs no file)."""
     text: Path | None = None
     """Read this file, or the files *.txt of this folder, in place of --dataset."""
-    characters: int | None = None
-    """Read only so many characters of the text, the first ones; None: all."""
-    cell: Literal["elman", "gru", "lstm"] = "lstm"
+    characters: Annotated[int, FEWEST] | None = None
+    """Read only the first n characters of the text; None: all."""
+    cell: lab.CellName = "lstm"
     """The recurrent cell."""
-    hidden_size: int = 512
+    hidden_size: lab.AtLeast1 = 512
     """Size of the hidden state."""
-    layers: int = 1
+    layers: lab.AtLeast1 = 1
     """How many recurrent layers, one on top of the other."""
-    embedding_size: int = 64
+    embedding_size: lab.AtLeast1 = 64
     """Size of the vector of a character."""
     tied: bool = False
     """Whether the vectors of the characters are the weights of the logits too."""
-    dropout: float = 0.3
+    dropout: lab.Share = 0.3
     """Share of the hidden units left out while training, after each layer."""
-    chunk: int = 64
+    chunk: lab.AtLeast1 = 64
     """Characters through which a gradient flows back."""
-    train: training.Settings = field(default_factory=lambda: SETTINGS)
-    run: Options = field(default_factory=Options)
+    generate: lab.Asked[str | None] = None
+    """Go on from this text with the finished run in --out; --seed numbers the draw."""
+    length: lab.Asked[lab.AtLeast1] = 500
+    """How many characters to write, in the samples at the end of a run too."""
+    temperature: lab.Asked[tuple[lab.Above0[float], ...]] = (0.5, 0.8, 1.0)
+    """A text at each: below 1 for the more probable, above 1 for more variety."""
+    top_p: lab.Asked[Annotated[lab.Above0[float], AtMost1] | None] = None
+    """Draw from the fewest characters whose probabilities sum to this; None: all."""
 
     def __post_init__(self):
-        sizes = ("hidden_size", "layers", "embedding_size", "chunk")
-        runs.check(self, at_least_1=sizes, shares=("dropout",))
-        count, fewest = self.characters, corpus.FEWEST
-        enough = count is None or count >= fewest
-        runs.require(enough, "characters", f"at least {fewest}", count)
+        super().__post_init__()
+        expected = "one temperature or more"
+        lab.require(self.temperature != (), "temperature", expected, "none")
+        lab.require(self.generate != "", "generate", "some text", "none")
 
 
-SETTINGS = training.Settings(
-    epochs=12, batch_size=64, learning_rate=4e-3, weight_decay=1e-2
+TRAIN = lab.Training(epochs=12, batch_size=64, learning_rate=4e-3, weight_decay=1e-2)
+SMOKE = {
+    **{"characters": 40_000, "hidden_size": 61, "embedding_size": 23, "chunk": 31},
+    **{"epochs": 2, "batch_size": 16, "learning_rate": 1e-2},
+}
+RECIPES = lab.Recipes(
+    Config(train=TRAIN),
+    lab.When({"dataset": "python"}, {"characters": 1_000_000}),
+    lab.When({"preset": "smoke"}, SMOKE),
 )
 
 
-def defaults(preset: str, dataset: str) -> Config:
-    """The options of a preset."""
-    config = Config()
-    if dataset == "python":
-        config = replace(config, characters=1_000_000)
-    if preset == "smoke":
-        config = Config(
-            preset="smoke",
-            characters=40_000,
-            hidden_size=61,
-            embedding_size=23,
-            chunk=31,
-            train=replace(SETTINGS, epochs=2, batch_size=16, learning_rate=1e-2),
-        )
-    return config
+def load(config: Config) -> tuple[corpus.Corpus, lab.Batches]:
+    """The text that the options name, and its training part in streams."""
+    source = str(config.text or f"--dataset {config.dataset}")
+    named = config.text or config.dataset, config.run.data_dir, config.characters
+    made = corpus.make_corpus(corpus.load_text(*named), source)
+    return made, lab.streams(made.train, config.train.batch_size, config.chunk, source)
 
 
-parse = runs.parser("language_model", defaults, preset="default", dataset="shakespeare")
-
-
-def network(config: Config, vocab_size: int) -> rnn.Cell:
-    """From characters to logits of the next: stacked cells with dropout."""
-    cell, sizes = (
-        training.CELLS[config.cell],
-        (config.embedding_size, config.hidden_size),
-    )
-    layers = stack(cell, *sizes, config.layers, dropout=config.dropout)
-    size = config.hidden_size
+def network(config: Config, V: int) -> rnn.Cell:
+    """From characters to logits of the next, as in the equations above."""
+    D, H = config.embedding_size, config.hidden_size
+    layers = stack(CELLS[config.cell], D, H, config.layers, dropout=config.dropout)
     if config.tied:
-        layers.append(rnn.linear(size, config.embedding_size))
-        core = rnn.chain(*layers)
-        return rnn.tied_embedding(vocab_size, config.embedding_size, core)
-    table = rnn.embedding(vocab_size, config.embedding_size)
-    return rnn.chain(table, *layers, rnn.linear(size, vocab_size))
-
-
-def chunk_loss(model: rnn.Cell) -> Callable[..., Any]:
-    """The loss of a chunk after others, for `rnn.make_update(has_carry=True)`.
-
-    What goes on from chunk to chunk is the carry without a key, as in evaluation; the
-    dropout masks are drawn anew for each.
-    """
-
-    def loss_fn(params, carry, tokens, anew, key):
-        start = model.initial_carry(params, key)
-        carry = tuple(
-            jax.tree.map(partial(jnp.where, anew), new, old) if old else new
-            for new, old in zip(start, carry, strict=True)
-        )
-        carry, logits = model.unroll(params, carry, tokens[:-1])
-        memory = tuple(() if isinstance(c, rnn.DropoutCarry) else c for c in carry)
-        return rnn.cross_entropy(logits, tokens[1:]), memory
-
-    return loss_fn
-
-
-@lru_cache
-def evaluator(model: rnn.Cell) -> Callable[[Any, np.ndarray], jax.Array]:
-    """Nats per character of a text read in one pass: (params [S, ...], [N]) -> [S]."""
-
-    @jax.jit
-    @partial(jax.vmap, in_axes=(0, None))
-    def evaluate(params, tokens):
-        count = len(tokens) - 1
-
-        def pieces(a):
-            return jnp.pad(a, (0, -count % PIECE)).reshape(-1, PIECE)
-
-        def read(carry, piece):
-            inputs, targets, mask = piece
-            carry, logits = model.unroll(params, carry, inputs, mask=mask)
-            loss = rnn.cross_entropy(logits, targets, mask)
-            return carry, loss * mask.sum(dtype=loss.dtype)
-
-        cut = pieces(tokens[:-1]), pieces(tokens[1:]), pieces(jnp.ones(count, bool))
-        return lax.scan(read, model.initial_carry(params), cut)[1].sum() / count
-
-    return evaluate
+        return rnn.tied_embedding(V, D, rnn.chain(*layers, rnn.linear(H, D)))
+    return rnn.chain(rnn.embedding(V, D), *layers, rnn.linear(H, V))
 
 
 class Problem(NamedTuple):
-    """A model and the text that it is trained and measured on."""
+    """A model, and the text that it is trained and measured on."""
 
-    config: Config
-    model: rnn.Cell
     text: corpus.Corpus
-    streams: Streams  # of the training part
-
-    def measure(self, params: Any) -> np.ndarray:
-        """Nats per character of the validation part, [S]."""
-        params = training.local(params)
-        return np.asarray(evaluator(self.model)(params, self.text.valid))
+    batches: lab.Batches
+    model: rnn.Cell
 
 
-def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
-    """Training of all seeds at once, each measured after each epoch."""
-    settings, model, streams = problem.config.train, problem.model, problem.streams
-    total = settings.epochs * streams.steps
-    optimizer = training.make_optimizer(settings, total, training.matrices)
-
-    def carry(params):
-        one = model.initial_carry(params)
-        size = settings.batch_size
-        return jax.tree.map(lambda a: jnp.broadcast_to(a, (size, *a.shape)), one)
-
-    def batches(epoch, first, stop, share):
-        chunks = []
-        for seed in range(settings.seed, settings.seed + settings.seeds):
-            # Each epoch cuts the text at other places.
-            rng = np.random.default_rng((seed, epoch))
-            start = int(rng.integers(streams.rest + 1))
-            chunks.append(streams.chunks(start, first, stop))
-        tokens = share.of(np.stack(chunks), axis=2)  # [S, updates, B, T + 1]
-        anew = np.broadcast_to(np.arange(first, stop)[:, None] == 0, tokens.shape[:3])
-        return tokens, anew
-
-    loss_fn = chunk_loss(model)
-    return training.Job(
-        settings=settings,
-        start=training.starter(settings, model.init, optimizer, carry),
-        update=rnn.make_update(loss_fn, optimizer, has_carry=True, mesh=mesh),
-        aux=(),
-        batches=batches,
-        measure=lambda state: {"valid_loss": problem.measure(state.params)},
-        score="valid_loss",
-        higher_is_better=False,
-        steps=streams.steps,
-        keep_best=True,
-    )
+def prepare(config: Config, data: Any, keep: lab.Keep) -> Problem:
+    """Makes a model for the characters of the text."""
+    text, batches = data
+    return Problem(text, batches, network(config, text.vocabulary.size))
 
 
-def read_text(config: Config) -> str:
-    """The text that the options name."""
-    if config.text is not None:
-        return corpus.from_path(config.text)[: config.characters]
-    return corpus.load_text(config.dataset, config.run.data_dir, config.characters)
+def task(config: Config, problem: Problem) -> lab.Task:
+    """Learns the next character of streams; their state goes on from chunk to chunk."""
+    text, batches, model = problem
+    nats = lab.over_seeds(partial(mean_nats, model))
 
-
-def run(config: Config) -> None:
-    """Loads the text and does the study; with --generate, goes on with one that is."""
-    if config.run.generate is not None:
-        write(config, config.run.generate)
-        return
-    source = str(config.text or f"--dataset {config.dataset}")
-    text = corpus.make_corpus(read_text(config), source)
-    settings = config.train
-    sizes = settings.batch_size, config.chunk
-    streams = make_streams(text.train, *sizes, source)
-    mesh = runs.connect(config.run)
-    training.check_batch_size(settings, mesh)
-    model = network(config, text.vocabulary.size)
-    problem = Problem(config, model, text, streams)
-    data = text.train, text.valid, text.vocabulary.characters
-    runs.carry_out("language_model", config, data, partial(study, problem, mesh))
-
-
-def study(problem: Problem, mesh, output: runs.Output) -> None:
-    """Trains, measures, and writes and prints the results."""
-    config, text = problem.config, problem.text
-    job = make_job(problem, mesh)
-    result = training.train(job, output, config.run, mesh)
-    ngrams = ngram_losses(text.train, text.valid, text.vocabulary.size, LONGEST)
-    # [epochs, S], NaN for null
-    losses = np.array([line["valid_loss"] for line in result.history], float)
-    losses = np.where(np.isnan(losses), np.inf, losses)
-    best = losses.min(axis=0)
-    results = {
-        "train_characters": len(text.train),
-        "valid_characters": len(text.valid),
-        "vocabulary": text.vocabulary.size,
-        "valid_loss": best.mean(),
-        "valid_bits": best.mean() / np.log(2),
-        "valid_perplexity": np.exp(best.mean()),
-        "valid_loss_per_seed": best,
-        "best_epoch_per_seed": losses.argmin(axis=0) + 1,
-        "unigram_loss": ngrams[0],
-        "ngram_loss": min(ngrams),
-        "ngram": int(np.argmin(ngrams)) + 1,
-    }
-    params = jax.tree.map(lambda a: a[best.argmin()], result.params)
-    samples = make_samples(problem, params)
-    if output.writes:
-        with output.replacing("vocabulary.json") as path:
-            text.vocabulary.save(path)
-        with output.replacing("samples.txt") as path:
-            path.write_text(samples, encoding="utf-8")
-        draw(problem, output, params, result.history)
-    training.conclude(output, job, result, **results)
-    report(config, output, results, samples)
-
-
-def report(config: Config, output, results: dict[str, Any], samples: str) -> None:
-    """Prints samples, the result, and where the files went."""
-    print(samples)
-    print(
-        f"validation part, {results['valid_characters']:,} characters: "
-        f"{runs.over_seeds(results['valid_loss_per_seed'], '.3f')} nats per character "
-        f"({results['valid_bits']:.3f} bits, perplexity "
-        f"{results['valid_perplexity']:.2f})"
-    )
-    epochs = ", ".join(map(str, results["best_epoch_per_seed"]))
-    print(
-        f"with the params of the best epoch ({epochs} of {config.train.epochs}), chosen"
-        " by this very number: there is no test part"
-    )
-    print(
-        f"how often each character occurs: {results['unigram_loss']:.3f} nats; "
-        f"interpolated {results['ngram']}-grams, the best of 1 to {LONGEST}: "
-        f"{results['ngram_loss']:.3f} nats"
-    )
-    print(f"results in {output.path}")
-
-
-def make_samples(problem: Problem, params: Any) -> str:
-    """Texts that the model writes, from nothing but the beginning of a line."""
-    vocabulary = problem.text.vocabulary
-    first = "\n" if "\n" in vocabulary.characters else vocabulary.characters[0]
-    texts = written(problem.config, problem.model, params, vocabulary, first)
-    return "\n".join("".join(text) for text in texts)
-
-
-def written(
-    config: Config, model: rnn.Cell, params: Any, vocabulary, prompt: str
-) -> Iterator[Iterator[str]]:
-    """For each temperature, piece by piece, what the model writes after a prompt."""
-    options = config.run
-    tokens = vocabulary.encode(prompt)
-    keys = jax.random.split(jax.random.key(config.train.seed), len(options.temperature))
-
-    def text(temperature, key):
-        yield f"--- temperature {temperature} ---\n{prompt}"
+    def loss(params, carry, tokens, anew, key):
         start = model.initial_carry(params)
-        choose = rnn.sample(temperature, top_p=options.top_p)
-        stream = rnn.stream(model, params, start, tokens, options.length, choose, key)
-        for token in stream:
-            yield vocabulary.decode([token])
-        yield "\n"
+        carry = jax.tree.map(partial(jnp.where, anew), start, carry)
+        carry = rnn.rekeyed(model, params, carry, key)  # masks of this chunk's own
+        carry, logits = model.unroll(params, carry, tokens[:-1])
+        memory = rnn.rekeyed(model, params, carry)
+        return rnn.cross_entropy(logits, tokens[1:]), (memory, {})
 
-    return map(text, options.temperature, keys)
+    def measure(params):
+        return {"valid_loss": np.asarray(nats(params, text.valid))}
+
+    parts = model.init, loss, batches, measure, "-valid_loss"
+    return lab.Task(*parts, carry=model.initial_carry)
 
 
-def draw(problem: Problem, output, params: Any, history) -> None:
-    """Draws the curves, and how the model reads a passage of the validation part."""
-    with output.replacing("curves.png") as path:
-        panels = {"nats per character": ("train_loss", "valid_loss")}
-        curves(path, history, panels, title=f"{_name(problem.config)}, next character")
-    model, tokens = problem.model, problem.text.valid[:4000]
-    text = problem.text.vocabulary.decode(tokens)
-    use_korean_font_for(text)
+def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report:
+    """Nats per character beside n-grams, what the model writes, and how it reads."""
+    from experiments.plots import curves
+    from experiments.plots.language_model import passage
 
-    @jax.jit
-    def read(params, tokens):
-        assert model.step is not None  # for the type checker
-        read_one = model.step
+    text, _, model = problem
+    vocabulary, seen_N = text.vocabulary, text.valid[:4000]
+    best_S, epochs_S = lab.lowest(outcome.history, "valid_loss")
+    ngrams = ngram_losses(text.train, text.valid, vocabulary.size)
+    n = int(np.argmin(ngrams)) + 1
+    params = lab.of_seed(outcome.params, int(best_S.argmin()))
+    how = config.train.seed, config.length, config.temperature, config.top_p
+    texts = written(model, params, vocabulary, None, *how)
+    samples = "\n".join(map("".join, texts))
+    panels = {"nats per character": ("train_loss", "valid_loss")}
+    name = config.dataset if config.text is None else config.text.stem
+    title = f"{name}, next character"
 
-        def step(carry, pair):
-            carry, logits = read_one(params, carry, pair[0])
-            h = [layer.h for layer in carry if hasattr(layer, "h")][-1]
-            return carry, (h, jax.nn.log_softmax(logits)[pair[1]])
+    def row(name, nats):
+        return lab.Row(name, [nats, nats / np.log(2), np.exp(nats)])
 
-        pairs = tokens[:-1], tokens[1:]
-        return lax.scan(step, model.initial_carry(params), pairs)[1]
-
-    states, log_p = map(np.asarray, read(params, tokens))
-    column, slow = telling_units(states, text[:-1])
-    # From a line on, for at the very beginning all is a surprise.
-    start = max(text.find("\n", 500, -500) + 1, 1)
-    states, log_p = states[start:], log_p[start - 1 : -1]
-    with output.replacing("passage.png") as path:
-        over_text(
-            path,
-            text[start:-1],
-            -log_p / np.log(2),
-            {
-                f"unit {column}, which follows the place in the line": states[
-                    :, column
+    return lab.Report(
+        body=[
+            samples,
+            lab.Table(
+                f"per character of the validation part, {len(text.valid):,} characters",
+                {"nats": ".3f", "bits": ".3f", "perplexity": ".2f"},
+                [
+                    row(config.cell, best_S),
+                    row("how often each character occurs", ngrams[0]),
+                    row(f"{n}-grams, the best of 1 to {len(ngrams)}", min(ngrams)),
                 ],
-                f"unit {slow}, which changes most slowly": states[:, slow],
-            },
-        )
+            ),
+            f"with the params of the best epoch ({', '.join(map(str, epochs_S))} of "
+            f"{config.train.epochs}), which these numbers chose: there is no test part",
+        ],
+        facts={
+            "train_characters": len(text.train),
+            "valid_characters": len(text.valid),
+            "vocabulary": vocabulary.size,
+            "valid_loss": best_S.mean(),
+            "valid_bits": best_S.mean() / np.log(2),
+            "valid_perplexity": np.exp(best_S.mean()),
+            "valid_loss_per_seed": best_S,
+            "best_epoch_per_seed": epochs_S,
+            "unigram_loss": ngrams[0],
+            "ngram_loss": min(ngrams),
+            "ngram": n,
+        },
+        figures={
+            "curves.png": lambda path: curves(path, outcome.history, panels, title),
+            "passage.png": lambda path: passage(
+                path, vocabulary.decode(seen_N), *reading(model, params, seen_N)
+            ),
+        },
+        files={"vocabulary.json": vocabulary.save, "samples.txt": samples},
+    )
 
 
-def _name(config: Config) -> str:
-    return config.dataset if config.text is None else config.text.stem
-
-
-def write(config: Config, prompt: str) -> None:
+def answer(config: Config, finished: lab.Finished) -> None:
     """Prints what a finished run writes after a text; changes no file."""
-    model, params, vocabulary = load(config)
-    prompt = corpus.tidy(prompt)
+    vocabulary = corpus.Vocabulary.load(finished.path / "vocabulary.json")
+    model = network(config, vocabulary.size)
+    best = int(np.nanargmin(finished.per_seed("valid_loss")))
+    params = lab.of_seed(finished.load(model.init), best)
+    how = finished.asked.train.seed, config.length, config.temperature, config.top_p
     try:
-        vocabulary.encode(prompt)
+        prompt = corpus.tidy(config.generate or "")
+        texts = written(model, params, vocabulary, prompt, *how)
     except ValueError as error:
-        raise runs.UsageError(f"--generate: {error}") from error
-    for text in written(config, model, params, vocabulary, prompt):
+        raise lab.UsageError(f"--generate: {error}") from error
+    for text in texts:
         for piece in text:
             print(piece, end="", flush=True)
 
 
-def load(config: Config) -> tuple[rnn.Cell, Any, Vocabulary]:
-    """The model of a finished run, the params of its best seed, and its characters."""
-    config, summary = runs.finished_run("language_model", config, "generate")
-    assert config.run.out is not None  # for the type checker
-    vocabulary = Vocabulary.load(config.run.out / "vocabulary.json")
-    model = network(config, vocabulary.size)
-    params = training.saved_params(config, model.init)
-    try:
-        best = np.nanargmin(np.array(summary["valid_loss_per_seed"], float))
-    except (KeyError, TypeError, ValueError) as error:
-        path = config.run.out / "summary.json"
-        raise runs.UsageError(f"--out: {path} is damaged: {error}") from None
-    return model, jax.tree.map(lambda a: a[best], params), vocabulary
-
+STUDY = lab.Study(
+    *("language_model", RECIPES, load, task, report),
+    prepare=prepare,
+    digested=lambda data: (*data[0][:2], data[0].vocabulary.characters),
+    answers={"generate": answer},
+)
 
 if __name__ == "__main__":
-    runs.main(parse, run)
+    lab.main(STUDY)

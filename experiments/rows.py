@@ -30,8 +30,8 @@ import numpy as np
 
 import jaxrnn as rnn
 from experiments import lab
-from experiments.data.images import DATASETS, Images, load_images, sequences
-from experiments.models.stack import CELLS, stack
+from experiments.data.images import DATASETS, ImageData, load_images, sequences
+from experiments.models.stack import stack
 
 
 @dataclass(frozen=True)
@@ -95,28 +95,15 @@ RECIPES = lab.Recipes(  # chosen on held-out training images
 )
 
 
-class Data(NamedTuple):
-    """The images learned from, and those measured on."""
-
-    train: Images
-    measured: Images
-    split: str  # what the latter are: "test" or "holdout"
-    num_classes: int
-    max_value: int
-
-
-def load(config: Config) -> Data:
-    """Loads the images; with `holdout`, the last training images are measured on."""
-    found, count = load_images(config.dataset, config.run.data_dir), config.holdout
-    train, measured, size = found.train, found.test, len(found.train.images)
-    expected = f"fewer than the {size} training images"
-    lab.require(count < size, "holdout", expected, count)
-    if count:
-        train, measured = train.first(size - count), train.last(count)
-    train = train.first(config.train_images)
+def load(config: Config) -> ImageData:
+    """Loads the images to learn from and those to measure on."""
+    data, count = load_images(config.dataset, config.run.data_dir), config.holdout
+    expected = f"fewer than the {len(data.train.images)} training images"
+    lab.require(count < len(data.train.images), "holdout", expected, count)
+    data = data.holding_out(count)
+    train = data.train.first(config.train_images)
     lab.check_batch_size(config.train.batch_size, len(train.images))
-    split = "holdout" if count else "test"
-    return Data(train, measured, split, found.num_classes, found.max_value)
+    return data._replace(train=train)
 
 
 class Params(NamedTuple):
@@ -141,18 +128,18 @@ class Network(NamedTuple):
 
 def network(config: Config, D: int, K: int) -> Network:
     """Stacked cells with dropout, and a linear readout."""
-    weights, readout_weights = {}, {}
-    if config.init_scale is not None:
-        normal = jax.nn.initializers.normal(config.init_scale)
-        names = ("w_x_init", "w_h_init", "b_init", "carry_init")
-        weights = dict.fromkeys(names, normal)
-        readout_weights = {"w_init": normal, "b_init": normal}
-    weights |= {"compute_dtype": jnp.dtype(config.compute_dtype), "bias": config.bias}
-    H, layers = config.hidden_size, config.layers
-    cell = CELLS[config.cell]
-    cells = stack(cell, D, H, layers, dropout=config.dropout, **weights)
-    reader = rnn.chain(*cells)
-    readout = rnn.linear(H, K, bias=config.bias, **readout_weights)
+    normal = config.init_scale and jax.nn.initializers.normal(config.init_scale)
+
+    def cell(D, H):
+        names = ("w_x_init", "w_h_init", "b_init") if normal else ()
+        weights = {"bias": config.bias, **dict.fromkeys(names, normal)}
+        dtype = jnp.dtype(config.compute_dtype)
+        plain = rnn.cells.by_name(config.cell)(D, H, compute_dtype=dtype, **weights)
+        return rnn.learned_carry(plain, carry_init=normal) if normal else plain
+
+    H, names = config.hidden_size, ("w_init", "b_init") if normal else ()
+    reader = rnn.chain(*stack(cell, D, H, config.layers, dropout=config.dropout))
+    readout = rnn.linear(H, K, bias=config.bias, **dict.fromkeys(names, normal))
 
     def init(key):
         reader_key, readout_key = jax.random.split(key)
@@ -171,27 +158,27 @@ def network(config: Config, D: int, K: int) -> Network:
 class Problem(NamedTuple):
     """A network, and the images as it reads them."""
 
-    data: Data
+    data: ImageData
     net: Network
     train_NTD: np.ndarray
-    measured_NTD: np.ndarray
+    test_NTD: np.ndarray
     predict: Callable[..., jax.Array]  # (params [S, ...], xs_NTD) -> logits_SNK
 
 
-def prepare(config: Config, data: Data, keep: lab.Keep) -> Problem:
+def prepare(config: Config, data: ImageData, keep: lab.Keep) -> Problem:
     """Turns images into sequences, and makes a network for them."""
-    train_NTD, measured_NTD = (
+    train_NTD, test_NTD = (
         sequences(images.images, data.max_value, config.order)
-        for images in (data.train, data.measured)
+        for images in (data.train, data.test)
     )
     net = network(config, train_NTD.shape[-1], data.num_classes)
     predict = lab.over_seeds(net.logits, batch=500)
-    return Problem(data, net, train_NTD, measured_NTD, predict)
+    return Problem(data, net, train_NTD, test_NTD, predict)
 
 
 def task(config: Config, problem: Problem) -> lab.Task:
     """Learns the labels by their cross-entropy."""
-    data, net, train_NTD, measured_NTD, predict = problem
+    data, net, train_NTD, test_NTD, predict = problem
 
     def loss(params, xs, label, key):
         logits = net.logits(params, xs, key)
@@ -199,8 +186,8 @@ def task(config: Config, problem: Problem) -> lab.Task:
         return rnn.cross_entropy(logits, label), aux
 
     def measure(params):
-        logits_SNK = np.asarray(predict(params, measured_NTD))
-        found = scores(logits_SNK, data.measured.labels)
+        logits_SNK = np.asarray(predict(params, test_NTD))
+        found = scores(logits_SNK, data.test.labels)
         return {f"{data.split}_{name}": values for name, values in found.items()}
 
     make = lab.shuffled if config.shuffle else lab.in_turn
@@ -227,40 +214,32 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     from experiments.plots import curves
     from experiments.plots.rows import confusion, memory
 
-    data, net, _, measured_NTD, predict = problem
-    split, (images, labels_N) = data.split, data.measured
-    logits_SNK = np.asarray(predict(outcome.params, measured_NTD))
+    data, net, _, test_NTD, predict = problem
+    split, (images, labels_N) = data.split, data.test
+    logits_SNK = np.asarray(predict(outcome.params, test_NTD))
     found = scores(logits_SNK, labels_N)
     diverged = lab.divergence(outcome.history, f"{split}_accuracy")
-    both = [found["accuracy"], found["first_100_accuracy"]]
-    rows = [lab.Row(config.cell, both)]
+    rows = [lab.Row(config.cell, [found["accuracy"], found["first_100_accuracy"]])]
     if config.recipe == "classic":  # one seed says little, and the last epoch, too
         for line in outcome.history:
             both = line[f"{split}_accuracy"], line[f"{split}_first_100_accuracy"]
             medians = [lab.spread(values, ".2%", np.median) for values in both]
             rows.append(lab.Row(f"epoch {line['epoch']}, median", medians))
+    title = f"accuracy on the {len(labels_N):,} {split} images of {config.dataset}"
     names = {"cross-entropy (nats)": "loss", "accuracy": "accuracy"}
     panels = {label: (f"train_{n}", f"{split}_{n}") for label, n in names.items()}
-    title, classes = (
-        f"{config.dataset}, {config.cell}",
-        DATASETS[config.dataset].classes,
-    )
+    label, classes = int(labels_N[0]), DATASETS[config.dataset].classes
 
     def draw_memory(path):
         params = lab.of_seed(outcome.params, 0)
-        states_TH = net.read(params, jnp.asarray(measured_NTD[0]))
+        states_TH = net.read(params, jnp.asarray(test_NTD[0]))
         p_TK = jax.nn.softmax(net.tell(params, states_TH))
-        first = images[0], np.asarray(states_TH), np.asarray(p_TK), classes
-        by_row = config.order == "rows"
-        memory(path, *first, label=int(labels_N[0]), by_row=by_row)
+        shown = images[0], np.asarray(states_TH), np.asarray(p_TK), classes
+        memory(path, *shown, label=label, by_row=config.order == "rows")
 
     return lab.Report(
         body=[
-            lab.Table(
-                f"accuracy on the {len(labels_N):,} {split} images of {config.dataset}",
-                {"all": ".2%", "first 100": ".2%"},
-                rows,
-            ),
+            lab.Table(title, {"all": ".2%", "first 100": ".2%"}, rows),
             f"{diverged['diverged']} of {config.train.seeds} seeds diverged: they "
             "ended more than 5 points below their own best epoch, or not finite",
         ],
@@ -273,7 +252,9 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
             **diverged,
         },
         figures={
-            "curves.png": lambda path: curves(path, outcome.history, panels, title),
+            "curves.png": lambda path: curves(
+                path, outcome.history, panels, f"{config.dataset}, {config.cell}"
+            ),
             "confusion.png": lambda path: confusion(
                 path, labels_N, logits_SNK.argmax(-1), classes
             ),
@@ -285,7 +266,7 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
 STUDY = lab.Study(
     *("rows", RECIPES, load, task, report),
     prepare=prepare,
-    digested=lambda data: (data.train, data.measured),
+    digested=lambda data: (data.train, data.test),
 )
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from jaxrnn.checks import (
 )
 from jaxrnn.core import Cell, blank
 from jaxrnn.lift import around
+from jaxrnn.loops.primitives import rows_product
 from jaxrnn.pooling import Attended, weigh
-from jaxrnn.transposable import rows_product
 
 LECUN_NORMAL = initializers.lecun_normal()
 

@@ -470,22 +470,29 @@ def config(folder: Path) -> Target:
     """A run is resumed whose config.json is anything."""
     import dataclasses
 
-    from experiments import runs
+    from experiments import lab
+    from experiments.lab.folder import Folder
+    from experiments.lab.options import replaced
 
-    @dataclasses.dataclass
-    class Config:
-        run: runs.Options
+    @dataclasses.dataclass(frozen=True)
+    class Config(lab.Config):
+        """What is resumed."""
+
         size: int = 7
         rate: float | None = 0.5
         names: tuple[str, ...] = ("a", "b")
 
     out = folder / "run"
-    options = runs.Options(out=out, data_dir=Path("data"), devices=2, keep=5)
-    made = Config(options)
-    with runs.Output("fuzz", made):
+    options = {"out": out, "data_dir": Path("data"), "devices": 2, "keep": 5}
+    made = replaced(Config(), options)
+    with Folder("fuzz", made):
         good = (out / "config.json").read_bytes()
-    parse = runs.parser("fuzz", lambda: made)
-    parse([])  # imports what it needs
+
+    def unused(*args: Any) -> Any:
+        raise AssertionError("no run is made")
+
+    study = lab.Study("fuzz", lab.Recipes(made), unused, unused, unused)
+    lab.parse(study, [])  # imports what it needs
     others = [None, [], 7, "size", {}, {"size": [[]]}, [good.decode()], float("nan")]
     seeds = [good, *(json.dumps(other).encode() for other in others), b"[" * 4000]
 
@@ -493,10 +500,10 @@ def config(folder: Path) -> Target:
         (out / "config.json").write_bytes(data)
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                resumed = parse(["--out", str(out), "--resume"])
-            with runs.Output("fuzz", resumed):
+                resumed = lab.parse(study, ["--out", str(out), "--resume"])
+            with Folder("fuzz", resumed):
                 return "resumed"
-        except runs.UsageError:
+        except lab.UsageError:
             return "UsageError"
         except SystemExit as end:  # by the reader of the command line
             if end.code != 2:
@@ -511,7 +518,9 @@ def checkpoint(folder: Path) -> Target:
     import jax
     import jax.numpy as jnp
 
-    from experiments import checkpoints, runs
+    from experiments import lab
+    from experiments.lab import checkpoints
+    from experiments.lab.quiet import quiet
 
     state = {"w": jnp.arange(15.0).reshape(3, 5), "key": jax.random.key(0)}
     made, tried = folder / "made", folder / "tried"
@@ -526,9 +535,9 @@ def checkpoint(folder: Path) -> Target:
         shutil.copytree(made, tried)
         (tried / files[data[0] % len(files) if data else 0]).write_bytes(data[1:])
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.redirect_stderr(io.StringIO()), quiet():
                 found = checkpoints.restore(tried, state)
-        except runs.RunError:
+        except lab.RunError:
             return "RunError"
         if found is None or found.step != 7 or (found.state["w"] != state["w"]).any():
             raise NotAllowed(f"another state: {found}")
@@ -632,7 +641,7 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     weights = {"w_x_init": zeros, "w_h_init": zeros, "b_init": zeros}
     sizes = {"input_size": D, "hidden_size": H}
     shared = {
-        **{**sizes, **weights, "carry_init": None, "bias": True, "unroll": 1},
+        **{**sizes, **weights, "bias": True, "unroll": 1},
         **{"dtype": jnp.float32, "compute_dtype": None},
     }
     factory(rnn.elman, **shared, activation=jnp.tanh)
@@ -657,8 +666,10 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     factory(rnn.layer_norm, size=D, epsilon=1e-6, **dtype)
     factory(rnn.activation, fun=jnp.tanh)
     factory(rnn.dropout, rate=0.5, per_step=False)
-    factory(rnn.luong, query_size=H, memory_size=M, score="general", **dtype)
-    factory(rnn.bahdanau, query_size=H, memory_size=M, size=3, **dtype)
+    memory = {"memory": jnp.ones((4, M)), "mask": jnp.arange(4) < 3}
+    sizes = {"query_size": H, "memory_size": M, "weights": False}
+    factory(rnn.luong, **sizes, score="general", **memory, **dtype)
+    factory(rnn.bahdanau, **sizes, size=3, **memory, **dtype)
     gru = rnn.gru(D, H)
     found["chain"] = (
         lambda first, second: built(rnn.chain)(cells=(first, second)),
@@ -674,13 +685,13 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     feeding = rnn.chain(rnn.gru(D + H, H), rnn.luong(H, M))
     factory(rnn.input_feeding, cell=feeding, size=H)
 
-    def attended(cell, memory, memory_mask, weights):
-        bound = rnn.attend(cell, memory, memory_mask, weights=weights)
+    def attended(cell, memory, memory_mask):
+        bound = rnn.attend(cell, memory, memory_mask)
         params = reader.init(key)
         return bound.unroll(params, reader.initial_carry(params), xs)
 
-    memory = {"memory": jnp.ones((4, M)), "memory_mask": jnp.arange(4) < 3}
-    found["attend"] = attended, {"cell": reader, **memory, "weights": False}
+    attending = {"memory": memory["memory"], "memory_mask": memory["mask"]}
+    found["attend"] = attended, {"cell": reader, **attending}
 
     tokens = jnp.arange(T) % V
     cells = {
@@ -760,8 +771,15 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     params = model.init(key)
     reading = {
         **{"cell": model, "params": params, "carry": model.initial_carry(params)},
-        **{"first": jnp.array([3, 1, 4]), "length": 4, "mask": jnp.ones(3, bool)},
+        **{"first": 3, "length": 4},
     }
+    found["prefill"] = (
+        rnn.prefill,
+        {
+            **{"cell": model, "params": params, "carry": reading["carry"]},
+            **{"prompt": jnp.array([3, 1, 4]), "mask": jnp.ones(3, bool)},
+        },
+    )
     drawing = {**reading, "choose": rnn.greedy, "key": key, "stop_token": 0}
     found["generate"] = rnn.generate, {**drawing, "stopped": False}
     found["stream"] = (

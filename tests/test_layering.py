@@ -9,16 +9,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CELL = {"cells.gated", "cells.options", "checks", "core"}
 SIBLINGS = {
     "checks": set(),
     "core": {"checks"},
     "build": {"checks", "core"},
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},
-    "transposable": set(),
-    "recurrence": {"core", "transposable"},
-    "cells": {"build", "checks", "core", "recurrence"},
-    "layers": {"build", "checks", "core", "transposable"},
+    "loops/primitives": set(),
+    "loops/substitute": {"loops.primitives"},  # alone knows kernels
+    "loops/pointwise": set(),
+    "loops/mix": {"loops.primitives"},
+    "loops/gated": {
+        *("core", "loops.mix", "loops.pointwise"),
+        *("loops.primitives", "loops.substitute"),
+    },
+    "cells/options": {"checks"},
+    "cells/gated": {
+        *("build", "checks", "core", "cells.options"),
+        *("loops.gated", "loops.mix", "loops.pointwise"),
+    },
+    "cells/elman": {*CELL, "loops.pointwise"},
+    "cells/gru": {*CELL, "build", "loops.mix", "loops.pointwise"},
+    "cells/lstm": {*CELL, "loops.pointwise"},
+    "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
+    "layers": {"build", "checks", "core", "loops.primitives"},
     "pooling": {"checks", "core"},
     "attention": {
         "build",
@@ -26,7 +41,7 @@ SIBLINGS = {
         "core",
         "lift",
         "pooling",
-        "transposable",
+        "loops.primitives",
     },
     "combinators/carries": {"build", "checks", "core", "lift", "steps"},
     "combinators/compose": {
@@ -35,7 +50,7 @@ SIBLINGS = {
         "core",
         "layers",
         "lift",
-        "transposable",
+        "loops.primitives",
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
     "combinators/time": {"build", "checks", "core", "steps"},
@@ -65,14 +80,9 @@ SIBLINGS = {
     "interop/safetensors": {"interop.weights"},
 }
 OUTSIDE = {
-    "losses": {"jax", "optax"},
-    "train": {"jax", "optax"},
-    "packing": {"numpy"},
-    "testing/trees": {"jax", "numpy"},
-    "testing/trial": {"jax", "numpy"},
-    "testing/forms": {"jax", "numpy"},
-    "testing/laws": {"jax", "numpy"},
-    "interop/safetensors": {"jax", "numpy", "safetensors"},  # when it is called
+    "losses": {"optax"},
+    "train": {"optax"},
+    "interop/safetensors": {"safetensors"},  # when it is called
 }
 
 
@@ -105,8 +115,7 @@ def test_a_module_imports_only_what_lies_below(name):
     siblings = {i.removeprefix("jaxrnn.") for i in found if i.startswith("jaxrnn")}
     assert siblings <= SIBLINGS[name]
     outside = {i.split(".")[0] for i in found} - {"jaxrnn"} - sys.stdlib_module_names
-    default = {"jax", "numpy"} if name.startswith("interop/") else {"jax"}
-    assert outside <= OUTSIDE.get(name, default)
+    assert outside <= {"jax", "numpy"} | OUTSIDE.get(name, set())
 
 
 @pytest.mark.parametrize("folder", ["experiments", "benchmarks"])

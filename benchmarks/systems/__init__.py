@@ -1,20 +1,28 @@
 """The systems that are measured, one module each.
 
-A module has
+A module of a system begins with constants, which are read without importing it:
+
+    NAME = "flax"                       # in reports; without it the module's name
+    WORK = ("gated", "tick")            # the kinds of work it does
+    PACKAGES = ("flax",)                # whose versions are recorded
+    PLATFORMS = ("cpu", "gpu", "tpu")   # where it runs
+    IN_QUICK = True                     # whether it is fast enough for the quick suite
+    MIN_DEVICES = 1                     # the fewest devices it is measured on
+
+of which only `WORK` is required. It imports its library at the top, so that a missing
+one shows at once, and has
 
     start(case, data, devices, platform) -> Run   # ready to be timed
-    variant(case) -> str                          # optional: see benchmarks.data
+    variant(case) -> str                          # optional, see benchmarks.work.gated
     reference(case, data, variant) -> Reference   # jaxrnn only
 
-and imports its library at the top, so that a missing one shows at once. A `Run` has
-
-    compile_seconds: float | None
-    memory_bytes: int | None
-    check(reference) -> dict[str, float]          # errors, see benchmarks.data
-    seconds(calls) -> float                       # for that many calls
+`Run` is a protocol of benchmarks.process.worker. Modules without `WORK` are shared by
+several systems.
 """
 
-from typing import NamedTuple
+import ast
+from pathlib import Path
+from typing import Any, NamedTuple
 
 
 class UnsupportedError(Exception):
@@ -22,41 +30,63 @@ class UnsupportedError(Exception):
 
 
 class System(NamedTuple):
-    """A system by name."""
+    """What the constants of a module say."""
 
     name: str
     module: str
-    packages: tuple[str, ...] = ()  # whose versions are recorded
+    work: tuple[str, ...]
+    packages: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ("cpu", "gpu", "tpu")
-
-
-def _system(name: str, module: str, *args) -> System:
-    return System(name, f"benchmarks.systems.{module}", *args)
+    in_quick: bool = True
+    min_devices: int = 1
 
 
 SUBJECT = "jaxrnn"
+BASELINE = "jaxrnn_baseline"  # the subject's module with the library of another folder
 PLAIN_SCAN = "jaxrnn_scan"
-BATCHED = "jaxrnn_batched"
+WEAK = "jaxrnn_weak"
 PRODUCT = "roof_product"
 COPY = "roof_copy"
-NOT_PEERS = (SUBJECT, PLAIN_SCAN, BATCHED, PRODUCT, COPY)
 JAX_PEERS = ("flax", "flax_nnx", "haiku", "equinox")
 
-SYSTEMS = {
-    system.name: system
-    for system in (
-        _system(SUBJECT, "jaxrnn_fast", ("jax", "jaxlib", "optax")),
-        _system(PLAIN_SCAN, "jaxrnn_scan"),
-        _system(BATCHED, "jaxrnn_batched"),
-        _system("flax", "flax_linen", ("flax",)),
-        _system("flax_nnx", "flax_nnx", ("flax",)),
-        _system("haiku", "haiku_core", ("dm-haiku",)),
-        _system("equinox", "equinox_cell", ("equinox",)),
-        _system("keras", "keras_layer", ("keras",)),
-        _system("torch", "torch_eager", ("torch",), ("cpu", "gpu")),
-        _system("torch_compile", "torch_compiled", ("torch",), ("cpu", "gpu")),
-        _system("jax_cudnn", "jax_cudnn", ("jax",), ("gpu",)),
-        _system(PRODUCT, "roof_product"),
-        _system(COPY, "roof_copy"),
-    )
-}
+
+def system_of(worker: str) -> str:
+    """`flax` of the worker `flax@2`, which has two devices."""
+    return worker.split("@")[0]
+
+
+def is_roof(system: str) -> bool:
+    """Whether the system measures the machine and not a library."""
+    return system.startswith("roof_")
+
+
+def is_peer(system: str) -> bool:
+    """Whether jaxrnn is measured against the system."""
+    return not is_roof(system) and not system.startswith(SUBJECT)
+
+
+def _constants(path: Path) -> dict[str, Any]:
+    """The literals that a module assigns to names in capitals, without running it."""
+    constants = {}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name.lower() in System._fields:
+                constants[name.lower()] = ast.literal_eval(node.value)
+    return constants
+
+
+def _systems() -> dict[str, System]:
+    systems = []
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        constants = _constants(path)
+        if "work" in constants:
+            constants.setdefault("name", path.stem)
+            module = f"benchmarks.systems.{path.stem}"
+            systems.append(System(module=module, **constants))
+    # The subject is first in every table, and the machine last.
+    systems.sort(key=lambda s: (is_roof(s.name), is_peer(s.name), s.name))
+    return {system.name: system for system in systems}
+
+
+SYSTEMS = _systems()

@@ -9,10 +9,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks.cases import Case
-from benchmarks.data import Block, Data
-from benchmarks.systems import training
-from benchmarks.systems.training import Layer
+from benchmarks.systems.jax_model import Layer, stack
+from benchmarks.systems.jax_run import Run
+from benchmarks.work.equal import Data
+from benchmarks.work.gated import Block, Case
+
+NAME = "equinox"
+WORK = ("gated", "tick")
+PACKAGES = ("equinox",)
 
 
 class ElmanCell(eqx.Module):
@@ -81,7 +85,7 @@ def layer(case: Case) -> Layer:
     return Layer(params, run, carry, tick)
 
 
-def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+def start(case: Case, data: Data, devices: int, platform: str) -> Run:
     """Compiles the case."""
-    model = training.stack(layer(case))
-    return training.Run(model, case, data, devices, platform)
+    model = stack(layer(case))
+    return Run(model, case, data, devices, platform)

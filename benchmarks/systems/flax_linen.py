@@ -4,14 +4,21 @@ Its GRU is cuDNN's, with the bias inside the reset, so all three compute what ja
 do. A kernel for each gate; the bias is on the hidden side for the LSTM.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from benchmarks.cases import GATES, Case
-from benchmarks.data import Block, Data
-from benchmarks.systems import training
-from benchmarks.systems.training import Layer
+from benchmarks.systems import child
+from benchmarks.systems.jax_model import Layer, stack
+from benchmarks.systems.jax_run import Run
+from benchmarks.work.equal import Data
+from benchmarks.work.gated import GATES, Block, Case
+
+NAME = "flax"
+WORK = ("gated", "tick", "whole_run")
+PACKAGES = ("flax",)
 
 CELLS = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 
@@ -24,19 +31,19 @@ def layer(case: Case) -> Layer:
         if case.cell == "elman":
             return {"i": {"kernel": block.w_x, "bias": block.b}, "h": _no_bias(block)}
         names = "rzn" if case.cell == "gru" else "ifgo"
-        found = {}
+        dense = {}
         w_x, w_h, b = (
             jnp.split(a, GATES[case.cell], axis=-1)
             for a in (block.w_x, block.w_h, block.b)
         )
         for i, gate in enumerate(names):
-            found[f"i{gate}"] = {"kernel": w_x[i]}
-            found[f"h{gate}"] = {"kernel": w_h[i]}
+            dense[f"i{gate}"] = {"kernel": w_x[i]}
+            dense[f"h{gate}"] = {"kernel": w_h[i]}
             side = "i" if case.cell == "gru" else "h"
-            found[f"{side}{gate}"]["bias"] = b[i]
+            dense[f"{side}{gate}"]["bias"] = b[i]
         if case.cell == "gru":
-            found["hn"]["bias"] = block.b_h
-        return found
+            dense["hn"]["bias"] = block.b_h
+        return dense
 
     def run(params, xs, reverse, final):
         # return_carry and keep_order, as in `nn.Bidirectional`.
@@ -62,7 +69,9 @@ def _no_bias(block: Block):
     return {"kernel": block.w_h}
 
 
-def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+def start(case: Any, data: Data, devices: int, platform: str) -> Run | child.Run:
     """Compiles the case."""
-    model = training.stack(layer(case))
-    return training.Run(model, case, data, devices, platform)
+    if case.work == "whole_run":
+        return child.Run(["benchmarks.systems.rows_flax"], case, devices)
+    model = stack(layer(case))
+    return Run(model, case, data, devices, platform)

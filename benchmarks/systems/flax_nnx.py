@@ -7,10 +7,13 @@ jaxrnn's without that bias.
 import jax
 from flax import nnx
 
-from benchmarks.cases import Case
-from benchmarks.data import NO_INNER_BIAS, Block, Data
-from benchmarks.systems import training
-from benchmarks.systems.training import Layer
+from benchmarks.systems.jax_model import Layer, stack
+from benchmarks.systems.jax_run import Run
+from benchmarks.work.equal import Data
+from benchmarks.work.gated import NO_INNER_BIAS, Block, Case
+
+WORK = ("gated", "tick")
+PACKAGES = ("flax",)
 
 CELLS = {"elman": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 
@@ -56,7 +59,7 @@ def layer(case: Case) -> Layer:
     return Layer(params, run, zeros, tick)
 
 
-def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+def start(case: Case, data: Data, devices: int, platform: str) -> Run:
     """Compiles the case."""
-    model = training.stack(layer(case))
-    return training.Run(model, case, data, devices, platform)
+    model = stack(layer(case))
+    return Run(model, case, data, devices, platform)

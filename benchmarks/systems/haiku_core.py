@@ -9,10 +9,14 @@ write.
 import haiku as hk
 import jax.numpy as jnp
 
-from benchmarks.cases import GATES, Case
-from benchmarks.data import RESET_BEFORE, Block, Data
-from benchmarks.systems import training
-from benchmarks.systems.training import Layer
+from benchmarks.systems.jax_model import Layer, stack
+from benchmarks.systems.jax_run import Run
+from benchmarks.work.equal import Data
+from benchmarks.work.gated import GATES, RESET_BEFORE, Block, Case
+
+NAME = "haiku"
+WORK = ("gated", "tick")
+PACKAGES = ("dm-haiku",)
 
 
 class Tanh(hk.VanillaRNN):
@@ -95,7 +99,7 @@ def _like(state, xs):
     return state.astype(xs.dtype)
 
 
-def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+def start(case: Case, data: Data, devices: int, platform: str) -> Run:
     """Compiles the case."""
-    model = training.stack(layer(case))
-    return training.Run(model, case, data, devices, platform)
+    model = stack(layer(case))
+    return Run(model, case, data, devices, platform)

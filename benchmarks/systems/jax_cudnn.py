@@ -9,10 +9,15 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import rnn
 
-from benchmarks.cases import Case
-from benchmarks.data import Data, Weights
-from benchmarks.systems import UnsupportedError, training
-from benchmarks.systems.training import Model
+from benchmarks.systems import UnsupportedError
+from benchmarks.systems.jax_model import Model
+from benchmarks.systems.jax_run import Run
+from benchmarks.work.equal import Data, Weights
+from benchmarks.work.gated import Case
+
+WORK = ("gated",)
+PACKAGES = ("jax",)
+PLATFORMS = ("gpu",)
 
 
 def packed(weights: Weights, rest: float = 0.0) -> jax.Array:
@@ -53,12 +58,12 @@ def model(case: Case, unroll: Any = rnn.lstm) -> Model:
     return Model(packed, last, tick, tick)
 
 
-def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+def start(case: Case, data: Data, devices: int, platform: str) -> Run:
     """Compiles the case."""
-    if case.cell != "lstm" or case.dtype != "float32" or case.kind == "tick":
+    if case.cell != "lstm" or case.dtype != "float32":
         raise UnsupportedError("it has only a whole LSTM in float32")
 
     def goal(weights):
         return packed(weights, rest=float("nan"))
 
-    return training.Run(model(case), case, data, devices, platform, goal=goal)
+    return Run(model(case), case, data, devices, platform, goal=goal)

@@ -1,21 +1,29 @@
 """jaxrnn, as its README shows it: functions of one sequence, and vmap for the batch."""
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 import jaxrnn as rnn
-from benchmarks.cases import Case
-from benchmarks.data import NO_INNER_BIAS, RESET_BEFORE, Block, Data, Reference
-from benchmarks.systems import training
-from benchmarks.systems.training import Model
+from benchmarks.systems import child, jax_model
+from benchmarks.systems.jax_model import Model
+from benchmarks.systems.jax_run import Run
+from benchmarks.work.equal import LEARNING_RATE, Data, Reference
+from benchmarks.work.gated import NO_INNER_BIAS, RESET_BEFORE, Block, Case
+
+NAME = "jaxrnn"
+WORK = ("gated", "tick", "update", "whole_run")
+PACKAGES = ("jax", "jaxlib", "optax")
 
 FACTORIES = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
 PARAMS = {"elman": rnn.ElmanParams, "gru": rnn.GRUParams, "lstm": rnn.LSTMParams}
 
 
-def model(case: Case, variant: str = "", *, plain_scan: bool = False) -> Model:
+def network(case: Case, variant: str = "", *, plain_scan: bool = False) -> rnn.Cell:
     """A chain of cells; `plain_scan` unrolls each by scanning its step."""
     options = {"reset_after": False} if variant == RESET_BEFORE else {}
 
@@ -31,7 +39,21 @@ def model(case: Case, variant: str = "", *, plain_scan: bool = False) -> Model:
             return cell(input_size)
         return rnn.bidirectional(cell(input_size), cell(input_size))
 
-    network = rnn.chain(*map(layer, case.layer_inputs))
+    return rnn.chain(*map(layer, case.layer_inputs))
+
+
+def last_of(cell: rnn.Cell, params: Any, xs: jax.Array) -> jax.Array:
+    """The last output of each direction of the top layer, for one sequence."""
+    carry, _ = cell.unroll(params, cell.initial_carry(params), xs)
+    top = carry[-1]
+    if isinstance(top, rnn.Directions):
+        return jnp.concatenate([top.forward.h, top.backward.h])
+    return top.h
+
+
+def model(case: Case, variant: str = "", *, plain_scan: bool = False) -> Model:
+    """The network for a batch."""
+    cell = network(case, variant, plain_scan=plain_scan)
 
     def params(weights):
         def one(block: Block):
@@ -45,30 +67,53 @@ def model(case: Case, variant: str = "", *, plain_scan: bool = False) -> Model:
             for blocks in weights.layers
         )
 
-    @partial(jax.vmap, in_axes=(None, 0))
-    def last(params, xs):
-        carry, _ = network.unroll(params, network.initial_carry(params), xs)
-        top = carry[-1]
-        if case.directions == 1:
-            return top.h
-        return jnp.concatenate([top.forward.h, top.backward.h])
-
     def carry(params, batch):
-        one = network.initial_carry(params)
+        one = cell.initial_carry(params)
         return jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape)), one)
 
     def tick(params, carry, x):
-        assert network.step is not None
-        return jax.vmap(network.step, (None, 0, 0))(params, carry, x)
+        assert cell.step is not None
+        return jax.vmap(cell.step, (None, 0, 0))(params, carry, x)
 
+    last = jax.vmap(partial(last_of, cell), in_axes=(None, 0))
     return Model(params, last, carry, tick)
 
 
+class Update(Run):
+    """A case of the kind `update`: `make_update`, with a mesh on several devices."""
+
+    def _update(self):
+        cell, optimizer = network(self.case), optax.sgd(LEARNING_RATE)
+
+        def loss_fn(params, xs, label, key):
+            del key  # there is no dropout
+            logits = last_of(cell, params.layers, xs) @ params.w + params.b
+            return rnn.cross_entropy(logits, label)
+
+        mesh = self.mesh if self.parts > 1 else None
+        update = rnn.make_update(loss_fn, optimizer, mesh=mesh)
+        program = jax.jit(update, out_shardings=self.replicated)
+        return program, (self._first_state(), self.xs, self.labels)
+
+    def _first_state(self) -> Any:
+        optimizer = optax.sgd(LEARNING_RATE)
+        return self._put(rnn.train_state(self.params, optimizer, jax.random.key(0)))
+
+    def _params_and_loss(self, state: Any, more: Any) -> tuple[Any, float]:
+        return state.params, float(more.loss)
+
+
 def reference(case: Case, data: Data, variant: str) -> Reference:
-    """What every other system is held against."""
-    return training.reference(model(case, variant), data)
+    """What every other system has to arrive at."""
+    return jax_model.reference(model(case, variant), data)
 
 
-def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+def start(case: Any, data: Data, devices: int, platform: str) -> Run | child.Run:
     """Compiles the case."""
-    return training.Run(model(case), case, data, devices, platform)
+    if case.work == "whole_run":
+        # The experiments beside the library, also where that is another checkout's.
+        folder = Path(rnn.__file__).resolve().parent.parent
+        command = ["experiments.rows", "--dataset", "mnist", "--seeds", "1"]
+        return child.Run(command, case, devices, folder)
+    kind = Update if case.work == "update" else Run
+    return kind(model(case), case, data, devices, platform)

@@ -1,11 +1,13 @@
 """jaxrnn's cells unrolled by `lax.scan` and differentiated by JAX: the law itself."""
 
-from benchmarks.cases import Case
-from benchmarks.data import Data
-from benchmarks.systems import training
+from benchmarks.systems.jax_run import Run
 from benchmarks.systems.jaxrnn_fast import model
+from benchmarks.work.equal import Data
+from benchmarks.work.gated import Case
+
+WORK = ("gated", "tick")
 
 
-def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+def start(case: Case, data: Data, devices: int, platform: str) -> Run:
     """Compiles the case."""
-    return training.Run(model(case, plain_scan=True), case, data, devices, platform)
+    return Run(model(case, plain_scan=True), case, data, devices, platform)

@@ -10,10 +10,14 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from benchmarks.cases import Case
-from benchmarks.data import Block, Data
-from benchmarks.systems import training
-from benchmarks.systems.training import Layer
+from benchmarks.systems.jax_model import Layer, stack
+from benchmarks.systems.jax_run import Run
+from benchmarks.work.equal import Data
+from benchmarks.work.gated import Block, Case
+
+NAME = "keras"
+WORK = ("gated", "tick")
+PACKAGES = ("keras",)
 
 LAYERS = {
     "elman": keras.layers.SimpleRNN,
@@ -29,11 +33,11 @@ def layer(case: Case, rest: float = 0.0) -> Layer:
     @functools.cache
     def made(input_size: int, reverse: bool, final: bool):
         with jax.ensure_compile_time_eval():
-            found = LAYERS[case.cell](
+            layer = LAYERS[case.cell](
                 case.hidden_size, return_sequences=not final, go_backwards=reverse
             )
-            found.build((None, None, input_size))
-        return found
+            layer.build((None, None, input_size))
+        return layer
 
     def params(block: Block):
         if case.cell != "gru":
@@ -48,9 +52,9 @@ def layer(case: Case, rest: float = 0.0) -> Layer:
         return [z_first(block.w_x), z_first(block.w_h), jnp.stack(bias)]
 
     def run(params, xs, reverse, final):
-        found = made(xs.shape[-1], reverse, final)
-        others = [v.value for v in found.non_trainable_variables]
-        ys, _ = found.stateless_call(params, others, xs)
+        layer = made(xs.shape[-1], reverse, final)
+        others = [v.value for v in layer.non_trainable_variables]
+        ys, _ = layer.stateless_call(params, others, xs)
         return jnp.flip(ys, axis=1) if reverse and not final else ys
 
     def carry(params, batch):
@@ -67,8 +71,8 @@ def layer(case: Case, rest: float = 0.0) -> Layer:
     return Layer(params, run, carry, tick)
 
 
-def start(case: Case, data: Data, devices: int, platform: str) -> training.Run:
+def start(case: Case, data: Data, devices: int, platform: str) -> Run:
     """Compiles the case."""
-    model = training.stack(layer(case))
-    goal = training.stack(layer(case, rest=float("nan")))
-    return training.Run(model, case, data, devices, platform, goal=goal.params)
+    model = stack(layer(case))
+    goal = stack(layer(case, rest=float("nan")))
+    return Run(model, case, data, devices, platform, goal=goal.params)

@@ -1,8 +1,10 @@
 """The rate of one large copy, which reads and writes memory."""
 
-from benchmarks.cases import Case
-from benchmarks.data import Data
 from benchmarks.systems.roof_product import Roof
+from benchmarks.work.equal import Data
+from benchmarks.work.gated import Case
+
+WORK = ("gated", "tick", "update")
 
 ROWS = {"cpu": 1 << 12, "gpu": 1 << 15, "tpu": 1 << 15}
 COLUMNS = 1 << 13

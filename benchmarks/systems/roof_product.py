@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from benchmarks.cases import Case
-from benchmarks.data import Data, Reference
+from benchmarks.work.equal import Data, Reference
+from benchmarks.work.gated import Case
+
+WORK = ("gated", "tick", "update")
 
 SIZES = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
 
@@ -46,7 +48,7 @@ class Roof:
         return {}
 
     def seconds(self, calls: int) -> float:
-        """Of that many calls, after one that does not count."""
+        """The time of that many calls, after one that does not count."""
         jax.block_until_ready(self.compiled(*self.args))
         start = time.perf_counter()
         for _ in range(calls):

@@ -7,9 +7,15 @@ which compiles for minutes at T = 100, and torch 2.13 fails on an LSTM on a CPU.
 
 import torch
 
-from benchmarks.cases import Case
-from benchmarks.data import Data
-from benchmarks.systems.torch_eager import Run
+from benchmarks.systems.torch_run import Run
+from benchmarks.work.equal import Data
+from benchmarks.work.gated import Case
+
+NAME = "torch_compile"
+WORK = ("gated", "tick")
+PACKAGES = ("torch",)
+PLATFORMS = ("cpu", "gpu")
+IN_QUICK = False  # it compiles for longer than the others take together
 
 
 def start(case: Case, data: Data, devices: int, platform: str) -> Run:

@@ -114,18 +114,20 @@ DATASETS = {
 
 
 def load_text(
-    name: str, data_dir: Path | None = None, characters: int | None = None
+    name: str | Path, data_dir: Path | None = None, characters: int | None = None
 ) -> str:
-    """Reads one of `DATASETS`.
+    """Reads one of `DATASETS`, or files of the user's own.
 
     Args:
-      name: of the text.
+      name: of the text, or the path of a file or of a folder; see `from_path`.
       data_dir: see `files.find`.
       characters: read only the first `characters`; None: read all.
 
     Raises:
       DataError: if the name is unknown, or its file is not found or cannot be read.
     """
+    if isinstance(name, Path):
+        return from_path(name)[:characters]
     known = files.record(DATASETS, name)
     paths = [] if known.files is None else known.files.find(data_dir)
     return known.read(paths, characters)[:characters]

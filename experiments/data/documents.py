@@ -165,12 +165,20 @@ class Tokenized(NamedTuple):
 
     def at(self, numbers: Sequence[int]) -> "Tokenized":
         """The documents with these numbers."""
-        words, tokens, owners = (
+        return Tokenized(
             [self.words[i] for i in numbers],
             [self.tokens[i] for i in numbers],
             [self.owners[i] for i in numbers],
+            self.labels[list(numbers)],
         )
-        return Tokenized(words, tokens, owners, self.labels[list(numbers)])
+
+    def up_to(self, documents: int, words: int) -> "Tokenized":
+        """The first documents, at most so many and with at most so many words.
+
+        The first one is among them, however many words it has.
+        """
+        counts = np.cumsum([len(own) for own in self.words[:documents]])
+        return self.at(range(max(1, np.searchsorted(counts, words, side="right"))))
 
 
 def tokenize(subwords: Subwords, documents: Documents) -> Tokenized:

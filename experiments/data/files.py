@@ -22,13 +22,17 @@ class Files(NamedTuple):
     """The files of a data set, and where they come from."""
 
     folder: str  # in the data folder; it may be the data folder itself
-    digests: Mapping[str, str]  # by name: see `digest`; "": not only one file will do
+    digests: Mapping[str, str]  # by name: see `digest`; "": none is known
     origin: str  # who made the data, and where it is
     get: str = ""  # a command that gets it, to be run in the data folder
 
     def find(self, data_dir: Path | None) -> list[Path]:
         """All files, in order; see `find`."""
-        return find(self.folder, data_dir, *self.digests)
+        try:
+            return find(self.folder, data_dir, *self.digests)
+        except DataError as error:
+            hint = "python -m experiments.data says where to get it"
+            raise DataError(f"{error} ({hint})") from None
 
 
 def record(table: Mapping[str, T], name: str) -> T:

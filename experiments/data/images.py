@@ -98,6 +98,15 @@ class ImageData(NamedTuple):
     test: Images
     num_classes: int
     max_value: int  # the brightest pixel there can be
+    split: str = "test"  # what the images measured on are: "test" or "holdout"
+
+    def holding_out(self, count: int) -> "ImageData":
+        """With the last training images, if any, in the place of the test images."""
+        if not count:
+            return self
+        rest = len(self.train.images) - count
+        train, test = self.train.first(rest), self.train.last(count)
+        return self._replace(train=train, test=test, split="holdout")
 
 
 def load_images(name: str, data_dir: Path | None = None) -> ImageData:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import mido
 import numpy as np
 
 from experiments.data.music import LOWEST, notes
@@ -23,6 +22,8 @@ def write_midi(
       tempo: quarter notes a minute.
       given: a marker stands after the first `given` steps; 0: there is none.
     """
+    import mido
+
     step = TICKS // steps
     end = mido.MetaMessage("end_of_track")
     events: list[tuple[int, int, Any]] = [(len(roll), 3, end)]

@@ -1,8 +1,7 @@
 """Music as piano rolls: 88 yes/no decisions a step."""
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +63,11 @@ class Music(NamedTuple):
         """The first `count` pieces of each split; None: all."""
         return Music(*(split[:count] for split in self))
 
+    @property
+    def most_notes(self) -> int:
+        """How many notes sound at once, at most, in the pieces for training."""
+        return max(int(roll.sum(1).max()) for roll in self.train)
+
 
 def load_music(name: str, data_dir: Path | None) -> Music:
     """Reads the chorales or the folk tunes of Boulanger-Lewandowski et al. (2012).
@@ -109,24 +113,6 @@ def _roll(where: str, cell: matlab.Array) -> np.ndarray:
     if not np.isin(roll, (0, 1)).all():
         raise ValueError(f"{where}: expected nothing but 0 and 1")
     return roll.astype(np.uint8)
-
-
-def cut(rolls: Sequence[np.ndarray], longest: int) -> list[np.ndarray]:
-    """Pieces cut into parts of about equal length.
-
-    A part begins with the step that ended the one before, so that each step but the
-    first of a piece follows another one in exactly one part.
-
-    Args:
-      rolls: pieces [T, 88].
-      longest: so many steps at most follow the first one of a part.
-    """
-    parts = []
-    for roll in rolls:
-        follow = len(roll) - 1
-        edges = np.linspace(0, follow, -(-follow // longest) + 1).round().astype(int)
-        parts += [roll[a : b + 1] for a, b in pairwise(edges)]
-    return parts
 
 
 def room(roll: np.ndarray) -> tuple[int, int]:

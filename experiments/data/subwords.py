@@ -1,6 +1,6 @@
 """Subwords by byte pair encoding, or whole words, from the tokenizers library."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,24 @@ class Subwords:
         return [
             self._tokenizer.id_to_token(int(t)).replace("▁", "") or "▁" for t in tokens
         ]
+
+
+def kept_subwords(
+    keep: Callable[..., Path], name: str, texts: Iterable[str], vocab_size: int
+) -> Subwords:
+    """Subwords in lower case: learned the first time, and later found again.
+
+    Args:
+      keep: (name, write) -> the path of the file, which `write(path)` has written.
+      name: of the file.
+      texts: to learn from.
+      vocab_size: how many subwords to learn at most.
+    """
+
+    def write(path):
+        Subwords.of(texts, vocab_size, lowercase=True).save(path)
+
+    return Subwords.load(keep(name, write))
 
 
 def words(texts: Iterable[str], least: int = 1) -> Subwords:

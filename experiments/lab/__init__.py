@@ -10,6 +10,7 @@ from experiments.lab.batches import take as take
 from experiments.lab.buckets import Buckets as Buckets
 from experiments.lab.buckets import bucketed as bucketed
 from experiments.lab.buckets import make_buckets as make_buckets
+from experiments.lab.buckets import of_each as of_each
 from experiments.lab.buckets import pad as pad
 from experiments.lab.cli import main as main
 from experiments.lab.cli import parse as parse
@@ -30,6 +31,7 @@ from experiments.lab.options import Share as Share
 from experiments.lab.options import Training as Training
 from experiments.lab.options import When as When
 from experiments.lab.seeds import divergence as divergence
+from experiments.lab.seeds import lowest as lowest
 from experiments.lab.seeds import of_seed as of_seed
 from experiments.lab.seeds import over_seeds as over_seeds
 from experiments.lab.seeds import spread as spread

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from experiments.data import DataError
@@ -114,6 +115,39 @@ def pad(sequences: Sequence[Any], index: np.ndarray, size: int) -> Any:
         values.reshape(*index.shape, *values.shape[1:]),
         mask.reshape(*index.shape, size),
     )
+
+
+def of_each(
+    fun: Callable[..., Any],
+    batch_size: int,
+    most: int,
+    params: Any,
+    sequences: Sequence[Any],
+) -> np.ndarray:
+    """A number of each sequence for each seed, from batches of like length.
+
+    Args:
+      fun: (params, values [B, size, ...], mask [B, size]) -> [S, B]; see `pad`.
+      batch_size: B.
+      most: how many padded lengths there may be.
+      params: [S, ...].
+      sequences: N of integers, or of rows [T, D].
+
+    Returns:
+      [S, N].
+
+    Example:
+      >>> total = lambda scale, values, mask: scale[:, None] * values.sum(axis=1)
+      >>> of_each(total, 2, 3, np.array([1, 10]), [[1, 2], [3], [4, 5, 6]]).tolist()
+      [[3.0, 3.0, 15.0], [30.0, 30.0, 150.0]]
+    """
+    lengths = np.array([len(sequence) for sequence in sequences])
+    buckets = make_buckets(lengths, batch_size, most=most, together=False)
+    found = np.full((len(jax.tree.leaves(params)[0]), len(sequences)), np.nan)
+    for size, index, count in buckets.every():
+        values = fun(params, *pad(sequences, index, size))
+        found[:, index[:count]] = np.asarray(values)[:, :count]
+    return found
 
 
 def bucketed(

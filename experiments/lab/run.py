@@ -74,7 +74,7 @@ def find_finished(study: Study, config: Any, option: str) -> tuple[Any, Finished
     Raises:
       UsageError: if there is no such run.
     """
-    folder = config.run.out
+    asked, folder = config, config.run.out
     require(
         folder is not None, option, "an --out too, the folder of a finished run", "none"
     )
@@ -103,4 +103,4 @@ def find_finished(study: Study, config: Any, option: str) -> tuple[Any, Finished
         except (OSError, ValueError) as error:
             raise UsageError(f"--out: cannot read {path}: {error}") from error
 
-    return config, Finished(folder, summary, load)
+    return config, Finished(folder, summary, load, asked)

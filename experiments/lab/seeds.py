@@ -74,6 +74,26 @@ def spread(
     return mean if len(values) == 1 else f"{mean} ({low} to {high})"
 
 
+def lowest(
+    history: Sequence[Mapping[str, Any]], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest value of a metric, and the epoch, from 1, that has it; [S] and [S].
+
+    Args:
+      history: of the epochs; a metric is a list over seeds, with None for a number that
+        is not finite, which counts as infinite.
+      name: of the metric.
+
+    Example:
+      >>> history = [{"loss": [3.0, None]}, {"loss": [2.0, 5.0]}, {"loss": [4.0, 6.0]}]
+      >>> [values.tolist() for values in lowest(history, "loss")]
+      [[2.0, 5.0], [2, 2]]
+    """
+    values = np.array([line[name] for line in history], float)  # [epochs, S]
+    values = np.where(np.isnan(values), np.inf, values)
+    return values.min(axis=0), values.argmin(axis=0) + 1
+
+
 def divergence(history: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """Which seeds ended far below their own best epoch, or in numbers not finite.
 

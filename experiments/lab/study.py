@@ -16,7 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from experiments.lab.batches import Batches
+from experiments.lab.errors import UsageError
 from experiments.lab.guard import Guard
 from experiments.lab.options import Recipes
 
@@ -98,6 +101,18 @@ class Finished(NamedTuple):
     path: Path  # its folder, with all that it kept
     summary: dict[str, Any]
     load: Callable[[Callable[..., Any]], Any]  # (init) -> params [S, ...]
+    asked: Any  # the config of the command that asks, before it became the run's
+
+    def per_seed(self, name: str) -> np.ndarray:
+        """A number of each seed from the summary, NaN where it was not finite; [S]."""
+        try:
+            values = np.array(self.summary[f"{name}_per_seed"], float)
+            if values.shape != (self.summary["config"]["seeds"],):
+                raise ValueError(f"{name}_per_seed is not one number for each seed")
+            return values
+        except (KeyError, TypeError, ValueError) as error:
+            path = self.path / "summary.json"
+            raise UsageError(f"--out: {path} is damaged: {error}") from None
 
 
 class Study(NamedTuple):

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sacrebleu.metrics.bleu import BLEU
 
 
 def bleu(
@@ -36,9 +35,33 @@ def bleu(
       >>> round(found.score, 1), signature.split("|")[:2]
       (100.0, ['nrefs:2', 'case:lc'])
     """
+    from sacrebleu.metrics.bleu import BLEU
+
     metric = BLEU(lowercase=True, max_ngram_order=order, tokenize=tokenize)
     found = metric.corpus_score(said, _columns(references), n_bootstrap=bootstrap)
     return found, str(metric.get_signature())
+
+
+def bleu_per_seed(
+    translations: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    tokenize: str = "13a",
+) -> tuple[np.ndarray, str]:
+    """BLEU of several systems on the same sentences, [S], and sacrebleu's signature.
+
+    Args:
+      translations: of each system, N sentences.
+      references: the sentences that are right for each source.
+      tokenize: what a word is, by its name in sacrebleu.
+
+    Example:
+      >>> right = [["a dog runs home"]]
+      >>> found, _ = bleu_per_seed([["a dog runs home"], ["a cat"]], right)
+      >>> found.round(1).tolist()
+      [100.0, 0.0]
+    """
+    found = [bleu(texts, references, tokenize=tokenize) for texts in translations]
+    return np.array([one.score for one, _ in found]), found[0][1]
 
 
 def bleu_1_to_4(
@@ -110,6 +133,41 @@ def by_length(
     return scores
 
 
+def compare(
+    translations: Mapping[str, Sequence[Sequence[str]]],
+    sources: Sequence[str],
+    references: Sequence[Sequence[str]],
+    tokenize: str = "13a",
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]], str]:
+    """BLEU of several kinds of translations, each by one system or more.
+
+    Args:
+      translations: by the name of a kind, N sentences of each of its systems.
+      sources: what was translated.
+      references: the sentences that are right for each source.
+      tokenize: what a word is, by its name in sacrebleu.
+
+    Returns:
+      For each kind BLEU of each system, [S]; for each kind BLEU of the first system by
+      the number of words in the source, see `by_length`; the signature of sacrebleu.
+
+    Example:
+      >>> said = {"ours": [["a dog runs home"], ["a cat"]], "copy": [["ein Hund"]]}
+      >>> found = compare(said, ["ein Hund rennt"], [["a dog runs home"]])
+      >>> found[0]["ours"].round(1).tolist(), list(found[1]["copy"])
+      ([100.0, 0.0], ['1 to 3'])
+    """
+    found = {
+        name: bleu_per_seed(of_one, references, tokenize)
+        for name, of_one in translations.items()
+    }
+    first = {name: of_one[0] for name, of_one in translations.items()}
+    lengths = np.array([len(text.split()) for text in sources])
+    scores = {name: of_one for name, (of_one, _) in found.items()}
+    by = by_length(lengths, first, references, tokenize=tokenize)
+    return scores, by, next(iter(found.values()))[1]
+
+
 def best_constant(
     train: Sequence[Sequence[str]],
     references: Sequence[Sequence[str]],
@@ -126,6 +184,8 @@ def best_constant(
       >>> best_constant([["a dog runs fast", "a cat"]], [["the dog runs fast"]])
       'a dog runs fast'
     """
+    from sacrebleu.metrics.bleu import BLEU
+
     metric = BLEU(lowercase=True, references=_columns(references))
     texts = sorted({text for texts in train for text in texts})
     step = max(1, len(texts) // candidates)

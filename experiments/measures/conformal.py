@@ -31,6 +31,9 @@ def conformal_margins(
     Returns:
       [C, 1, H, Q], to be added to other quantiles; zero for the median.
 
+    Raises:
+      ValueError: if there are not two quantiles for each coverage, and a median.
+
     References:
       Romano, Patterson and Candes, "Conformalized quantile regression", NeurIPS 2019.
 
@@ -39,6 +42,11 @@ def conformal_margins(
       >>> conformal_margins(np.zeros((1, 9, 1, 3)), truth, [0.5])[0, 0, 0].tolist()
       [-5.0, 0.0, 5.0]
     """
+    if quantiles.shape[-1] != 2 * len(nominal) + 1:
+        raise ValueError(
+            f"quantiles: expected {2 * len(nominal) + 1} for {len(nominal)} nominal "
+            f"coverages, got shape {quantiles.shape}"
+        )
     count = truth.shape[1]
     margins = np.zeros((truth.shape[0], 1, *quantiles.shape[2:]), quantiles.dtype)
     for i, coverage in enumerate(nominal):

@@ -27,6 +27,26 @@ def binary_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarra
     }
 
 
+def accuracy_on(
+    logits: np.ndarray, labels: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """The accuracy of each classifier on some of the examples, [S]; NaN on none.
+
+    Args:
+      logits: [S, N].
+      labels: [N], 1 or 0.
+      chosen: [N] bool.
+
+    Example:
+      >>> logits, labels = np.array([[2.0, -1.0, 0.5]]), np.array([1, 0, 0])
+      >>> accuracy_on(logits, labels, np.array([True, False, True])).tolist()
+      [0.5]
+    """
+    if not chosen.any():
+        return np.full(len(logits), np.nan)
+    return binary_scores(logits[:, chosen], labels[chosen])["accuracy"]
+
+
 def together(logits: np.ndarray) -> np.ndarray:
     """The logit [1, N] of the mean probability of all classifiers, an ensemble.
 

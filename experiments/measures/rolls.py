@@ -20,6 +20,15 @@ class Scores(NamedTuple):
     by_step: np.ndarray  # the mean over all steps of all pieces
     by_piece: np.ndarray  # the mean over the pieces' own means
 
+    def facts(self, name: str) -> dict[str, np.ndarray]:
+        """The means over seeds and the numbers of each seed, for a summary."""
+        return {
+            name: self.by_step.mean(),
+            f"{name}_per_seed": self.by_step,
+            f"{name}_by_piece": self.by_piece.mean(),
+            f"{name}_by_piece_per_seed": self.by_piece,
+        }
+
 
 def averaged(nll: np.ndarray, rolls: Rolls) -> Scores:
     """Both ways to average the mean NLL of each piece.
@@ -80,6 +89,16 @@ def last_step_again(train: Rolls, test: Rolls) -> Scores:
         for given in (1 - before, before)
     )
     return _measure(lambda xs: np.where(xs, stays, starts), test)
+
+
+def simple_models(train: Rolls, test: Rolls) -> dict[str, Scores]:
+    """The NLL of what needs no network, by its name; see the functions above."""
+    return {
+        "each note as often as it sounds": each_note_alone(train, test),
+        "the last step again, each note with its odds to change": last_step_again(
+            train, test
+        ),
+    }
 
 
 def _measure(predict: Callable[[np.ndarray], np.ndarray], test: Rolls) -> Scores:

@@ -60,10 +60,17 @@ def seasonal(
     Returns:
       [C, N, H].
 
+    Raises:
+      ValueError: if there is no whole season before an origin.
+
     Example:
       >>> seasonal(np.arange(9.0)[:, None], np.array([4, 5]), 2, 3).tolist()
       [[[2.0, 3.0, 2.0], [3.0, 4.0, 3.0]]]
     """
+    if np.min(origins) < period:
+        raise ValueError(
+            f"origins: expected {period} or more, the period, got {np.min(origins)}"
+        )
     ahead = np.arange(horizon) % period - period
     return np.moveaxis(values[np.add.outer(origins, ahead)], -1, 0)
 
@@ -89,6 +96,9 @@ def ridge(
     Returns:
       The penalty, and a function from windows [C, N, L, or longer] to forecasts
       [C, N, H].
+
+    Raises:
+      ValueError: if there are no penalties.
 
     References:
       Hoerl and Kennard, "Ridge regression", Technometrics 12, 1970.

@@ -74,6 +74,9 @@ def captioner(
       dropout: the share of word vectors, channels and outputs that is left out while
         training.
 
+    Raises:
+      ValueError: if the size of the image is no multiple of 8.
+
     Example:
       >>> sizes = {"channels": 2, "embedding_size": 3, "hidden_size": 5}
       >>> net = captioner(8, 1, 11, **sizes)
@@ -82,6 +85,8 @@ def captioner(
       >>> jax.eval_shape(net.logits, params, image, tokens).shape
       (1, 3, 11)
     """
+    if image_size % 8:
+        raise ValueError(f"image_size: expected a multiple of 8, got {image_size}")
     # Left out where it does nothing: random numbers take long to compile.
     drop = (rnn.dropout(dropout),) if dropout else ()
     encoder, size = [], 4 * image_channels

@@ -67,14 +67,19 @@ def direct(
       quantiles: Q.
       dropout: the share of the state that is left out while training.
 
+    Raises:
+      ValueError: if the window is no multiple of the patch.
+
     Example:
       >>> net = direct(6, 4, 3, 5, variables=2, quantiles=3)
       >>> params = jax.eval_shape(net.init, jax.random.key(0))
       >>> jax.eval_shape(net.forecast, params, jnp.int32(1), jnp.arange(6.0)).shape
       (4, 3)
     """
-    start, reader = _start(variables, hidden_size), _reader(patch, hidden_size, dropout)
-    reader = rnn.chain(*reader)
+    if window % patch:
+        raise ValueError(f"window: expected a multiple of {patch}, got {window}")
+    start = _start(variables, hidden_size)
+    reader = rnn.chain(*_reader(patch, hidden_size, dropout))
     skip = rnn.linear(window, horizon, bias=False, w_init=initializers.zeros)
     readout = rnn.linear(hidden_size, horizon * quantiles)
 
@@ -134,13 +139,19 @@ def stepwise(
       quantiles: Q.
       dropout: the share of the state that is left out while training.
 
+    Raises:
+      ValueError: if the horizon is no multiple of the patch.
+
     Example:
       >>> net = stepwise(4, 2, 5, variables=1, quantiles=3)
       >>> params = jax.eval_shape(net.init, jax.random.key(0))
       >>> jax.eval_shape(net.forecast, params, jnp.int32(0), jnp.arange(6.0)).shape
       (4, 3)
     """
-    start, reader = _start(variables, hidden_size), _reader(patch, hidden_size, dropout)
+    if horizon % patch:
+        raise ValueError(f"horizon: expected a multiple of {patch}, got {horizon}")
+    start = _start(variables, hidden_size)
+    reader = _reader(patch, hidden_size, dropout)
     readout = rnn.linear(hidden_size, patch * quantiles)
     cell = relative(rnn.chain(*reader, readout), patch)
 

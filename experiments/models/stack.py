@@ -5,8 +5,6 @@ from typing import Any
 
 import jaxrnn as rnn
 
-CELLS = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
-
 
 def stack(
     cell: Callable[..., rnn.Cell],
@@ -19,14 +17,14 @@ def stack(
 ) -> list[rnn.Cell]:
     """Cells with dropout after each, for `rnn.chain`.
 
-        h^0_t = x_t,    h^l_t = dropout(cell(h^{l-1}_t, h^l_{t-1}))
+        h^0_t = x_t,    s^l_t = cell(h^{l-1}_t, s^l_{t-1}),    h^l_t = dropout(s^l_t)
 
     The masks of the dropout are drawn once for a sequence.
 
     Args:
       cell: (input_size, hidden_size, **options) -> cell, such as `rnn.lstm`.
       input_size: of x_t.
-      hidden_size: of all h^l_t.
+      hidden_size: of all s^l_t.
       layers: how many cells.
       dropout: the share of the hidden units that is left out while training.
       **options: of each cell.

@@ -7,9 +7,31 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import Normalize
 
-from experiments.plots import save
+from experiments.measures.units import telling_units
+from experiments.plots import save, use_korean_font_for
 
 ROWS, COLUMNS = 12, 72
+
+
+def passage(path: Path, text: str, states: np.ndarray, log_p: np.ndarray) -> None:
+    """How a model reads: its surprise and two units that a person can read, by line.
+
+    Args:
+      path: where the PNG goes.
+      text: of T + 1 characters. What is shown begins with a line some way from the
+        beginning, where all is a surprise.
+      states: [T, H], after each character but the last.
+      log_p: [T], of each character but the first.
+    """
+    use_korean_font_for(text)
+    column, slow = telling_units(states, text[:-1])
+    start = max(text.find("\n", 500, -500) + 1, 1)
+    states, log_p = states[start:], log_p[start - 1 : -1]
+    units = {
+        f"unit {column}, which follows the place in the line": states[:, column],
+        f"unit {slow}, which changes most slowly": states[:, slow],
+    }
+    over_text(path, text[start:-1], -log_p / np.log(2), units)
 
 
 def over_text(

@@ -1,5 +1,6 @@
 """Pictures of `experiments.music`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch, Rectangle
 
-from experiments.data.music import LOWEST, notes
+from experiments.data.midi import write_midi
+from experiments.data.music import LOWEST, MusicSet, notes
 from experiments.plots import save
 
 _ABOVE: dict[str, Any] = {  # a legend that hides no note
@@ -17,6 +19,27 @@ _ABOVE: dict[str, Any] = {  # a legend that hides no note
     "frameon": False,
     "borderaxespad": 0.2,
 }
+
+
+def midi_and_picture(
+    name: str, roll: np.ndarray, given: int, source: MusicSet, title: str
+) -> dict[str, Callable[[Path], None]]:
+    """A piece to hear and to see, for the files of a `lab.Report`.
+
+    Args:
+      name: of the files.
+      roll: [T, 88] of 0 and 1.
+      given: the first n steps were given, the others are made.
+      source: how long a step is.
+      title: of the figure.
+    """
+    steps, tempo = source.steps, source.tempo
+    return {
+        f"{name}.mid": lambda path: write_midi(path, roll, steps, tempo, given),
+        f"{name}.png": lambda path: piano_roll(
+            path, roll, given, steps=steps, title=title
+        ),
+    }
 
 
 def piano_roll(

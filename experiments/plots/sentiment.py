@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from experiments.plots import save
+from experiments.plots import save, use_korean_font_for
 
 SIDES = mpl.colormaps["RdBu"]  # red for negative, blue for positive
 ATTENTION = "C1"
@@ -29,6 +29,7 @@ def draw_words(path: Path, telling: Sequence[Any], most: int = 15) -> None:
         "a negative review": [t for t in telling[:most] if t[1] < 0],
         "a positive review": [t for t in telling[: -most - 1 : -1] if t[1] > 0],
     }
+    use_korean_font_for(word for words in sides.values() for word, *_ in words)
     figure, axes = plt.subplots(1, 2, figsize=(10, 5), layout="constrained")
     for axis, (title, words) in zip(axes, sides.items(), strict=True):
         rows = range(len(words))
@@ -56,6 +57,7 @@ def draw_contributions(
       documents: for each a line above it, its words, their contributions and their
         attention, which a bar below each word shows.
     """
+    use_korean_font_for(word for _, words, *_ in documents for word in words)
     width, row, gap = 1100.0, 38.0, 8.0  # pixels
     figure = plt.figure(figsize=(width / 100, 1), dpi=100)
     axis = figure.add_axes((0, 0, 1, 1))

@@ -2,30 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.plots import save
+from experiments.plots import save, use_korean_font_for
 
 
-class AttentionMap(NamedTuple):
-    """Where a decoder looked while it wrote a sentence."""
-
-    source: Sequence[str]  # S tokens
-    target: Sequence[str]  # T tokens
-    weights: np.ndarray  # [T, S]
-
-
-def heat_maps(path: Path, maps: Sequence[AttentionMap], title: str) -> None:
+def heat_maps(path: Path, maps: Sequence[Any], title: str) -> None:
     """The weights of each token of the source, across, for each that was written, down.
 
     Args:
       path: where the PNG goes.
-      maps: one for each panel.
+      maps: for each panel what has a `source` of S tokens, a `target` of T tokens and
+        `weights` [T, S].
       title: of the figure.
     """
+    use_korean_font_for(t for shown in maps for t in [*shown.source, *shown.target])
     rows = -(-len(maps) // 2)
     longest = max(len(shown.target) for shown in maps)
     figure, axes = plt.subplots(

@@ -233,9 +233,8 @@ def check_first(
     first = jax.tree.map(lambda a: check_array(f"{name}: first", a), first)
     _check_arrays(name, params, carry)
     reads = cell.about.reads
-    shape = None if reads is None else reads.shape
-    one = isinstance(first, jax.Array) and shape is not None
-    if one and first.ndim == len(shape) + 1:
+    ndim = None if reads is None or reads.shape is None else len(reads.shape)
+    if isinstance(first, jax.Array) and ndim is not None and first.ndim == ndim + 1:
         raise ValueError(
             f"{name}: first: expected one input, {reads}, got shape {first.shape}; a "
             "prompt is read before, by carry, first = prefill(cell, params, carry, "

@@ -142,9 +142,9 @@ def to_flax(
       `nnx.update(cell, ...)`.
 
     Raises:
-      ValueError: if the params are of another kind, have a learned initial carry, reset
-        before the product, or, for nnx, have a bias inside the reset that is not zero;
-        if the kind has no such layout.
+      ValueError: if the params are of another kind, reset before the product, or, for
+        nnx, have a bias inside the reset that is not zero; if the kind has no such
+        layout.
     """
     check_kind("to_flax", kind)
     check_choice(f"to_flax: layout of {kind!r}", layout, tuple(_LAYOUTS[kind]))

@@ -109,8 +109,7 @@ def to_haiku(
       A dict for the `apply` of a transformed function.
 
     Raises:
-      ValueError: if the params are of another kind, have a learned initial carry, or
-        reset after the product.
+      ValueError: if the params are of another kind or reset after the product.
     """
     check_kind("to_haiku", kind)
     weights = weights_of("to_haiku: params", kind, params, reset_after=False)

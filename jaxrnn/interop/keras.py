@@ -108,7 +108,7 @@ def to_keras(kind: Kind, params: Any) -> list[np.ndarray]:
       for a GRU with the `reset_after` that the cell has.
 
     Raises:
-      ValueError: if the params are of another kind or have a learned initial carry.
+      ValueError: if the params are of another kind.
     """
     check_kind("to_keras", kind)
     weights = weights_of("to_keras: params", kind, params)

@@ -134,8 +134,8 @@ def to_torch(kind: Kind, params: Any) -> dict[str, np.ndarray]:
       of the layers has some.
 
     Raises:
-      ValueError: if the params are of another kind, have a learned initial carry, reset
-        before the product, or do not fit one another.
+      ValueError: if the params are of another kind, reset before the product, or do not
+        fit one another.
     """
     check_kind("to_torch", kind)
     layers = params if type(params) in (tuple, list) and params else (params,)

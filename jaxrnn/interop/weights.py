@@ -70,13 +70,7 @@ def weights_of(
         raise ValueError(
             f"{name}: expected {expected.__name__}, got {type(params).__name__}"
         )
-    if params.carry is not None:
-        raise ValueError(
-            f"{name}.carry: expected None, since these layers have no learned initial "
-            f"carry, got {type(params.carry).__name__}; hand it over with the inputs"
-        )
-    entries = params._replace(carry=None)._asdict()
-    entries = {f".{k}": a for k, a in entries.items() if a is not None}
+    entries = {f".{k}": a for k, a in params._asdict().items() if a is not None}
     gates = GATES[kind]
     shapes = {".w_h": f"H {gates}", ".w_x": f"D {gates}"}
     shapes |= {k: s for k, s in {".b": gates, ".b_h": "H"}.items() if k in entries}

@@ -3,20 +3,18 @@
 import csv
 import gzip
 import json
-import os
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import needs_data
+from made import made_series
 
-import jaxrnn as rnn
 from experiments import forecasting, runs
-from experiments.data import DataError
-from experiments.data.series import Series, load_series, read_csv
+from experiments.data import files
+from experiments.data.series import load_series, read_csv
 
-DATA = os.environ.get("JAXRNN_DATA")
 FILES = {
     "metrics.jsonl",
     "summary.json",
@@ -29,12 +27,7 @@ FILES = {
     "coverage.png",
     "curves.png",
 }
-needs_data = pytest.mark.skipif(
-    not DATA
-    or not (Path(DATA) / "ett").is_dir()
-    or not (Path(DATA) / "series").is_dir(),
-    reason="JAXRNN_DATA names no folder with ett and series",
-)
+needs_series = needs_data("ett", "series")
 
 
 def run(out: Path, *options: str) -> dict:
@@ -50,30 +43,12 @@ def failing(capsys, *options: str) -> str:
     return " ".join(capsys.readouterr().err.replace("│", "").split())
 
 
-def made_series(length: int = 211, variables: int = 2, seed: int = 0) -> Series:
-    """A noisy wave with a period of 7 steps."""
-    rng = np.random.default_rng(seed)
-    steps = np.arange(length)
-    dates = np.datetime64("2001-01-01") + steps.astype("timedelta64[D]")
-    waves = np.sin(2 * np.pi * steps[:, None] / 7 + np.arange(variables))
-    values = 5 + waves + 0.1 * rng.standard_normal((length, variables))
-    return Series(dates, values, tuple(f"v{i}" for i in range(variables)))
-
-
-def made_problem(series: Series, structure: str, *options: str):
-    sizes = "--window 15 --horizon 6 --patch 3 --period 7 --hidden-size 11 --csv x.csv"
-    arguments = [*sizes.split(), "--structure", structure, *options]
-    return forecasting.make_problem(forecasting.parse(arguments), series)
-
-
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """The folder of a run on ETTh1, its summary, and what it printed."""
     import contextlib
     import io
 
-    if not DATA:
-        pytest.skip("JAXRNN_DATA is not set")
     out = tmp_path_factory.mktemp("forecasting") / "run"
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -81,7 +56,7 @@ def smoke(tmp_path_factory):
     return out, summary, said.getvalue()
 
 
-@needs_data
+@needs_series
 def test_etth1_from_end_to_end(smoke):
     out, summary, said = smoke
     assert {p.name for p in out.iterdir()} == FILES | {
@@ -106,7 +81,7 @@ def test_etth1_from_end_to_end(smoke):
     assert (np.diff(quantiles, axis=1) >= 0).all()
 
 
-@needs_data
+@needs_series
 def test_intervals_on_etth1_hold_about_as_often_as_asked(smoke):
     _, summary, _ = smoke
     assert summary["nominal_coverage"] == [0.95, 0.9, 0.8, 0.5]
@@ -116,10 +91,10 @@ def test_intervals_on_etth1_hold_about_as_often_as_asked(smoke):
         assert (np.diff(forecast["width"]) < 0).all()
 
 
-@needs_data
+@needs_series
 def test_baselines_on_etth1_are_those_of_numpy(smoke):
     _, summary, _ = smoke
-    with gzip.open(Path(str(DATA)) / "ett" / "ETTh1.csv.gz", "rt") as file:
+    with gzip.open(files.find("ett", None, "ETTh1.csv.gz")[0], "rt") as file:
         raw = np.loadtxt(file, delimiter=",", skiprows=1, usecols=range(1, 8))
     values = (raw - raw[:8640].mean(0)) / raw[:8640].std(0)
     origins = np.arange(11520, 14400 - 24 + 1)
@@ -140,7 +115,7 @@ def test_baselines_on_etth1_are_those_of_numpy(smoke):
         )
 
 
-@needs_data
+@needs_series
 def test_a_classic_series_step_by_step(tmp_path, capsys):
     options = "--dataset airline --structure stepwise --preset smoke"
     summary = run(tmp_path / "run", *options.split())
@@ -152,22 +127,6 @@ def test_a_classic_series_step_by_step(tmp_path, capsys):
         "seasonal persistence",
         "ridge",
     }
-
-
-@needs_data
-@pytest.mark.parametrize(
-    ("dataset", "shape", "end"),
-    [
-        ("etth1", (17_420, 7), "2018-06-26T19:00:00"),
-        ("airline", (144, 1), "1960-12-01T00:00:00"),
-        ("sunspots", (2820, 1), "1983-12-01T00:00:00"),
-        ("temperatures", (3650, 1), "1990-12-31T00:00:00"),
-    ],
-)
-def test_all_of_a_series_is_read(dataset, shape, end):
-    series = load_series(dataset)
-    assert series.values.shape == (len(series.dates), len(series.names)) == shape
-    assert str(series.dates[-1]) == end
 
 
 def test_share_prices_are_said_to_be_close_to_a_random_walk(tmp_path, capsys):
@@ -197,97 +156,9 @@ def test_a_file_of_ones_own(tmp_path):
     np.testing.assert_array_equal(found.dates, series.dates)
     np.testing.assert_array_equal(found.values, series.values[:, ::-1])
     problem = forecasting.make_problem(config, found)
-    undone = [problem.scale.undo(problem.values[:, i], i) for i in range(2)]
+    data = problem.data
+    undone = [data.scale.undo(data.values[:, i], i) for i in range(2)]
     np.testing.assert_allclose(np.stack(undone, 1), found.values, rtol=1e-5)
-
-
-def test_what_comes_later_changes_nothing_before():
-    """Neither the scale nor any input; and the parts share no target."""
-    series = made_series()
-    problem = made_problem(series, "direct")
-    train, validation, test = problem.parts
-    assert (train, validation, test) == (range(126), range(126, 168), range(168, 211))
-    changed = series._replace(values=series.values.copy())
-    changed.values[validation.start :] *= -3
-    other = made_problem(changed, "direct")
-    np.testing.assert_array_equal(problem.scale.mean, other.scale.mean)
-    np.testing.assert_array_equal(problem.scale.deviation, other.scale.deviation)
-    np.testing.assert_array_equal(problem.windows(train), other.windows(train))
-    np.testing.assert_allclose(problem.values[:126].mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(problem.values[:126].std(axis=0), 1, rtol=1e-6)
-
-    # Windows of the number of the step: what is in them?
-    numbers = np.arange(211.0)[:, None]
-    seen = set()
-    for part in problem.parts:
-        steps = forecasting.windows(numbers, part, 15, 6)[0].astype(int)  # [N, 21]
-        np.testing.assert_array_equal(np.diff(steps), 1)
-        targets = set(steps[:, 15:].ravel().tolist())
-        expected = range(15, 126) if part is train else part
-        assert targets == set(expected)
-        assert not targets & seen
-        seen |= targets
-
-
-@pytest.mark.parametrize("structure", ["direct", "stepwise"])
-def test_forecasts_move_with_the_series_and_read_no_future(structure):
-    problem = made_problem(made_series(), structure)
-    net = problem.net
-    params = jax.jit(net.init)(jax.random.key(0))
-    values = jnp.asarray(problem.windows(problem.parts[0])[1, 5])
-    variable = jnp.int32(1)
-    forecast = jax.jit(net.forecast)
-    low = forecast(params, variable, values[:15])
-    assert low.shape == (6, 9)
-    assert bool((jnp.diff(low, axis=1) >= 0).all())
-    high = forecast(params, variable, values[:15] + 7)
-    np.testing.assert_allclose(high, low + 7, rtol=1e-4)
-
-    @jax.jit
-    @jax.jacobian
-    def jacobian(values):
-        return net.outputs(params, variable, values)[0].sum(axis=1)
-
-    reads = np.asarray(jacobian(values)) != 0  # [K, L + H]
-    start = 15 if structure == "direct" else 3
-    targets = range(start, 21)
-    outputs = jax.jit(net.outputs)(params, variable, jnp.arange(21.0))
-    np.testing.assert_array_equal(outputs[1], targets)
-    for row, target in zip(reads, targets, strict=True):
-        patch_start = 15 if structure == "direct" else target - target % 3
-        assert not row[patch_start:].any()
-        assert row[:patch_start].any()
-
-
-def test_stepwise_forecasts_are_those_of_a_loop_over_steps():
-    problem = made_problem(made_series(), "stepwise")
-    net = problem.net
-    assert isinstance(net, forecasting.Stepwise)
-    params, variable = jax.jit(net.init)(jax.random.key(1)), jnp.int32(0)
-    window = jnp.asarray(problem.windows(problem.parts[0])[0, 3, :15])
-    outputs, values, found = jax.jit(net.outputs), np.asarray(window), []
-    for _ in range(2):
-        padded = jnp.asarray([*values, 0, 0, 0], jnp.float32)  # a target to ignore
-        quantiles = outputs(params, variable, padded)[0][-3:]
-        found.append(np.sort(np.asarray(quantiles), axis=1))
-        values = np.append(values, found[-1][:, 4])
-    forecast = jax.jit(net.forecast)(params, variable, window)
-    np.testing.assert_allclose(forecast, np.concatenate(found), rtol=1e-5, atol=1e-5)
-
-
-def test_the_relative_cell_keeps_the_law():
-    inner = rnn.chain(rnn.linear(3, 5), rnn.gru(5, 5), rnn.linear(5, 3 * 9))
-    cell = forecasting.relative(inner, 3)
-    assert cell.step is not None
-    params = cell.init(jax.random.key(0))
-    carry, xs = cell.initial_carry(params), jax.random.normal(jax.random.key(1), (7, 4))
-    end, ys = jax.jit(cell.unroll)(params, carry, xs)
-    expected_end, expected = rnn.scan_unroll(cell.step)(params, carry, xs)
-    np.testing.assert_allclose(ys, expected, atol=1e-6)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), end, expected_end
-    )
-    np.testing.assert_array_equal(ys[:, 0], np.repeat(xs[:, -1:], 9, axis=1))
 
 
 def test_the_loss_is_that_of_quantiles():
@@ -298,38 +169,6 @@ def test_the_loss_is_that_of_quantiles():
     expected = np.where(errors > 0, levels * errors, (levels - 1) * errors).mean() * 2
     found = forecasting.pinball(jnp.asarray(quantiles), jnp.asarray(targets))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty"),
-        (b"date,a,b\n", "has no data"),
-        (b"# only\n# comments\n", "line 3: expected the names of a column of dates"),
-        (b"date\n2001-01\n", "line 1: expected the names of a column of dates"),
-        (b"date,a,a\n2001-01,1,2\n", "line 1: has two columns 'a'"),
-        (b"date,a,b\n2001-01,1,2\n2001-02,3\n", "line 3: expected 3 columns"),
-        (b"date,a,b\n2001-01,1,2\n\n2001-02,3,4\n", "line 3: expected 3 columns"),
-        (b"date,a,b\n2001-01,1,x\n", "line 2: b: expected a finite number, found 'x'"),
-        (b"date,a,b\n2001-01,nan,1\n", "line 2: a: expected a finite number"),
-        (b"date,a,b\n2001-01,1,inf\n", "line 2: b: expected a finite number"),
-        (b"date,a,b\n2001-01,,1\n", "line 2: a: expected a finite number, found ''"),
-        (b"# c\ndate,a,b\n2001-01-02,1,2\n2001-01-01,1,2\n", "line 4: expected a date"),
-        (b"date,a,b\n2001-01,1,2\n2001-01,1,2\n", "line 3: expected a date after 2001"),
-        (b"date,a,b\nJanuary,1,2\n", "line 2: expected a date such as 2016-07-01"),
-        (b'date,a,b\n"2001-01,1,2\n', "line 2: is not CSV"),
-        (b"date,a,b\n2001-01,1,2\n2001-02,\xff,2\n", "line 3: is not UTF-8"),
-        (b"date,a,c\n2001-01,1,2\n", "line 1: has no column b; there are a, c"),
-    ],
-)
-def test_bad_files_are_named_with_the_line(content, message, tmp_path):
-    path = tmp_path / "bad.csv"
-    path.write_bytes(content)
-    columns = ["b"] if b",c\n" in content else []
-    with pytest.raises(DataError) as error:
-        read_csv(path, columns)
-    assert str(error.value).startswith(str(path))
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

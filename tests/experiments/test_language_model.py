@@ -4,54 +4,38 @@ import json
 import math
 import os
 import re
-import signal
 from collections import Counter, defaultdict
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import kills
 import numpy as np
+import optax
 import pytest
+from conftest import needs_data
 
 import jaxrnn as rnn
+from experiments import lab
 from experiments import language_model as lm
-from experiments import runs, training
 from experiments.data import DataError, corpus
+from experiments.lab.pieces import Feed
+from experiments.lab.run import find_finished
+from experiments.measures.ngrams import ngram_losses
+from experiments.models.text import mean_nats, reading
 
-DATA = os.environ.get("JAXRNN_DATA")
-needs = {
-    name: pytest.mark.skipif(
-        not DATA or not (Path(DATA) / name).is_dir(),
-        reason=f"JAXRNN_DATA names no folder with {name}",
-    )
-    for name in ("shakespeare", "korean_poems")
-}
-FILES = {
-    "config.json",
-    "curves.png",
-    "metrics.jsonl",
-    "params.safetensors",
-    "passage.png",
-    "samples.txt",
-    "summary.json",
-    "timing.json",
-    "vocabulary.json",
-}
 SMOKE = ["--preset", "smoke", "--length", "41"]
 TINY = [*SMOKE, "--epochs", "1", "--hidden-size", "13"]
 
 
 def run(*options: str) -> None:
-    runs.main(lm.parse, lm.run, options)
+    lab.main(lm.STUDY, options)
 
 
-def failing(capsys, *options: str, status: int = 2) -> str:
+def failing(capsys, *options: str) -> str:
     with pytest.raises(SystemExit) as error:
         run(*options)
-    assert error.value.code == status
+    assert error.value.code == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said
     return said
@@ -63,21 +47,21 @@ def summary_of(out: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """A finished run, or a skip where there is no file to read."""
-    if not DATA or not (Path(DATA) / "shakespeare").is_dir():
-        pytest.skip("JAXRNN_DATA names no folder with shakespeare")
+    """A finished run."""
     out = tmp_path_factory.mktemp("runs") / "smoke"
     run(*SMOKE, "--out", str(out))
     return out
 
 
+def finished(out: Path) -> tuple[rnn.Cell, lab.Finished]:
+    config = lab.parse(lm.STUDY, ["--out", str(out)])
+    config, found = find_finished(lm.STUDY, config, "generate")
+    text, _ = lm.load(config)
+    return lm.network(config, text.vocabulary.size), found
+
+
+@needs_data("shakespeare")
 def test_a_run_leaves_a_model_that_has_learned(smoke):
-    assert {p.name for p in smoke.iterdir()} == FILES | {
-        "checkpoints",
-        ".lock",
-        "data.sha256",
-    }
-    assert all((smoke / name).stat().st_size > 30 for name in FILES)
     summary = summary_of(smoke)
     lines = (smoke / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line)["valid_loss"][0] for line in lines]
@@ -90,40 +74,21 @@ def test_a_run_leaves_a_model_that_has_learned(smoke):
     assert [f"temperature {t}" in samples for t in (0.5, 0.8, 1.0)] == [True] * 3
 
 
+@needs_data("shakespeare")
 def test_the_saved_model_is_the_one_that_was_measured(smoke):
-    model, params, vocabulary = lm.load(lm.parse(["--out", str(smoke)]))
-    text = lm.read_text(lm.parse(["--preset", "smoke"]))
-    tokens = jnp.asarray(corpus.make_corpus(text).valid)
-    assert vocabulary == corpus.Vocabulary.of(text)
-    alone = jax.tree.map(lambda a: a[None], params)
-    loss = lm.evaluator(model)(alone, np.asarray(tokens))[0]
-    np.testing.assert_allclose(loss, summary_of(smoke)["valid_loss"], rtol=1e-5)
+    model, found = finished(smoke)
+    params = lab.of_seed(found.load(model.init), 0)
+    text, _ = lm.load(lab.parse(lm.STUDY, ["--preset", "smoke"]))
+    tokens = jnp.asarray(text.valid)
+    assert corpus.Vocabulary.load(smoke / "vocabulary.json") == text.vocabulary
+    loss = jax.jit(partial(mean_nats, model))(params, tokens)
+    np.testing.assert_allclose(loss, found.per_seed("valid_loss")[0], rtol=1e-5)
     # In one unroll, not piece by piece.
     _, logits = model.unroll(params, model.initial_carry(params), tokens[:-1])
     np.testing.assert_allclose(loss, rnn.cross_entropy(logits, tokens[1:]), rtol=1e-5)
 
 
-def test_a_stopped_run_resumed_equals_one_left_alone(
-    smoke, tmp_path, capsys, monkeypatch
-):
-    advance = training._Loop._advance
-
-    def advance_and_stop(loop, bar):
-        advance(loop, bar)
-        if loop.step == 96:  # within the second epoch: the carry has to survive
-            assert jax.tree.leaves(loop.state[0].carry)[0].shape == (1, 16, 61)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    options = [*SMOKE, "--out", str(tmp_path / "run")]
-    with monkeypatch.context() as patch:
-        patch.setattr(training._Loop, "_advance", advance_and_stop)
-        message = failing(capsys, *options, status=143)
-    assert "SIGTERM after update 96 of 144" in message
-    run(*options, "--resume")
-    for name in (*kills.SAME, "samples.txt"):
-        assert (tmp_path / "run" / name).read_bytes() == (smoke / name).read_bytes()
-
-
+@needs_data("shakespeare")
 def test_generate_goes_on_with_a_prompt_and_changes_nothing(smoke, capsys):
     def files():
         found = (p for p in smoke.rglob("*") if p.is_file())
@@ -154,16 +119,20 @@ def test_generate_goes_on_with_a_prompt_and_changes_nothing(smoke, capsys):
     assert files() == before
 
     # In two parts it is the same text.
-    model, params, vocabulary = lm.load(lm.parse(["--out", str(smoke)]))
+    model, found = finished(smoke)
+    params = lab.of_seed(found.load(model.init), 0)
+    vocabulary = corpus.Vocabulary.load(smoke / "vocabulary.json")
     choose, prompt = rnn.sample(0.8), vocabulary.encode("ROMEO:\n")
     key = jax.random.split(jax.random.key(0), 3)[1]  # of the second temperature
-    start = model.initial_carry(params), prompt, 17, choose, key
+    carry, first = rnn.prefill(model, params, model.initial_carry(params), prompt)
+    start = carry, first, 17, choose, key
     one = rnn.generate(model, params, *start)
     two = rnn.generate(model, params, one.carry, one.tokens[-1], 20, choose, one.key)
     both = vocabulary.decode(one.tokens) + vocabulary.decode(two.tokens)
     assert texts[1] == f"ROMEO:\n{both}\n"
 
 
+@needs_data("shakespeare")
 def test_generate_says_what_it_cannot_do(smoke, tmp_path, capsys):
     def message(prompt, out, *options):
         return failing(capsys, "--generate", prompt, "--out", str(out), *options)
@@ -186,27 +155,29 @@ def test_generate_says_what_it_cannot_do(smoke, tmp_path, capsys):
     for name in ("vocabulary.json", "params.safetensors"):
         (tmp_path / name).write_bytes((smoke / name).read_bytes())
     assert "expected shape" in message("A", tmp_path)
+    summary["config"]["hidden_size"] = 61
+    for damaged in (None, [], [1.0, 2.0], "much"):
+        summary["valid_loss_per_seed"] = damaged
+        (tmp_path / "summary.json").write_text(json.dumps(summary))
+        assert "summary.json is damaged" in message("A", tmp_path)
 
 
-def small_problem(chunk: int, **options) -> lm.Problem:
+def small_problem(folder: Path, *options: str) -> tuple[lm.Config, lm.Problem]:
     text = "".join(np.random.default_rng(0).choice(list("abcd \n"), 257))
-    config = lm.Config(hidden_size=7, embedding_size=5, chunk=chunk, **options)
-    train = replace(config.train, batch_size=3, seeds=2, seed=5)
-    config = replace(config, train=train)
-    made = corpus.make_corpus(text)
-    streams = corpus.make_streams(made.train, 3, chunk)
-    model = lm.network(config, made.vocabulary.size)
-    return lm.Problem(config, model, made, streams)
+    (folder / "text").write_text(text)
+    sizes = "--hidden-size 7 --embedding-size 5 --chunk 11 --batch-size 3 --seeds 2"
+    given = [*sizes.split(), "--seed", "5", "--text", str(folder / "text"), *options]
+    config = lab.parse(lm.STUDY, given)
+    return config, lm.prepare(config, lm.load(config), lambda name, write: folder)
 
 
 @pytest.mark.parametrize(("cell", "tied"), [("lstm", False), ("gru", True)])
-def test_chunks_with_their_carry_equal_one_long_run(cell, tied):
-    model, _, streams = small_problem(11, cell=cell, layers=2, dropout=0.0, tied=tied)[
-        1:
-    ]
+def test_chunks_with_their_carry_equal_one_long_run(cell, tied, tmp_path):
+    options = ["--cell", cell, "--layers", "2", "--dropout", "0"]
+    config, problem = small_problem(tmp_path, *options, *(["--tied"] if tied else []))
+    model, task = problem.model, lm.task(config, problem)
     params, key = model.init(jax.random.key(0)), jax.random.key(1)
-    chunks = streams.chunks(2, 0, streams.steps)
-    anew = np.arange(streams.steps) == 0
+    chunks, anew = task.batches.read(task.batches.plan(2, 5))
     whole = np.concatenate([chunks[0], *chunks[1:, :, 1:]], axis=1)
     assert whole.shape == (3, 6 * 11 + 1)
 
@@ -214,9 +185,9 @@ def test_chunks_with_their_carry_equal_one_long_run(cell, tied):
         carry, logits = model.unroll(params, model.initial_carry(params), tokens[:-1])
         return carry, rnn.cross_entropy(logits, tokens[1:])
 
-    def cut(chunks):
+    def cut(chunks, anew):
         def step(carry, chunk):
-            loss, carry = lm.chunk_loss(model)(params, carry, *chunk, key)
+            loss, (carry, _) = task.loss(params, carry, *chunk, key)
             return carry, loss
 
         # What stands in a carry where the text starts anew does not matter.
@@ -225,59 +196,78 @@ def test_chunks_with_their_carry_equal_one_long_run(cell, tied):
         return carry, losses.mean()
 
     want = jax.jit(jax.vmap(one))(whole)
-    got = jax.jit(jax.vmap(cut, 1))(chunks)
+    got = jax.jit(jax.vmap(cut, 1))(chunks, anew)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), got, want)
 
 
-def test_the_update_carries_on_and_starts_anew_with_each_epoch():
-    problem = small_problem(11)
-    job = lm.make_job(problem, None)
-    whole = training.Share(0, 1)
-    tokens, anew = job.batches(0, 0, job.steps, whole)
+def test_the_update_carries_on_and_starts_anew_with_each_epoch(tmp_path):
+    config, problem = small_problem(tmp_path, "--dropout", "0.3")
+    task = lm.task(config, problem)
+    feed = Feed(task.batches, config.train.every_seed, None)
+    count, (tokens, anew) = feed.piece(0)
+    assert count == task.batches.steps == 6
     assert tokens.shape == (2, 6, 3, 12)
-    assert anew.shape == (2, 6, 3)
     np.testing.assert_array_equal(anew[:, 0], True)
     np.testing.assert_array_equal(anew[:, 1:], False)
-    # Any part of an epoch, whatever is beside it; every epoch and seed its own cut.
-    np.testing.assert_array_equal(job.batches(0, 2, 5, whole)[0], tokens[:, 2:5])
-    starts = {tuple(job.batches(epoch, 0, 1, whole)[0][0, 0, 0]) for epoch in range(9)}
-    assert len(starts) > 3
-    shares = [job.batches(0, 0, 6, training.Share(n, 3))[0] for n in range(3)]
-    np.testing.assert_array_equal(np.concatenate(shares, axis=2), tokens)
+    starts = {tuple(feed.piece(6 * epoch)[1][0][0, 0, 0]) for epoch in range(9)}
+    assert len(starts) > 3  # every epoch has its own cut
 
-    # The carry that an update passes on is that of the model with dropout.
-    state = jax.tree.map(lambda a: a[0], job.start())
-    after, _ = job.update(state, tokens[0, 0], anew[0, 0])
-    assert jax.tree.structure(after.carry) == jax.tree.structure(state.carry)
-    assert after.carry[1].c.shape == (3, 7)
-    # Split over devices it is the same.
-    mesh = jax.make_mesh((3,), ("batch",))
-    split, _ = lm.make_job(problem, mesh).update(state, tokens[0, 0], anew[0, 0])
-    jax.tree.map(
-        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
-        (split.carry, split.params),
-        (after.carry, after.params),
+    # The carry that an update passes on is that of the model without its masks.
+    optimizer = optax.sgd(0.1)
+    update = partial(rnn.make_update, task.loss, optimizer)
+    update, split = (
+        jax.jit(update(has_aux=True, has_carry=True, mesh=mesh))
+        for mesh in (None, jax.make_mesh((3,), ("batch",)))
     )
-    again, _ = job.update(after, tokens[0, 1], anew[0, 1])
-    fresh, _ = job.update(after, tokens[0, 1], anew[0, 0])
-    assert not np.allclose(again.carry[1].c, fresh.carry[1].c)
+    params = problem.model.init(jax.random.key(0))
+    carry = jax.tree.map(lambda a: jnp.stack([a] * 3), task.carry(params))
+    state = rnn.train_state(params, optimizer, jax.random.key(1), carry)
+    after, _ = update(state, tokens[0, 0], anew[0, 0])
+    shapes = jax.tree.map(jnp.shape, after.carry)
+    assert shapes == jax.tree.map(jnp.shape, state.carry)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    divided, _ = split(state, tokens[0, 0], anew[0, 0])
+    jax.tree.map(close, (divided.carry, divided.params), (after.carry, after.params))
+    again, _ = update(after, tokens[0, 1], anew[0, 1])
+    fresh, _ = update(after, tokens[0, 1], anew[0, 0])
+    for a, b in zip(*map(jax.tree.leaves, (again.carry, fresh.carry)), strict=True):
+        assert not np.allclose(a, b)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_passage_is_read_as_it_is_step_by_step(tied, tmp_path):
+    options = ["--layers", "2", *(["--tied"] if tied else [])]
+    _, problem = small_problem(tmp_path, *options)
+    model, tokens = problem.model, problem.text.valid
+    params = model.init(jax.random.key(0))
+    states_TH, log_p_T = reading(model, params, tokens)
+    assert states_TH.shape == (len(tokens) - 1, 7)
+    carry = model.initial_carry(params)
+    assert model.step is not None
+    for t, token in enumerate(tokens[:-1]):
+        carry, logits = model.step(params, carry, token)
+        h = [part.h for part in carry if isinstance(part, rnn.LSTMCarry)][-1]
+        np.testing.assert_allclose(states_TH[t], h, rtol=1e-4, atol=1e-6)
+        log_p = jax.nn.log_softmax(logits)[tokens[t + 1]]
+        np.testing.assert_allclose(log_p_T[t], log_p, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("length", "batch_size", "chunk"), [(7, 2, 3), (100, 3, 7), (101, 1, 100)]
 )
 def test_streams_cover_the_text_once(length, batch_size, chunk):
-    streams = corpus.make_streams(np.arange(length), batch_size, chunk)
-    assert 0 <= streams.rest < batch_size * chunk
-    for start in {0, streams.rest}:
-        chunks = streams.chunks(start, 0, streams.steps)
-        assert chunks.shape == (streams.steps, batch_size, chunk + 1)
-        used = length - 1 - streams.rest
+    batches = lab.streams(np.arange(length), batch_size, chunk)
+    used = batches.steps * batch_size * chunk
+    assert 0 <= length - 1 - used < batch_size * chunk
+    for epoch in range(3):
+        chunks, anew = batches.read(batches.plan(epoch, 0))
+        assert chunks.shape == (batches.steps, batch_size, chunk + 1)
         read = chunks[..., :-1].transpose(1, 0, 2).ravel()  # stream after stream
-        np.testing.assert_array_equal(read, start + np.arange(used))
+        np.testing.assert_array_equal(read, read[0] + np.arange(used))
         np.testing.assert_array_equal(chunks[..., 1:], chunks[..., :-1] + 1)
+        np.testing.assert_array_equal(anew.any(axis=1), np.arange(batches.steps) == 0)
     with pytest.raises(DataError, match=f"need {length + 1}"):
-        corpus.make_streams(np.arange(length), 1, length)
+        lab.streams(np.arange(length), 1, length)
 
 
 def test_ngrams_are_those_of_the_formula():
@@ -305,8 +295,8 @@ def test_ngrams_are_those_of_the_formula():
         p = probabilities(text[:place])
         assert math.isclose(p.sum(), 1)
         found[4].append(-np.log(p[text[place]]))
-    losses = lm.ngram_losses(train, valid, 5)
-    assert len(losses) == lm.LONGEST
+    losses = ngram_losses(train, valid, 5)
+    assert len(losses) == 8
     assert math.isclose(losses[3], np.mean(found[4]))
 
 
@@ -350,10 +340,15 @@ def test_the_standard_library_as_a_text(tmp_path):
     assert summary_of(out)["valid_loss"] < summary_of(out)["unigram_loss"] + 0.3
 
 
-@needs["korean_poems"]
+@needs_data("korean_poems")
 def test_korean_on_two_devices_and_in_any_form(tmp_path, capsys):
     out = tmp_path / "run"
-    options = ["--text", f"{DATA}/korean_poems", "--characters", "20000"]
+    options = [
+        "--text",
+        f"{os.environ['JAXRNN_DATA']}/korean_poems",
+        "--characters",
+        "20000",
+    ]
     options += ["--cell", "gru", "--tied", "--seeds", "2"]
     run(*TINY, *options, "--devices", "2", "--out", str(out))
     assert summary_of(out)["vocabulary"] > 500

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import struct
 import zlib
 from functools import partial
@@ -15,39 +14,38 @@ import jax.numpy as jnp
 import mido
 import numpy as np
 import pytest
+from conftest import needs_data
 from scipy.io import loadmat, savemat
 
-from experiments import music, runs
+from experiments import lab, music
 from experiments.data import DataError, files
+from experiments.data.midi import write_midi
 from experiments.data.music import (
+    DATASETS,
     KEYS,
     LOWEST,
-    SOURCES,
     Music,
     Note,
-    cut,
     load_music,
     notes,
     room,
     transpose,
-    write_midi,
 )
-
-DATA = os.environ.get("JAXRNN_DATA")
-NO_MUSIC = not DATA or not (Path(DATA) / "music").is_dir()
-REASON = "JAXRNN_DATA names no folder with music"
-PICTURES = {"curves.png", "foresight.png", "music.png"}
+from experiments.data.parts import cut, in_parts
+from experiments.lab.pieces import Feed
+from experiments.measures.rolls import averaged, simple_models
+from experiments.models.notes import DrawNotes
 
 
 def run(out: Path, *options: str) -> tuple[dict, list[dict]]:
-    runs.main(music.parse, music.run, ["--out", str(out), *options])
+    lab.main(music.STUDY, ["--out", str(out), *options])
     lines = (out / "metrics.jsonl").read_text().splitlines()
     return json.loads((out / "summary.json").read_text()), [*map(json.loads, lines)]
 
 
 def failing(capsys, *options: str) -> str:
     with pytest.raises(SystemExit) as error:
-        runs.main(music.parse, music.run, list(options))
+        lab.main(music.STUDY, list(options))
     assert error.value.code == 2
     return capsys.readouterr().err
 
@@ -63,7 +61,7 @@ def random_roll(seed: int, steps: int) -> np.ndarray:
 def heard(path: Path) -> tuple[np.ndarray, mido.MidiFile]:
     """A MIDI file as a player hears it, as a roll."""
     song = mido.MidiFile(path)
-    (source,) = {s for s in SOURCES.values() if song.tracks[0][0].tempo == tempo(s)}
+    (source,) = (s for s in DATASETS.values() if song.tracks[0][0].tempo == tempo(s))
     step = song.ticks_per_beat / source.steps
     columns, down, now = [], set(), 0.0
     for message in song.tracks[0]:
@@ -89,21 +87,13 @@ def tempo(source) -> int:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The smoke run on the chorales."""
-    if NO_MUSIC:
-        pytest.skip(REASON)
     out = tmp_path_factory.mktemp("music") / "jsb"
     return out, *run(out, "--preset", "smoke")
 
 
+@needs_data("music")
 def test_the_chorales_from_end_to_end(finished):
-    out, summary, metrics = finished
-    names = {path.name for path in out.iterdir()}
-    records = {"metrics.jsonl", "summary.json", "timing.json", "config.json"}
-    others = {"params.safetensors", "music.mid", "checkpoints", ".lock", "data.sha256"}
-    assert names == records | others | PICTURES
-    for name in PICTURES:
-        assert (out / name).read_bytes().startswith(b"\x89PNG")
-    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4, 5]
+    _, summary, metrics = finished
     assert metrics[4]["valid_nll"][0] < metrics[0]["valid_nll"][0] < 88 * math.log(2)
     assert summary["test_pieces"] == summary["config"]["pieces"] == 40
     per_seed = summary["test_nll_per_seed"]
@@ -115,7 +105,7 @@ def test_the_chorales_from_end_to_end(finished):
     np.testing.assert_allclose(summary["valid_nll_per_seed"], best, rtol=1e-6)
 
 
-@pytest.mark.skipif(NO_MUSIC, reason=REASON)
+@needs_data("music")
 def test_the_folk_tunes_from_end_to_end(tmp_path):
     options = ["--dataset", "nottingham", "--preset", "smoke", "--cell", "gru"]
     summary, metrics = run(tmp_path, *options, "--seeds", "1", "--devices", "2")
@@ -124,20 +114,21 @@ def test_the_folk_tunes_from_end_to_end(tmp_path):
     assert heard(tmp_path / "music.mid")[0].shape == (2 * (16 + 48), KEYS)
 
 
+@needs_data("music")
 def test_made_music_begins_as_the_piece_and_depends_on_its_options_alone(finished):
     out, _, _ = finished
     before = (out / "config.json").read_bytes(), (out / "summary.json").read_bytes()
     options = ["--generate", "--out", str(out), "--piece", "3", "--prompt", "7"]
     options += ["--length", "23", "--most-notes", "2", "--temperature", "1"]
     for seed in ("0", "5", "0"):
-        runs.main(music.parse, music.run, [*options, "--music-seed", seed])
+        lab.main(music.STUDY, [*options, "--music-seed", seed])
     made = {}
     for seed in (0, 5):
         name = f"piece-3-seed-{seed}-at-1"
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         made[seed], song = heard(out / f"{name}.mid")
         assert made[seed].shape == (7 + 23, KEYS)
-        assert math.isclose(song.length, 30 * 60 / SOURCES["jsb"].tempo, rel_tol=1e-4)
+        assert math.isclose(song.length, 30 * 60 / DATASETS["jsb"].tempo, rel_tol=1e-4)
         (marker,) = [i for i, m in enumerate(song.tracks[0]) if m.type == "marker"]
         assert sum(m.time for m in song.tracks[0][: marker + 1]) == 7 * 480
         assert made[seed][7:].sum(1).max() == 2
@@ -169,9 +160,10 @@ def reference(params: Any, roll: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def problem():
-    config = music.parse(["--hidden-size", "13", "--seeds", "2"])
+    config = lab.parse(music.STUDY, ["--hidden-size", "13", "--seeds", "2"])
     split = [random_roll(seed, steps) for seed, steps in enumerate((5, 31, 17, 2))]
-    return music.Problem(config, music.network(config), Music(split, split, split))
+    data = Music(split, split, split), in_parts(split, 2, 16, 3)
+    return music.prepare(config, data, lambda name, write: Path(name))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +174,7 @@ def params(problem):
 
 def test_pieces_measured_together_are_those_of_a_numpy_network(problem, params):
     rolls = problem.music.test
-    found = problem.measure(params, rolls)
+    found = problem.nll(params, rolls)
     assert found.shape == (2, 4)
     steps = [
         [reference(jax.tree.map(lambda a: a[s], params), roll) for roll in rolls]
@@ -190,7 +182,7 @@ def test_pieces_measured_together_are_those_of_a_numpy_network(problem, params):
     ]
     expected = [[each.mean() for each in own] for own in steps]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    by_step, by_piece = music.scores(found, rolls)
+    by_step, by_piece = averaged(found, rolls)
     np.testing.assert_allclose(
         by_step, [np.concatenate(own).mean() for own in steps], rtol=1e-5
     )
@@ -225,34 +217,29 @@ def test_a_step_is_predicted_from_those_before_it_alone(problem, params):
     np.testing.assert_array_equal(changes > 0, seen)
 
 
-def test_training_reads_every_step_in_keys_that_drop_no_note(problem):
+def test_training_reads_every_step_in_keys_that_drop_no_note():
     pieces = [random_roll(seed, 40 + seed) for seed in range(64)]
     pieces[0][:, KEYS - 3] = 1  # can go up by two only
-    config = music.parse(["--seeds", "2", "--longest", "16", "--transpose"])
-    job = music.make_job(
-        problem._replace(config=config, music=Music(pieces, pieces, pieces)), None
-    )
+    batches = in_parts(pieces, 8, 16, 3, transposed=True)
+    feed = Feed(batches, range(2), None)
     parts = cut(pieces, 16)
     known = {p.tobytes() for part in parts for p in shifted(part)}
-    share = music.training.Share(0, 1)
     keys_seen, sizes = set(), set()
-    for step in range(job.steps):
-        rolls, mask = job.batches(0, step, step + 1, share)
+    for step in range(batches.steps):
+        count, (rolls, mask) = feed.piece(step)
         sizes.add(rolls.shape)
+        assert count == 1
         assert rolls.shape == (2, 1, 8, mask.shape[-1], KEYS)
         for place in np.ndindex(2, 1, 8):
             roll = rolls[place][mask[place]]
             assert roll.tobytes() in known
             keys_seen.add(roll.tobytes())
-        again = job.batches(0, step, step + 1, share)
-        np.testing.assert_array_equal(again[0], rolls)
-        halves = [
-            job.batches(0, step, step + 1, music.training.Share(i, 2))[0]
-            for i in (0, 1)
-        ]
-        np.testing.assert_array_equal(np.concatenate(halves, 2), rolls)
     assert len(sizes) <= 3
     assert len(keys_seen) > len(parts)  # the two seeds have keys of their own
+    as_they_are = in_parts(pieces, 8, 16, 3)
+    np.testing.assert_array_equal(as_they_are.plan(1, 0)[..., 1], 0)
+    kept = batches.plan(1, 0)[..., 0]
+    np.testing.assert_array_equal(as_they_are.plan(1, 0)[..., 0], kept)
 
 
 def shifted(part: np.ndarray) -> list[np.ndarray]:
@@ -285,35 +272,37 @@ def test_transposing_moves_notes_and_never_drops_one():
     assert room(np.zeros((3, KEYS), np.uint8)) == (0, 0)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", DATASETS)
 def test_a_midi_file_reads_back_as_the_roll_it_was_made_of(name, tmp_path):
     roll = random_roll(13, 29)
     roll[:2] = roll[-3:] = 0  # silence at both ends counts
     roll[5:9, [0, KEYS - 1]] = 1
-    write_midi(tmp_path / "a.mid", roll, SOURCES[name], given=7)
+    write_midi(
+        tmp_path / "a.mid", roll, DATASETS[name].steps, DATASETS[name].tempo, given=7
+    )
     found, song = heard(tmp_path / "a.mid")
     np.testing.assert_array_equal(found, roll)
     struck = sum(message.type == "note_on" for message in song.tracks[0])
     assert struck == len(list(notes(roll))) < roll.sum()  # the others are tied
-    quarters = 29 / SOURCES[name].steps
-    assert math.isclose(song.length, quarters * 60 / SOURCES[name].tempo, rel_tol=1e-4)
+    quarters = 29 / DATASETS[name].steps
+    assert math.isclose(song.length, quarters * 60 / DATASETS[name].tempo, rel_tol=1e-4)
 
 
 def test_drawn_notes_follow_their_probabilities():
     logits = jnp.linspace(-3.0, 3.0, KEYS)
     keys = jax.random.split(jax.random.key(0), 4000)
-    drawn = jax.vmap(music.Draw(0.5, KEYS), (None, 0))(logits, keys)
+    drawn = jax.vmap(DrawNotes(0.5, KEYS), (None, 0))(logits, keys)
     np.testing.assert_allclose(drawn.mean(0), sigmoid(2 * logits), atol=0.04)
-    few = jax.vmap(music.Draw(0.5, 3), (None, 0))(logits, keys)
+    few = jax.vmap(DrawNotes(0.5, 3), (None, 0))(logits, keys)
     for row, full in zip(np.asarray(few[:50]), np.asarray(drawn[:50]), strict=True):
         np.testing.assert_array_equal(np.flatnonzero(row), np.flatnonzero(full)[-3:])
-    none = music.Draw(1.0, 3)(jnp.full(KEYS, -50.0), keys[0])
+    none = DrawNotes(1.0, 3)(jnp.full(KEYS, -50.0), keys[0])
     assert not none.any()
 
 
 def test_baselines_are_what_one_counts(problem):
     rolls = problem.music.train
-    found = music.baselines(problem.music)
+    found = simple_models(rolls, rolls)
     starts = np.concatenate([roll[:-1] for roll in rolls])
     ends = np.concatenate([roll[1:] for roll in rolls])
     expected = np.zeros(2)
@@ -355,11 +344,11 @@ def test_a_matlab_file_is_read_as_it_was_written(tmp_path, compress):
             np.testing.assert_array_equal(roll, random_roll(seed, 5 + seed))
 
 
-@pytest.mark.skipif(NO_MUSIC, reason=REASON)
-@pytest.mark.parametrize("name", SOURCES)
+@needs_data("music")
+@pytest.mark.parametrize("name", DATASETS)
 def test_the_files_are_read_as_scipy_reads_them(name):
     found = load_music(name, None)
-    expected = loadmat(Path(DATA or "") / "music" / SOURCES[name].file)
+    expected = loadmat(DATASETS[name].files.find(None)[0])
     for split, rolls in found._asdict().items():
         cells = expected[f"{split}data"].ravel()
         assert len(rolls) == len(cells)
@@ -454,8 +443,6 @@ def packed(data: bytes) -> bytes:
         (["--most-notes", "89"], "--most-notes: expected at most 88, got 89"),
         (["--prompt", "0"], "--prompt: expected at least 1, got 0"),
         (["--piece", "3"], "--piece: expected below 3, got 3"),
-        (["--dropout", "1"], "--dropout: expected in [0, 1), got 1.0"),
-        (["--generate"], "--generate: expected an --out too"),
         (["--generate", "--out", "run"], "--out: run holds no finished run"),
         (["--batch-size", "3", "--devices", "2"], "a multiple of the 2 devices"),
         (["--dataset", "nottingham"], "lacks Nottingham.mat"),

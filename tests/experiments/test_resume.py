@@ -20,7 +20,7 @@ import optax
 import pytest
 
 import jaxrnn as rnn
-from experiments import lab, music, rows, runs
+from experiments import lab, music, rows
 from experiments.lab import checkpoints, loop, pieces
 from experiments.lab.folder import Folder
 from experiments.lab.guard import no_guard
@@ -212,7 +212,7 @@ def test_a_signal_after_the_last_update_says_how_to_go_on(
 
 def test_the_run_of_another_experiment_is_not_resumed(alone, capsys):
     with pytest.raises(SystemExit) as error:
-        runs.main(music.parse, music.run, ["--resume", "--out", str(alone)])
+        lab.main(music.STUDY, ["--resume", "--out", str(alone)])
     assert error.value.code == 2
     assert "expected a run of music, got one of rows" in capsys.readouterr().err
 

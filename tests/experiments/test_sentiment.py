@@ -5,41 +5,26 @@ import gzip
 import io
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import needs_data
 
-from experiments import runs, sentiment, training
+from experiments import lab, sentiment
 from experiments.data import DataError
-from experiments.data.documents import Documents, load_documents
+from experiments.data.documents import Documents, load_documents, tokenize
 from experiments.data.subwords import UNKNOWN, Subwords
+from experiments.lab import loop
+from experiments.lab.run import find_finished
+from experiments.measures.decisions import together
+from experiments.models.classifier import Classifier, Params, explain, pooling, read_all
 
-DATA = os.environ.get("JAXRNN_DATA")
-needs = {
-    name: pytest.mark.skipif(
-        not DATA or not (Path(DATA) / name).is_dir(),
-        reason=f"JAXRNN_DATA names no folder with {name}",
-    )
-    for name in ("nsmc", "sst2")
-}
+needs = {name: needs_data(name) for name in ("nsmc", "sst2")}
 SEEDS = {"nsmc": 1, "sst2": 2}
 real = [pytest.param(name, marks=mark) for name, mark in needs.items()]
-FILES = {
-    "metrics.jsonl",
-    "summary.json",
-    "timing.json",
-    "config.json",
-    "params.safetensors",
-    "subwords.json",
-    "curves.png",
-    "documents.png",
-    "words.png",
-}
 
 
 class Run(NamedTuple):
@@ -59,7 +44,7 @@ def smoke(tmp_path_factory):
         if name not in made:
             compiled = []
 
-            class Counting(training.Compiled):
+            class Counting(loop.Compiled):
                 def __init__(self, *args, **options):
                     super().__init__(*args, **options)
                     compiled.append(self)
@@ -68,39 +53,41 @@ def smoke(tmp_path_factory):
             options = ["--dataset", name, "--preset", "smoke", "--out", str(out)]
             options += ["--seeds", str(SEEDS[name])]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(training, "Compiled", Counting)
+                patch.setattr(loop, "Compiled", Counting)
                 with contextlib.redirect_stdout(io.StringIO()) as said:
-                    runs.main(sentiment.parse, sentiment.run, options)
+                    lab.main(sentiment.STUDY, options)
             lines = (out / "metrics.jsonl").read_text().splitlines()
             made[name] = Run(
                 out,
                 json.loads((out / "summary.json").read_text()),
                 [json.loads(line) for line in lines],
                 said.getvalue(),
-                len(compiled[0]._compiled),
+                compiled[0].programs,
             )
         return made[name]
 
     return run
 
 
+def learned(out: Path) -> tuple[Classifier, Subwords, Params]:
+    """What a finished run has learned."""
+    asked = lab.parse(sentiment.STUDY, ["--out", str(out), "--classify", "x"])
+    config, finished = find_finished(sentiment.STUDY, asked, "classify")
+    subwords = Subwords.load(out / "subwords.json")
+    net = sentiment.network(config, subwords.size)
+    return net, subwords, finished.load(net.init)
+
+
 def failing(capsys, *options: str) -> str:
     with pytest.raises(SystemExit) as error:
-        runs.main(sentiment.parse, sentiment.run, list(options))
+        lab.main(sentiment.STUDY, list(options))
     assert error.value.code == 2
     return capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", real)
 def test_from_end_to_end(name, smoke):
-    out, summary, metrics, said, compilations = smoke(name)
-    assert {p.name for p in out.iterdir()} == FILES | {
-        "checkpoints",
-        ".lock",
-        "data.sha256",
-    }
-    for path in out.glob("*.png"):
-        assert path.read_bytes().startswith(b"\x89PNG")
+    _, summary, metrics, said, compilations = smoke(name)
     assert compilations == len(summary["padded_lengths"]) == 2
     assert [m["epoch"] for m in metrics] == [1, 2, 3]
     assert max(metrics[-1]["train_loss"]) < 0.7 * min(metrics[0]["train_loss"])
@@ -115,38 +102,38 @@ def test_from_end_to_end(name, smoke):
     assert summary["test_documents"] == 1200
     assert f"{summary['test_accuracy']:.2%}" in said
     ensemble = summary["test_accuracy_together"]
-    assert (f"an ensemble: {ensemble:.2%}" in said) == (SEEDS[name] > 1)
+    rows = {row["name"]: row["values"] for row in summary["tables"][0]["rows"]}
+    pooled = rows.get("the mean probability of the seeds")
+    assert pooled == (None if SEEDS[name] == 1 else [ensemble, None])
+    assert rows["gru, attention"][0] == per_seed
     assert f"{summary['n_grams_test_accuracy']:.2%}" in said
     assert summary["words_for"][0]["contribution"] > 0
     assert summary["words_against"][0]["contribution"] < 0
     assert summary["words_for"][0]["word"] in said
-    assert said.count("moved by: ") == sentiment.SHOWN
+    assert said.count("moved by: ") == 8
 
 
 @needs["sst2"]
 def test_batches_of_padded_documents_equal_each_alone(smoke):
-    out = smoke("sst2").out
-    net, subwords, params = sentiment.load(sentiment.parse(["--out", str(out)]))
+    net, subwords, params = learned(smoke("sst2").out)
     texts = ["dull", "", "a film that one will not forget , ever", "good " * 17]
-    documents = sentiment.tokenize(subwords, Documents(texts, np.zeros(4, np.int32)))
-    logits, weights = sentiment.read_all(net, params, documents.tokens, (5, 31))
+    documents = tokenize(subwords, Documents(texts, np.zeros(4, np.int32)))
+    logits, weights = read_all(net, params, documents.tokens, (5, 31))
     for seed in range(2):
-        one = jax.tree.map(lambda a: a[seed], params)
+        one = lab.of_seed(params, seed)
         for i, tokens in enumerate(documents.tokens):
             alone = net.read(one, jnp.asarray(tokens))
             np.testing.assert_allclose(logits[seed, i], alone[0], rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(weights[i][seed], alone[1], rtol=1e-4, atol=1e-6)
-    assert len(sentiment.predictor(net)._compiled) == 2
 
 
 @needs["sst2"]
 def test_a_contribution_is_what_changes_without_the_word(smoke):
-    out = smoke("sst2").out
-    net, subwords, params = sentiment.load(sentiment.parse(["--out", str(out)]))
+    net, subwords, params = learned(smoke("sst2").out)
     texts = ["a wonderful film", "unwatchable"]
-    documents = sentiment.tokenize(subwords, Documents(texts, np.array([1, 0])))
-    first, second = sentiment.explain(net, params, documents, [0, 1], [13])
-    one = jax.tree.map(lambda a: a[0], params)
+    documents = tokenize(subwords, Documents(texts, np.array([1, 0])))
+    first, second = explain(net, params, documents, [13])
+    one = lab.of_seed(params, 0)
     tokens, owner = documents.tokens[0], documents.owners[0]
     for word in range(3):
         without = jnp.where(owner == word, UNKNOWN, tokens)
@@ -162,7 +149,7 @@ def test_a_contribution_is_what_changes_without_the_word(smoke):
 def test_a_finished_run_classifies(smoke, capsys):
     out = str(smoke("sst2").out)
     options = ["--classify", "a wonderful film", "--out", out]
-    runs.main(sentiment.parse, sentiment.run, options)
+    lab.main(sentiment.STUDY, options)
     said = capsys.readouterr().out.splitlines()
     assert said[0].split()[0] in ("positive", "negative")
     assert [line.split()[-1] for line in said[2:]] == ["a", "wonderful", "film"]
@@ -199,10 +186,10 @@ def reference(pool: str, query: np.ndarray, states: np.ndarray) -> Any:
 
 def test_an_ensemble_has_the_mean_probability():
     logits = np.random.default_rng(0).normal(size=(5, 7)) * 9
-    found = sentiment.together(logits)
+    found = together(logits)
     mean = (1 / (1 + np.exp(-logits))).mean(axis=0)
     np.testing.assert_allclose(1 / (1 + np.exp(-found)), mean[None])
-    assert np.isfinite(sentiment.together(np.full((2, 1), 1e4))).all()
+    assert np.isfinite(together(np.full((2, 1), 1e4))).all()
 
 
 @pytest.mark.parametrize("pool", ["attention", "mean", "max", "last"])
@@ -212,7 +199,7 @@ def test_pooling_against_numpy(pool, length):
     states, query = rng.normal(size=(7, 6)), rng.normal(size=6)
     padded = np.where(np.arange(7)[:, None] < length, states, 0)
     mask = jnp.arange(7) < length
-    found = sentiment.pooling(
+    found = pooling(
         pool, jnp.asarray(query, "float32"), jnp.asarray(padded, "float32"), mask
     )
     output, weights = reference(pool, query, states[:length])
@@ -224,7 +211,7 @@ def test_pooling_against_numpy(pool, length):
 def test_each_word_knows_its_subwords():
     subwords = Subwords.of(["low lower lowest", "new newer newest"] * 3, 30)
     texts = ["low  newest", "", " ", "\N{SNOWMAN} low"]
-    documents = sentiment.tokenize(subwords, Documents(texts, np.zeros(4, np.int32)))
+    documents = tokenize(subwords, Documents(texts, np.zeros(4, np.int32)))
     assert documents.words == [["low", "newest"], [""], [""], ["\N{SNOWMAN}", "low"]]
     for i in (1, 2):
         np.testing.assert_array_equal(documents.tokens[i], [UNKNOWN])
@@ -305,23 +292,6 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     write(tmp_path, {"train.tsv": b"1\tfine\n" * 7})
     said = failing(capsys, *options)
     assert "train.tsv: all documents have the label 1, expected 0 and 1" in said
-    gone = str(tmp_path / "gone")
-    assert "does not exist" in failing(capsys, "--data-dir", gone)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--word-dropout", "1"], "--word-dropout: expected in [0, 1), got 1.0"),
-        (["--hidden-size", "0"], "--hidden-size: expected at least 1, got 0"),
-        (["--seed", str(2**31)], "--seed: expected no seed above 2,147,483,647"),
-        (["--documents", "0"], "--documents: expected at least 1, got 0"),
-        (["--dataset", "imdb"], "invalid choice 'imdb'"),
-    ],
-)
-def test_mistakes_end_in_one_message(options, message, capsys):
-    said = " ".join(failing(capsys, *options).replace("│", "").split())
-    assert message in said
 
 
 @needs["nsmc"]

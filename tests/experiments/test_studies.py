@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import needs_data
 
-from experiments import lab, rows
+from experiments import lab, language_model, music, rows, sentiment, translation
 from experiments.lab import loop
 from experiments.lab.cli import PACKAGES
 
@@ -48,6 +48,66 @@ CASES = [
             ("--batch-size 33 --devices 2", "--batch-size: expected a multiple of the"),
             ("--dataset cifar", "invalid choice 'cifar'"),
             ("--dataset mnist --data-dir /nowhere", "/nowhere"),
+        ),
+    ),
+    Case(
+        language_model.STUDY,
+        {"passage.png", "samples.txt", "vocabulary.json"},
+        data=("shakespeare",),
+        options=("--length", "41", "--characters", "20000"),
+        mistakes=(
+            ("--characters 29", "--characters: expected at least 30, got 29"),
+            ("--top-p 2", "--top-p: expected at most 1, got 2.0"),
+            ("--length 0", "--length: expected at least 1, got 0"),
+            ("--generate A", "--generate: expected an --out too"),
+            ("--text /nowhere", "/nowhere: cannot be read"),
+            ("--data-dir /nowhere", "/nowhere does not exist"),
+        ),
+    ),
+    Case(
+        music.STUDY,
+        {"foresight.png", "music.mid", "music.png"},
+        data=("music",),
+        options=("--pieces", "20", "--epochs", "2", "--transpose"),
+        mistakes=(
+            ("--most-notes 89", "--most-notes: expected at most 88, got 89"),
+            ("--most-notes 0", "--most-notes: expected at least 1, got 0"),
+            ("--temperature 0", "--temperature: expected above 0, got 0.0"),
+            ("--pieces 0", "--pieces: expected above 0, got 0"),
+            ("--generate", "--generate: expected an --out too"),
+            ("--dataset nottingham --data-dir /nowhere", "/nowhere does not exist"),
+        ),
+    ),
+    Case(
+        sentiment.STUDY,
+        {"documents.png", "words.png", "subwords.json"},
+        data=("nsmc",),
+        options=("--documents", "400", "--vocab-size", "500", "--batch-size", "32"),
+        mistakes=(
+            ("--word-dropout 1", "--word-dropout: expected in [0, 1), got 1.0"),
+            ("--documents 0", "--documents: expected at least 1, got 0"),
+            ("--dataset imdb", "invalid choice 'imdb'"),
+            ("--classify x", "--classify: expected an --out too"),
+            ("--data-dir /nowhere", "the data folder /nowhere does not exist"),
+        ),
+    ),
+    Case(
+        translation.STUDY,
+        {
+            *("attention.png", "lengths.png", "translations.tsv"),
+            *("subwords.de.json", "subwords.en.json"),
+        },
+        data=("multi30k",),
+        options=("--sentences", "97", "--lengths", "1", "--beam-size", "2"),
+        mistakes=(
+            ("--target en", "--target: expected de or ko, since --source is en"),
+            ("--source de --target ko", "--target: expected en, since --source is de"),
+            ("--target fr", "invalid choice 'fr'"),
+            ("--hidden-size 61", "--hidden-size: expected an even number, got 61"),
+            ("--length-penalty 11", "--length-penalty: expected in [0, 10], got 11.0"),
+            ("--translate", "--translate: expected some text, got none"),
+            ("--translate x", "--translate: expected an --out too, the folder of a"),
+            ("--data-dir /nowhere", "the data folder /nowhere does not exist"),
         ),
     ),
 ]

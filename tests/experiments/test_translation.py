@@ -9,54 +9,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import needs_data
 
 import jaxrnn as rnn
-from experiments import runs, training, translation
-from experiments.data import DataError, buckets
+from experiments import lab, translation
+from experiments.data import DataError
+from experiments.data.pairs import Pairs, make_pairs, source_tokens
 from experiments.data.parallel import load_corpus
-from experiments.data.subwords import START, STOP, Subwords
-from experiments.translation import Config, Network, Pairs, Translator
+from experiments.data.subwords import START, STOP, Subwords, kept_subwords
+from experiments.lab import loop
+from experiments.lab.folder import Folder
+from experiments.lab.run import find_finished
+from experiments.models.interpreter import Interpreter, padded
+from experiments.models.translator import Params, translator
 
 DATA = os.environ.get("JAXRNN_DATA")
-FILES = {
-    ".lock",
-    "data.sha256",
-    "attention.png",
-    "checkpoints",
-    "config.json",
-    "curves.png",
-    "lengths.png",
-    "metrics.jsonl",
-    "params.safetensors",
-    "summary.json",
-    "subwords.de.json",
-    "subwords.en.json",
-    "timing.json",
-    "translations.tsv",
-}
-
-
-def needs(data_set: str):
-    return pytest.mark.skipif(
-        not DATA or not (Path(DATA) / data_set).is_dir(),
-        reason=f"JAXRNN_DATA names no folder with {data_set}",
-    )
-
-
-needs_multi30k, needs_koreng = needs("multi30k"), needs("koreng")
+needs_multi30k, needs_koreng = needs_data("multi30k"), needs_data("koreng")
 
 
 def run(*options: str) -> None:
-    runs.main(translation.parse, translation.run, list(options))
-
-
-def failing(capsys, *options: str) -> str:
-    with pytest.raises(SystemExit) as error:
-        run(*options)
-    assert error.value.code == 2
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    return " ".join(said.replace("│", "").split())
+    lab.main(translation.STUDY, list(options))
 
 
 @pytest.fixture(scope="module")
@@ -64,29 +36,31 @@ def smoke(tmp_path_factory):
     """A run of the smoke preset, and how many programs its training compiled."""
     out, made = tmp_path_factory.mktemp("smoke") / "run", []
 
-    class Noted(training.Compiled):
+    class Noted(loop.Compiled):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             made.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "Compiled", Noted)
+        patch.setattr(loop, "Compiled", Noted)
         run("--preset", "smoke", "--out", str(out))
-    return out, [len(compiled._compiled) for compiled in made]
+    return out, [compiled.programs for compiled in made]
 
 
 @pytest.fixture(scope="module")
-def learned(smoke) -> tuple[Translator, translation.Params, list[str]]:
+def learned(smoke) -> tuple[Interpreter, Params, list[str]]:
     """What the run has learned, and sentences to translate."""
-    config = translation.parse(["--out", str(smoke[0]), "--translate", "x"])
-    corpus = load_corpus("en", "de")
-    return *translation.load(config), corpus.test.sources[:23]
+    asked = lab.parse(translation.STUDY, ["--out", str(smoke[0]), "--translate", "x"])
+    config, finished = find_finished(translation.STUDY, asked, "translate")
+    subwords = (smoke[0] / f"subwords.{language}.json" for language in ("en", "de"))
+    inter = translation.make_interpreter(config, *map(Subwords.load, subwords))
+    params = finished.load(inter.net.init)
+    return inter, params, load_corpus("en", "de").test.sources[:23]
 
 
 @needs_multi30k
 def test_smoke_leaves_what_it_should(smoke):
     out, compiled = smoke
-    assert {path.name for path in out.iterdir()} == FILES
     summary = json.loads((out / "summary.json").read_text())
     metrics = [json.loads(s) for s in (out / "metrics.jsonl").read_text().splitlines()]
     assert metrics[1]["val_nats"][0] < metrics[0]["val_nats"][0] < np.log(1000)
@@ -103,7 +77,7 @@ def test_smoke_leaves_what_it_should(smoke):
 
 
 @needs_multi30k
-def test_subwords_stay_those_of_the_run(smoke, tmp_path, capsys):
+def test_subwords_stay_those_of_the_run(smoke, tmp_path):
     with gzip.open(Path(DATA or "") / "multi30k" / "train.de.gz", "rt") as file:
         texts = [next(file).strip() for _ in range(307)]
     learned = Subwords.load(smoke[0] / "subwords.de.json")
@@ -114,14 +88,12 @@ def test_subwords_stay_those_of_the_run(smoke, tmp_path, capsys):
     ]
     assert learned.decode(learned.encode(["Zwei Männer."])[0]) == "zwei männer."
 
-    same.save(tmp_path / "subwords.en.json")
-    (tmp_path / "config.json").write_text(json.dumps(runs.options_of(Config())))
-    config = translation.parse(["--out", str(tmp_path), "--resume"])
-    with runs.Output("translation", config) as output:
-        found = translation.learn(output, "en", ["nothing of this is learned"], 31)
+    config = lab.parse(translation.STUDY, ["--out", str(tmp_path / "run")])
+    with Folder("translation", config) as folder:
+        same.save(folder.path / "subwords.en.json")
+        texts = ["nothing of this is learned"]
+        found = kept_subwords(folder.keep, "subwords.en.json", texts, 31)
     assert found.encode(texts)[0].tolist() == same.encode(texts)[0].tolist()
-    run("--preset", "smoke", "--out", str(smoke[0]), "--resume")
-    assert "finished before" in capsys.readouterr().out
 
 
 @needs_multi30k
@@ -138,35 +110,37 @@ def test_a_finished_run_translates(smoke, capsys):
 
 @needs_multi30k
 def test_batches_of_padded_sentences_equal_one_by_one(learned):
-    translate, params, texts = learned
-    one = jax.tree.map(lambda a: a[0], params)
-    pairs = translation.pairs_of(
-        load_corpus("en", "de").test.at(range(23)), translate.source, translate.target
-    )
+    inter, params, texts = learned
+    one = lab.of_seed(params, 0)
+    part = load_corpus("en", "de").test.at(range(23))
+    pairs = make_pairs(part, inter.source, inter.target)
     found = {}
-    groups = buckets.make_buckets(pairs.lengths, 7, most=2)
+    groups = lab.make_buckets(pairs.lengths, 7, most=2)
     for size, index, count in groups.every():
-        nats = translation.measurer(translate.net)(params, *pairs.padded(index, size))
+        nats = inter.nats(params, *padded(pairs, index, size))
         found |= dict(zip(index[:count].tolist(), nats[0, :count], strict=True))
     assert sorted(found) == list(range(23))
     i = int(pairs.lengths.argmin())  # which is padded most
     source, target = jnp.asarray(pairs.sources[i]), jnp.asarray(pairs.targets[i])
     masks = jnp.ones(len(source), bool), jnp.ones(len(target) - 1, bool)
-    logits = jax.jit(translate.net.logits)(one, source, masks[0], target[:-1], masks[1])
+    logits = jax.jit(inter.net.logits)(one, source, masks[0], target[:-1], masks[1])
     nats = (len(target) - 1) * rnn.cross_entropy(logits, target[1:])
     np.testing.assert_allclose(found[i], nats, rtol=1e-4)
-    together = translate(params, texts, None)[0]
-    assert translate(params, texts[i : i + 1], None) == [together[i : i + 1]]
+    tokens = sum(len(target) - 1 for target in pairs.targets)
+    mean = sum(found.values()) / tokens
+    np.testing.assert_allclose(inter.nats_per_token(params, pairs), [mean], rtol=1e-4)
+    together = inter.translate(params, texts)[0]
+    assert inter.translate(params, texts[i : i + 1]) == [together[i : i + 1]]
 
 
 @needs_multi30k
 def test_padding_of_the_source_and_words_to_come_change_nothing(learned):
-    translate, params, texts = learned
-    one = jax.tree.map(lambda a: a[0], params)
-    (source,) = translation.sources_of(translate.source, texts[:1])
+    inter, params, texts = learned
+    one = lab.of_seed(params, 0)
+    (source,) = source_tokens(inter.source, texts[:1])
     mask = np.arange(len(source) + 5) < len(source)
     inputs, ones = jnp.arange(START, START + 11), jnp.ones(11, bool)
-    logits = jax.jit(translate.net.logits)
+    logits = jax.jit(inter.net.logits)
     padded = [np.r_[source, np.full(5, value, np.int32)] for value in (STOP, 97)]
     first, second = (logits(one, tokens, mask, inputs, ones) for tokens in padded)
     np.testing.assert_array_equal(first, second)
@@ -176,7 +150,7 @@ def test_padding_of_the_source_and_words_to_come_change_nothing(learned):
     np.testing.assert_array_equal(changed[:7], first[:7])
     assert (changed[7:] != first[7:]).any()
 
-    (shown,) = translation.look(translate, one, texts[:1], ["ein mann"])
+    (shown,) = inter.look(one, texts[:1], ["ein mann"])
     assert shown.weights.shape == (len(shown.target), len(shown.source))
     np.testing.assert_allclose(shown.weights.sum(axis=1), 1, rtol=1e-5)
 
@@ -184,16 +158,14 @@ def test_padding_of_the_source_and_words_to_come_change_nothing(learned):
 @needs_multi30k
 def test_a_beam_of_one_follows_the_greedy_path(learned):
     """And gives the most probable of the sentences that can end along it."""
-    translate, params, texts = learned
-    one, length = jax.tree.map(lambda a: a[0], params), 19
-    source, mask = buckets.pad(
-        translation.sources_of(translate.source, texts), np.arange(23), 40
-    )
+    inter, params, texts = learned
+    one, length = lab.of_seed(params, 0), 19
+    source, mask = lab.pad(source_tokens(inter.source, texts), np.arange(23), 40)
 
     @jax.jit
     @jax.vmap
     def search(source, mask):
-        decoder = translate.net.writer(one, source, mask)
+        decoder = inter.net.writer(one, source, mask)
         carry, start = decoder.initial_carry(one.decoder), jnp.int32(START)
         given = decoder, one.decoder, carry, start, length
         greedy = rnn.generate(*given, rnn.greedy, stop_token=STOP).tokens
@@ -250,13 +222,14 @@ def test_korean(tmp_path, capsys):
 @pytest.mark.parametrize(
     "options",
     [
-        {"attention": "none"},
+        {"cell": "gru", "attention": "none"},
         {"attention": "bahdanau", "cell": "lstm", "scheduled_sampling": 0.3},
     ],
 )
 def test_other_networks_learn(options):
-    config = Config(embedding_size=5, hidden_size=14, **options)
-    net = Network(config, 11, 13)
+    net = translator(
+        source_size=11, target_size=13, embedding_size=5, hidden_size=14, **options
+    )
     shapes, rng = jax.eval_shape(net.init, jax.random.key(0)), np.random.default_rng(0)
     params = jax.tree.map(
         lambda a: rng.normal(size=a.shape, scale=0.3).astype(a.dtype), shapes
@@ -264,7 +237,7 @@ def test_other_networks_learn(options):
     pairs = Pairs(
         [np.array([5, 7, STOP], np.int32)], [np.array([START, 9, STOP], np.int32)]
     )
-    source, source_mask, target, mask = (a[0] for a in pairs.padded(np.arange(1), 3))
+    source, source_mask, target, mask = (a[0] for a in padded(pairs, np.arange(1), 3))
 
     def loss_fn(params, key):
         labels, valid = jnp.asarray(target[1:]), jnp.asarray(mask[1:])
@@ -317,24 +290,3 @@ def test_bad_korean_files_are_named(data, message, tmp_path):
     write(tmp_path / "koreng" / "kor.txt.gz", data.encode())
     with pytest.raises(DataError, match=rf"kor.txt.gz.*{message}"):
         load_corpus("en", "ko", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--target", "en"], "--target: expected de or ko, since --source is en"),
-        (["--source", "de", "--target", "ko"], "--target: expected en, since --source"),
-        (["--target", "fr"], "invalid choice 'fr'"),
-        (["--hidden-size", "61"], "--hidden-size: expected an even number, got 61"),
-        (["--dropout", "1"], "--dropout: expected in [0, 1), got 1.0"),
-        (
-            ["--translate", "x"],
-            "--translate: expected an --out too, the folder of a finished run",
-        ),
-        (["--data-dir", "/nowhere"], "the data folder /nowhere does not exist"),
-    ],
-)
-def test_mistakes_end_in_one_message(options, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert message in failing(capsys, *options)
-    assert list(tmp_path.iterdir()) == []

@@ -199,3 +199,71 @@ def test_params_may_be_part_of_the_program():
     xs = np.ones((7, D), np.float32)
     got = export.deserialize(file).call(xs)
     np.testing.assert_allclose(got, read(xs), rtol=1e-5, atol=1e-5)
+
+
+# A decoder whose memory, start and mask are arguments of the program.
+
+
+def decoder(start=None, memory=None, mask=None):
+    attention = rnn.bahdanau(H, D, 19, memory=memory, mask=mask)
+    core = rnn.chain(rnn.starting(rnn.gru(D + H, H), start), attention)
+    return rnn.chain(rnn.embedding(V, D), rnn.input_feeding(core, H), rnn.linear(H, V))
+
+
+def teacher(cell, params, tokens):
+    return cell.unroll(params, cell.initial_carry(params), tokens)[1]
+
+
+def weights(cell, params, tokens):
+    _, (_, read), _ = rnn.trace(cell, params, cell.initial_carry(params), tokens)
+    return read.weights
+
+
+def greedy(cell, params, tokens):
+    begun = rnn.prefill(cell, params, cell.initial_carry(params), tokens)
+    return rnn.generate(cell, params, *begun, 7, rnn.greedy, stop_token=0).tokens
+
+
+def beams(cell, params, tokens):
+    begun = rnn.prefill(cell, params, cell.initial_carry(params), tokens)
+    return rnn.beam_search(cell, params, *begun, 7, beam_size=3, stop_token=0).tokens
+
+
+def rematerialized(cell, params, tokens):
+    return teacher(rnn.remat(cell), params, tokens)
+
+
+def sampled(cell, params, tokens):
+    cell = rnn.scheduled_sampling(cell, 0.5)
+    carry = cell.initial_carry(params, jax.random.key(5))
+    return cell.unroll(params, carry, tokens)[1]
+
+
+@pytest.mark.parametrize(
+    "run", [teacher, weights, greedy, beams, rematerialized, sampled]
+)
+def test_a_decoder_of_sources_of_any_length(run):
+    """In a batch of any size, and with prompts of any length."""
+    params = decoder().init(jax.random.key(0))
+
+    def one(memory, mask, tokens):
+        start = rnn.GRUCarry(jnp.concatenate([memory[0], memory[-1, :2]]))
+        return run(decoder(start, memory, mask), params, tokens)
+
+    batched = jax.jit(jax.vmap(one))
+    b, s, t = export.symbolic_shape("B, S, T", constraints=["S >= 1", "T >= 1"])
+    specs = [
+        jax.ShapeDtypeStruct((b, s, D), jnp.float32),
+        jax.ShapeDtypeStruct((b, s), jnp.bool_),
+        jax.ShapeDtypeStruct((b, t), jnp.int32),
+    ]
+    program = export.deserialize(export.export(batched)(*specs).serialize())
+    noise = np.random.default_rng(0)
+    for batch, source, time in ((2, 11, 3), (1, 4, 37)):
+        args = (
+            noise.normal(size=(batch, source, D)).astype(np.float32),
+            noise.random((batch, source)) < 0.7,
+            noise.integers(0, V, (batch, time), np.int32),
+        )
+        got, expected = program.call(*args), batched(*args)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)

@@ -647,14 +647,6 @@ MISTAKES = {
         "expected an array",
         "got None",
     ),
-    "params with a learned carry": (
-        lambda: interop.to_torch(
-            "gru", rnn.Directions(GRU, GRU._replace(carry=rnn.GRUCarry(normal(H))))
-        ),
-        "to_torch: params.backward.carry",
-        "expected None",
-        "got GRUCarry",
-    ),
     "params that do not fit": (
         lambda: interop.to_torch("gru", GRU._replace(b=normal(14))),
         "to_torch: params.b:",

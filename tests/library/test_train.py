@@ -1,7 +1,7 @@
 """Training: updates, epochs, orders, many seeds, and losses that fall."""
 
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -176,6 +176,86 @@ def test_truncated_backpropagation_carries_on(mesh, microbatches):
         assert_close(metrics.loss, loss, 1e-5)
         assert_close(state.carry, carries, 1e-5)
         assert_close(state.params, params, 1e-5)
+
+
+MESH = jax.make_mesh((2,), ("batch",))
+
+
+class Keyed(NamedTuple):
+    """A carry with keys of two kinds, and a memory."""
+
+    key: jax.Array
+    more: jax.Array  # [3] keys
+    h: jax.Array
+
+
+def keyed_carries(size):
+    keys = jax.random.split(KEY, size)
+    more = jax.vmap(
+        lambda key: jax.random.split(
+            jax.random.wrap_key_data(jnp.tile(jax.random.key_data(key), 2), impl="rbg"),
+            3,
+        )
+    )(keys)
+    return Keyed(keys, more, jnp.zeros(size))
+
+
+def all_bits(keys):
+    """Of an array of keys, as a list of tuples."""
+    return [tuple(row) for row in np.asarray(jax.random.key_data(keys.ravel()))]
+
+
+@pytest.mark.parametrize(
+    ("microbatches", "mesh"), [(1, None), (2, None), (2, MESH)], ids=str
+)
+def test_the_keys_of_a_carry_are_new_for_each_update_and_example(microbatches, mesh):
+    """The others stay, and so does the key that the loss is given."""
+
+    def loss_fn(params, carry, x, key):
+        return jnp.sum(params) * x, (carry._replace(h=carry.h + x), key)
+
+    def keys_seen(params, carry, x, key):
+        loss, (carry, key) = loss_fn(params, carry, x, key)
+        return loss, (carry, jax.random.uniform(key))
+
+    optimizer = optax.sgd(0.1)
+    options: Any = {"microbatches": microbatches, "mesh": mesh}
+    update = rnn.make_update(
+        keys_seen, optimizer, has_carry=True, has_aux=True, **options
+    )
+    carries = [keyed_carries(8)]
+    state = rnn.train_state(jnp.ones(D), optimizer, KEY, carries[0])
+    for _ in range(3):
+        _, examples_key = jax.random.split(state.key)
+        drawn = jax.vmap(jax.random.uniform)(jax.random.split(examples_key, 8))
+        state, metrics = update(state, jnp.arange(8.0))
+        carries.append(state.carry)
+        assert_close(metrics.aux, drawn.mean(), 1e-6)
+    for field, count in (("key", 8), ("more", 24)):
+        keys = [getattr(carry, field) for carry in carries]
+        assert {key.dtype for key in keys} == {keys[0].dtype}
+        found = [bits for key in keys for bits in all_bits(key)]
+        assert len(set(found)) == len(found) == 4 * count
+    assert_close(state.carry.h, 3 * jnp.arange(8.0), 1e-6)
+
+
+def test_dropout_draws_new_masks_for_each_piece():
+    model = rnn.chain(rnn.embedding(V, 61), rnn.dropout(0.5), rnn.linear(61, V))
+    params = model.init(KEY)
+
+    def loss_fn(params, carry, tokens, key):
+        carry, logits = model.unroll(params, carry, tokens)
+        return jnp.mean(logits**2), carry
+
+    optimizer = optax.sgd(0.0)
+    update = rnn.make_update(loss_fn, optimizer, has_carry=True)
+    start = jax.vmap(lambda key: model.initial_carry(params, key))
+    state = rnn.train_state(params, optimizer, KEY, start(jax.random.split(KEY, 2)))
+    losses = set()
+    for _ in range(4):
+        state, metrics = update(state, jnp.ones((2, T), int))
+        losses.add(metrics.loss.item())
+    assert len(losses) == 4
 
 
 def test_an_embedding_split_over_a_second_axis_of_the_mesh():

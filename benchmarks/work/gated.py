@@ -1,0 +1,177 @@
+"""Gated cells: sizes, and the work and the weights that follow from them.
+
+B batch, T time, D input, H hidden, K classes.
+
+Weights are in a neutral layout, and each system converts them to its own. Products are
+written `x @ w_x`; gates are in the order i, f, g, o (LSTM) or r, z, n (GRU); there is
+one bias.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from benchmarks.work.equal import CLASSES, Data, Weights
+
+GATES = {"elman": 1, "gru": 3, "lstm": 4}
+BYTES = {"float32": 4, "bfloat16": 2}
+
+# Variants of a GRU: what a peer that computes another function is compared with.
+NO_INNER_BIAS = "no inner bias"  # no b_h
+RESET_BEFORE = "reset before"  # the reset gate acts before the product, and no b_h
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of a stack of recurrent layers with a linear readout.
+
+    The readout reads the last output of each direction of the top layer. The mode
+    `train` is one step of SGD on the mean softmax cross-entropy of a batch, `forward`
+    computes the logits of a batch.
+    """
+
+    work: ClassVar[str] = "gated"
+    checked: ClassVar[bool] = True
+    modes: ClassVar[tuple[str, ...]] = ("train", "forward")
+
+    cell: str
+    batch: int
+    time: int
+    input_size: int
+    hidden_size: int
+    mode: str = "train"
+    dtype: str = "float32"
+    layers: int = 1
+    directions: int = 1
+
+    def __post_init__(self):
+        for name, known in (("cell", GATES), ("mode", self.modes), ("dtype", BYTES)):
+            if getattr(self, name) not in known:
+                expected = ", ".join(known)
+                got = getattr(self, name)
+                raise ValueError(f"{name}: expected one of {expected}, got {got}")
+
+    @property
+    def name(self) -> str:
+        """Such as `lstm train 32x100x64x256`."""
+        words = [self.cell, self.mode, "x".join(map(str, self.sizes))]
+        words += [f"{self.layers} layers"] if self.layers > 1 else []
+        words += ["bidirectional"] if self.directions == 2 else []
+        words += [self.dtype] if self.dtype != "float32" else []
+        return " ".join(words)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """B, T, D, H."""
+        return self.batch, self.time, self.input_size, self.hidden_size
+
+    @property
+    def steps(self) -> int:
+        """The number of time steps in one call."""
+        return self.time
+
+    @property
+    def sequences(self) -> int:
+        """The number of sequences in one call."""
+        return self.batch
+
+    @property
+    def tokens(self) -> int:
+        """The number of time steps of all sequences in one call."""
+        return self.batch * self.steps
+
+    @property
+    def trains(self) -> bool:
+        """Whether one call is one step of training."""
+        return self.mode == "train"
+
+    @property
+    def layer_inputs(self) -> list[int]:
+        """The input size of each layer."""
+        above = self.directions * self.hidden_size
+        return [self.input_size] + [above] * (self.layers - 1)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of all matrix products in one call.
+
+        Pointwise work is left out, so the share of the product rate is a lower bound.
+        In a backward pass each product is followed by two, except that the gradient of
+        the input is not needed.
+        """
+        B, T, H = self.batch, self.steps, self.hidden_size
+        gates = GATES[self.cell] * H
+        total = 2 * B * self.directions * H * CLASSES * (3 if self.trains else 1)
+        for layer, D in enumerate(self.layer_inputs):
+            from_input = 2 * B * T * D * gates
+            from_hidden = 2 * B * T * H * gates
+            passes = (2 if layer == 0 else 3, 3) if self.trains else (1, 1)
+            one_way = passes[0] * from_input + passes[1] * from_hidden
+            total += self.directions * one_way
+        return total
+
+    @property
+    def num_params(self) -> int:
+        """The number of weights of the model, with one bias for each gate."""
+        gates, H = GATES[self.cell] * self.hidden_size, self.hidden_size
+        inner = H if self.cell == "gru" else 0
+        block = sum((D + H + 1) * gates + inner for D in self.layer_inputs)
+        readout = (self.directions * H + 1) * CLASSES
+        return self.directions * block + readout
+
+    @property
+    def num_bytes(self) -> int:
+        """The least memory traffic of a call: inputs and weights read, results written.
+
+        What a backward pass keeps is left out: whether it leaves the cache depends on
+        the program.
+        """
+        numbers = self.tokens * self.input_size
+        numbers += self.num_params * (2 if self.trains else 1)
+        return numbers * BYTES[self.dtype]
+
+
+class Block(NamedTuple):
+    """The weights of one direction of one layer; G is the number of gates times H."""
+
+    w_x: Any  # [D, G]
+    w_h: Any  # [H, G]
+    b: Any  # [G]
+    b_h: Any = None  # [H], GRU: added to h w_h of gate n, inside the reset
+
+
+def make(case: Case, variant: str = "") -> Data:
+    """The weights and inputs of a case, the same in every process.
+
+    Args:
+      case: the case.
+      variant: "", `NO_INNER_BIAS` or `RESET_BEFORE`.
+
+    Returns:
+      float32 arrays, whatever the dtype of the case.
+    """
+    random = np.random.default_rng(0)
+    B, T, D, H = case.sizes
+    bound = 1 / np.sqrt(H)
+
+    def uniform(*shape):
+        return random.uniform(-bound, bound, shape).astype(np.float32)
+
+    gates = GATES[case.cell] * H
+    inner = case.cell == "gru" and not variant
+    layers = tuple(
+        tuple(
+            Block(
+                uniform(D_layer, gates),
+                uniform(H, gates),
+                uniform(gates),
+                uniform(H) if inner else None,
+            )
+            for _ in range(case.directions)
+        )
+        for D_layer in case.layer_inputs
+    )
+    weights = Weights(layers, uniform(case.directions * H, CLASSES), uniform(CLASSES))
+    xs = random.standard_normal((B, T, D)).astype(np.float32)
+    return Data(weights, xs, random.integers(0, CLASSES, B).astype(np.int32))

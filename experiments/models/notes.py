@@ -1,0 +1,67 @@
+"""Networks that make music: every note of a step is drawn on its own."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxrnn as rnn
+
+
+@dataclass(frozen=True)
+class DrawNotes:
+    """A chooser for `rnn.generate`, `(logits [K], key) -> notes [K]` of 0 and 1.
+
+        p = sigmoid(logits / temperature)
+
+    Of the notes that are drawn the `most_notes` with the largest logits are kept.
+
+    Example:
+      >>> choose = DrawNotes(temperature=0.5, most_notes=1)
+      >>> choose(jnp.array([-99.0, 99.0, 98.0]), jax.random.key(0))
+      Array([0., 1., 0.], dtype=float32)
+    """
+
+    temperature: float
+    most_notes: int
+
+    def __call__(self, logits: jax.Array, key: jax.Array | None, /) -> jax.Array:
+        if key is None:
+            raise ValueError("DrawNotes: key: expected a key, got None")
+        drawn = jax.random.bernoulli(key, jax.nn.sigmoid(logits / self.temperature))
+        kept, keys = jax.lax.top_k(jnp.where(drawn, logits, -jnp.inf), self.most_notes)
+        sounds = (kept > -jnp.inf).astype(logits.dtype)
+        return jnp.zeros_like(logits).at[keys].set(sounds)
+
+
+_generate = jax.jit(rnn.generate, static_argnames=("cell", "length", "choose"))
+
+
+def gone_on(
+    net: rnn.Cell,
+    params: Any,
+    given: np.ndarray,
+    steps: int,
+    choose: DrawNotes,
+    seed: int,
+) -> np.ndarray:
+    """The beginning of a piece, and what a network makes of it.
+
+    Args:
+      net: from the notes of a step `[K]` to the logits of those of the next one.
+      params: of the network.
+      given: the beginning, [T, K] of 0 and 1.
+      steps: how many steps are made.
+      choose: how they are drawn.
+      seed: of the draws.
+
+    Returns:
+      [T + steps, K] of 0 and 1.
+    """
+    start, xs = net.initial_carry(params), jnp.asarray(given, jnp.float32)
+    carry, last = rnn.prefill(net, params, start, xs)
+    key = jax.random.key(seed)
+    made = _generate(net, params, carry, last, steps, choose, key).tokens
+    return np.concatenate([given, np.asarray(made).astype(given.dtype)])

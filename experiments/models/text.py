@@ -1,0 +1,117 @@
+"""Models of text: how well they tell a text, and what they write."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import jaxrnn as rnn
+from experiments.data.vocabulary import Vocabulary
+
+PIECE = 1024  # characters of which logits are in memory at once
+
+
+def mean_nats(model: rnn.Cell, params: Any, tokens: jax.Array) -> jax.Array:
+    """The cross-entropy of a text that is read in one pass, in nats per character.
+
+    Args:
+      model: from a character `[]` to the logits of the next one `[V]`.
+      params: of the model.
+      tokens: [N]; each but the first is predicted, from all before it.
+
+    Returns:
+      [].
+
+    Example:
+      >>> model = rnn.chain(rnn.embedding(7, 3), rnn.gru(3, 5), rnn.linear(5, 7))
+      >>> params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0)))
+      >>> mean_nats(model, params, jnp.arange(3000) % 7)  # log 7
+      Array(1.9459, dtype=float32)
+    """
+    count = len(tokens) - 1
+
+    def pieces(a):
+        return jnp.pad(a, (0, -count % PIECE)).reshape(-1, PIECE)
+
+    def read(carry, piece):
+        inputs, targets, mask = piece
+        carry, logits = model.unroll(params, carry, inputs, mask=mask)
+        loss = rnn.cross_entropy(logits, targets, mask)
+        return carry, loss * mask.sum(dtype=loss.dtype)
+
+    cut = pieces(tokens[:-1]), pieces(tokens[1:]), pieces(jnp.ones(count, bool))
+    return lax.scan(read, model.initial_carry(params), cut)[1].sum() / count
+
+
+def reading(
+    model: rnn.Cell, params: Any, tokens: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a model makes of a passage: its last hidden states, and its surprise.
+
+    Args:
+      model: a `rnn.chain` that ends in a layer and its dropout and a readout, or a
+        `rnn.tied_embedding` of one.
+      params: of the model.
+      tokens: [T + 1].
+
+    Returns:
+      h_1 .. h_T, [T, H], and log p(x_{t+1} | x_1 .. x_t) for t = 1 .. T, [T].
+    """
+
+    @jax.jit
+    def read(params, tokens):
+        inputs = model.initial_carry(params), tokens[:-1]
+        outputs = rnn.trace(model, params, *inputs)
+        layers = outputs.cell if isinstance(outputs, rnn.TiedParams) else outputs
+        *_, states, _ = layers  # without a key the dropout changes nothing
+        log_p = jax.nn.log_softmax(model.unroll(params, *inputs)[1])
+        return states, jnp.take_along_axis(log_p, tokens[1:, None], axis=1)[:, 0]
+
+    states, log_p = read(params, tokens)
+    return np.asarray(states), np.asarray(log_p)
+
+
+def written(
+    model: rnn.Cell,
+    params: Any,
+    vocabulary: Vocabulary,
+    prompt: str | None,
+    seed: int,
+    length: int,
+    temperatures: Sequence[float],
+    top_p: float | None = None,
+) -> Iterator[Iterator[str]]:
+    """For each temperature, piece by piece, what a model writes after a prompt.
+
+    Args:
+      model: from a character `[]` to the logits of the next one `[V]`.
+      params: of the model.
+      vocabulary: its V characters.
+      prompt: at least one character; it is part of what is returned. None: a line end,
+        or the first character of the vocabulary where it has none.
+      seed: of the draws.
+      length: how many characters follow the prompt.
+      temperatures: of the texts; see `rnn.sample`.
+      top_p: of all texts; see `rnn.sample`.
+
+    Raises:
+      ValueError: if the prompt has a character that the vocabulary lacks.
+    """
+    characters = vocabulary.characters
+    if prompt is None:
+        prompt = "\n" if "\n" in characters else characters[0]
+    start = model.initial_carry(params)
+    carry, first = rnn.prefill(model, params, start, vocabulary.encode(prompt))
+    keys = jax.random.split(jax.random.key(seed), len(temperatures))
+
+    def text(temperature, key):
+        yield f"--- temperature {temperature} ---\n{prompt}"
+        choose = rnn.sample(temperature, top_p=top_p)
+        for token in rnn.stream(model, params, carry, first, length, choose, key):
+            yield vocabulary.decode([token])
+        yield "\n"
+
+    return map(text, temperatures, keys)

@@ -1,0 +1,121 @@
+"""The builder of gated cells: a mix of the input and the state, and a pointwise part.
+
+`gated` makes a cell of the two, which unrolls through the fast recurrence. `dense_init`
+and `dense` draw and read the weights of a cell with a full matrix for each gate.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.build import leaf
+from jaxrnn.cells.options import DEFAULTS, Settings
+from jaxrnn.checks import Input
+from jaxrnn.core import Cell, Init, InitialCarry, blank, restarted
+from jaxrnn.loops.gated import Inputs, Loop, recurrence
+from jaxrnn.loops.mix import DENSE, Dense, Mix
+from jaxrnn.loops.pointwise import Pointwise
+
+
+def gated(
+    name: str,
+    reads: Input,
+    init: Init,
+    initial_carry: InitialCarry,
+    split: Callable[[Any], tuple[Any, Any]],
+    part: Pointwise,
+    mix: Mix = DENSE,
+    settings: Settings = DEFAULTS,
+) -> Cell:
+    """Builds a cell from its mix and its pointwise part.
+
+        z_t = mix(x_t, h_{t-1}),    carry_t = part(z_t, carry_{t-1}),    y_t = h_t
+
+    Args:
+      name: as the factory was called, for messages.
+      reads: what one step reads.
+      init: `(key) -> params`, which have a field `w_x`; the input is converted to its
+        dtype.
+      initial_carry: `(params, key=None) -> carry`, a NamedTuple with a field `h` and
+        any others, of any shape and dtype.
+      split: `(params) -> (weights, theta)`, for the mix and for the pointwise part.
+      part: the pointwise part, with or without a derivative.
+      mix: how x and h reach z.
+      settings: of which `compute_dtype` and `unroll` are read.
+
+    Returns:
+      The cell.
+    """
+    compute_dtype = settings.compute_dtype
+    loop = Loop(part, mix, unroll=settings.unroll, compute_dtype=compute_dtype)
+
+    def step(params, carry, x):
+        weights, theta = split(params)
+        x = x.astype(params.w_x.dtype)
+        dtype = x.dtype if compute_dtype is None else compute_dtype
+        z = mix.z(mix.ready(weights, dtype), x, carry.h)
+        carry = part.apply(theta, z, carry)
+        return carry, carry.h
+
+    def unroll_fast(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        weights, theta = split(params)
+        xs = blank(mask, xs).astype(params.w_x.dtype)
+        initial = None
+        if starts is not None:
+            initial = restarted(initial_carry, params, carry)
+        inputs = Inputs(weights, theta, carry, initial, xs, mask, starts)
+        carry, hs = recurrence(loop._replace(reverse=reverse), inputs)
+        return carry, blank(mask, hs)
+
+    return leaf(name, reads, init, initial_carry, step, unroll_fast)
+
+
+def dense_init(
+    key: jax.Array, input_size: int, hidden_size: int, gates: int, settings: Settings
+) -> tuple[dict[str, Any], jax.Array]:
+    """Draws w_x [D, GH], w_h [H, GH] and b [GH]; returns them and a key for more."""
+    w_x_key, w_h_key, b_key, more_key = jax.random.split(key, 4)
+    dtype = settings.dtype
+
+    def by_gate(initializer, key, rows):
+        # Some initializers, the orthogonal one for example, need 32 bits.
+        draw_dtype = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+        # Batched QR factorizations, which draw orthogonal weights, can wait for
+        # each other for ever on CPU, so a batch is drawn one after the other.
+        @jax.custom_batching.sequential_vmap
+        def draw(key):
+            return initializer(key, (rows, hidden_size), draw_dtype)
+
+        blocks = [draw(k) for k in jax.random.split(key, gates)]
+        return jnp.concatenate(blocks, axis=1).astype(dtype)
+
+    weights: dict[str, Any] = {
+        "w_x": by_gate(settings.w_x_init, w_x_key, input_size),
+        "w_h": by_gate(settings.w_h_init, w_h_key, hidden_size),
+        "b": None,
+    }
+    if settings.bias:
+        weights["b"] = settings.b_init(b_key, (gates * hidden_size,), dtype)
+    return weights, more_key
+
+
+def dense(params: Any) -> Dense:
+    """The weights of `DENSE`, with zeros for a bias that is not there."""
+    b = params.b
+    if b is None:
+        b = jnp.zeros(params.w_h.shape[1], params.w_h.dtype)
+    return Dense(params.w_x, params.w_h, b)
+
+
+def zeros_of(carry_type: Any, hidden_size: int) -> InitialCarry:
+    """The initial carry of zeros, with an array `[H]` of its own for each field."""
+
+    def initial_carry(params, key=None):
+        del key
+        dtype = params.w_h.dtype
+        return carry_type(*(jnp.zeros(hidden_size, dtype) for _ in carry_type._fields))
+
+    return initial_carry

@@ -1,0 +1,124 @@
+"""The long short-term memory."""
+
+import numbers
+from typing import NamedTuple, Unpack
+
+import jax
+import jax.numpy as jnp
+from jax.nn import sigmoid
+
+from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
+from jaxrnn.cells.options import Options, check_options
+from jaxrnn.checks import Input, check_size
+from jaxrnn.core import Cell
+from jaxrnn.loops.pointwise import Pointwise
+
+
+class LSTMCarry(NamedTuple):
+    """Carry of `lstm`."""
+
+    h: jax.Array  # [H]
+    c: jax.Array  # [H]
+
+
+class LSTMParams(NamedTuple):
+    """Weights of `lstm`."""
+
+    w_x: jax.Array  # [D, 4H], gates i, f, g, o
+    w_h: jax.Array  # [H, 4H], gates i, f, g, o
+    b: jax.Array | None = None  # [4H]
+
+
+def lstm(
+    input_size: int,
+    hidden_size: int,
+    *,
+    forget_bias: float = 1.0,
+    **options: Unpack[Options],
+) -> Cell:
+    """The long short-term memory.
+
+        i, f, g, o = split(x_t w_x + h_{t-1} w_h + b, 4)
+        c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
+        h_t = sigmoid(o) tanh(c_t),    y_t = h_t
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      forget_bias: added to the initial bias of the forget gate, so that the cell
+        remembers before it has learned to (Jozefowicz, Zaremba and Sutskever, 2015).
+      **options: bias, w_x_init, w_h_init, b_init, dtype, compute_dtype, unroll; see
+        `jaxrnn.cells.Options`.
+
+    Returns:
+      A cell from `x` `[D]` to `y` `[H]`, with `LSTMParams` and `LSTMCarry`.
+
+    Raises:
+      TypeError: if there is no such option.
+      ValueError: if a size is below 1; later, if an argument does not fit the cell.
+
+    References:
+      Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9,
+      1997; with the forget gate of Gers, Schmidhuber and Cummins, 2000.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> cell = rnn.lstm(3, 5)
+      >>> params = cell.init(jax.random.key(0))
+      >>> carry, ys = cell.unroll(params, cell.initial_carry(params), jnp.ones((7, 3)))
+      >>> carry.c.shape, ys.shape
+      ((5,), (7, 5))
+    """
+    input_size = check_size("lstm: input_size", input_size)
+    hidden_size = check_size("lstm: hidden_size", hidden_size)
+    if not isinstance(forget_bias, numbers.Real):
+        raise ValueError(f"lstm: forget_bias: expected a number, got {forget_bias!r}")
+    settings = check_options("lstm", options)
+
+    def biased(key, shape, dtype):
+        b = settings.b_init(key, shape, dtype)
+        return b.at[hidden_size : 2 * hidden_size].add(forget_bias)
+
+    def init(key):
+        drawn = settings._replace(b_init=biased)
+        weights, _ = dense_init(key, input_size, hidden_size, 4, drawn)
+        return LSTMParams(**weights)
+
+    return gated(
+        f"lstm({input_size}, {hidden_size})",
+        Input((input_size,)),
+        init,
+        zeros_of(LSTMCarry, hidden_size),
+        lambda params: (dense(params), ()),
+        LSTM,
+        settings=settings,
+    )
+
+
+def _lstm(theta, z, carry):
+    return _lstm_forward(theta, z, carry)[0]
+
+
+def _lstm_forward(theta, z, carry):
+    i, f, g, o = jnp.split(z, 4)
+    i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+    c = f * carry.c + i * g
+    tanh_c = jnp.tanh(c)
+    return LSTMCarry(o * tanh_c, c), (i, f, g, o, carry.c, tanh_c)
+
+
+def _lstm_backward(theta, residuals, h, ct):
+    i, f, g, o, c_prev, tanh_c = residuals
+    ct_c = ct.c + ct.h * o * (1 - tanh_c * tanh_c)
+    ct_z = jnp.concatenate(
+        [
+            ct_c * g * i * (1 - i),
+            ct_c * c_prev * f * (1 - f),
+            ct_c * i * (1 - g * g),
+            ct.h * tanh_c * o * (1 - o),
+        ]
+    )
+    return (), ct_z, LSTMCarry(jnp.zeros_like(h), ct_c * f)
+
+
+LSTM = Pointwise(_lstm, _lstm_forward, _lstm_backward, "lstm")

@@ -1,0 +1,227 @@
+"""The seam through which a kernel replaces a loop on a platform.
+
+The law of kernels: a kernel equals its loop. A kernel is a function that computes for a
+batch of sequences what the loop computes for one. Where the table has a kernel for the
+platform, and the kernel takes the operands at hand, it replaces the loop. Its
+derivative is that of the loop. `vmap` gives the kernel its batch axis; batches of
+batches are folded into one. A program exported for several platforms chooses on each.
+"""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxrnn.loops.primitives import varying_alike
+
+SHARED = -1  # the axis of operands that all sequences of a batch share, such as weights
+
+
+def _takes_all(static: Any, *shapes: Any) -> bool:
+    del static, shapes
+    return True
+
+
+class Kernel(NamedTuple):
+    """What replaces a loop.
+
+    Attributes:
+      run: `(static, *operands) -> outputs`, as the loop, but for a batch: arrays with a
+        time axis are `[T, B, ...]`, all others of a sequence `[B, ...]`; what sequences
+        share, such as weights, is as in the loop.
+      takes: `(static, *shapes) -> bool`, whether it can run operands of these
+        `jax.ShapeDtypeStruct`s.
+    """
+
+    run: Callable[..., Any]
+    takes: Callable[..., bool] = _takes_all
+
+
+# By the name of the loop and the platform: "cpu", "cuda", "rocm" or "tpu". The table is
+# read when a program is traced, so what is compiled already does not change with it.
+KERNELS: dict[tuple[str, str], Kernel] = {}
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
+    """Lets kernels replace a loop, `(static, *operands) -> outputs`.
+
+    Args:
+      *axes: for each operand, a pytree prefix that says where a batch goes: 1 for
+        arrays with a leading time axis, 0 for others, `SHARED` for what a batch
+        shares. Where that has a batch of its own, the loop runs, not a kernel.
+      out: the same for the outputs.
+
+    Returns:
+      A decorator. Without a kernel in the table the decorated loop is the loop itself.
+    """
+
+    def decorate(loop):
+        @wraps(loop)
+        def call(static, *operands):
+            kernels = _kernels(loop.__name__)
+            if not kernels:
+                return loop(static, *operands)
+            operands = varying_alike(operands)
+            leaves, tree = jax.tree.flatten(operands)
+            shapes = jax.eval_shape(partial(loop, static), *operands)
+
+            def flat(*leaves):
+                return tuple(jax.tree.leaves(loop(static, *tree.unflatten(leaves))))
+
+            outs = _substituted_p.bind(
+                *leaves,
+                name=loop.__name__,
+                loop=flat,
+                kernels=tuple(kernels.items()),
+                static=static,
+                trees=(tree, jax.tree.structure(shapes)),
+                axes=tuple(jax.tree.leaves(jax.tree.broadcast(axes, operands))),
+                out_axes=tuple(jax.tree.leaves(jax.tree.broadcast(out, shapes))),
+                batched=False,
+            )
+            return jax.tree.unflatten(jax.tree.structure(shapes), outs)
+
+        return call
+
+    return decorate
+
+
+def _kernels(name: str) -> dict[str, Kernel]:
+    for loop, platform in KERNELS:
+        if platform not in PLATFORMS:
+            raise ValueError(
+                f"KERNELS: {loop}: expected a platform among {', '.join(PLATFORMS)}, "
+                f"got {platform!r}"
+            )
+    return {platform: k for (loop, platform), k in KERNELS.items() if loop == name}
+
+
+_substituted_p = Primitive("substituted")
+_substituted_p.multiple_results = True
+
+
+def _run(*args, platform, name, loop, kernels, static, trees, axes, out_axes, batched):
+    """The kernel of the platform, where it takes these operands, or the loop."""
+    kernel = dict(kernels).get(platform)
+    batch, batch_loop = args, loop
+    if not batched:
+        pairs = zip(args, axes, strict=True)
+        batch = [a if axis == SHARED else jnp.expand_dims(a, axis) for a, axis in pairs]
+        batch_loop = jax.vmap(loop, _in_axes(axes), out_axes)
+    in_tree, out_tree = trees
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in batch]
+    known = all(isinstance(size, int) for a in shapes for size in a.shape)
+    takes = known and kernel and kernel.takes(static, *in_tree.unflatten(shapes))
+    if kernel is None or not takes:
+        return loop(*args)
+    outs, got = jax.tree.flatten(kernel.run(static, *in_tree.unflatten(batch)))
+    _check(f"kernel of {name} on {platform}", outs, got, out_tree, batch_loop, batch)
+    return outs if batched else [*map(jnp.squeeze, outs, out_axes)]
+
+
+def _check(name, outs, got, tree, loop, args):
+    """Raises a ValueError unless the outputs are of the shapes that the loop gives."""
+    if got != tree:
+        raise ValueError(f"{name}: expected outputs of the structure {tree}, got {got}")
+    for a, like in zip(outs, jax.eval_shape(loop, *args), strict=True):
+        if (a.shape, a.dtype) != (like.shape, like.dtype):
+            raise ValueError(
+                f"{name}: expected an output {like.dtype} {like.shape}, got {a.dtype} "
+                f"{a.shape}"
+            )
+
+
+def _in_axes(axes):
+    return [None if axis == SHARED else axis for axis in axes]
+
+
+def _abstract_eval(*avals, loop, **_):
+    return jax.make_jaxpr(loop)(*avals).out_avals
+
+
+def _impl(*args, **params):
+    return jax.jit(partial(_substituted_p.bind, **params))(*args)
+
+
+def _jvp(primals, tangents, *, loop, **_):
+    moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
+
+    def of_moving(*values):
+        args = list(primals)
+        for i, value in zip(moving, values, strict=True):
+            args[i] = value
+        return loop(*args)
+
+    outs, out_tangents = jax.jvp(
+        of_moving, [primals[i] for i in moving], [tangents[i] for i in moving]
+    )
+    return outs, [
+        ad.Zero(jax.typeof(t)) if t.dtype == jax.dtypes.float0 else t
+        for t in out_tangents
+    ]
+
+
+def _transpose(cts, *args, loop, **_):
+    linear = [i for i, a in enumerate(args) if ad.is_undefined_primal(a)]
+
+    def of_linear(*values):
+        merged = list(args)
+        for i, value in zip(linear, values, strict=True):
+            merged[i] = value
+        return loop(*merged)
+
+    transpose = jax.linear_transpose(of_linear, *(args[i].aval for i in linear))
+    ct_linear = transpose(tuple(ad.instantiate_zeros(ct) for ct in cts))
+    found = dict(zip(linear, ct_linear, strict=True))
+    return [found.get(i) for i in range(len(args))]
+
+
+def _batch(args, dims, *, loop, axes, out_axes, batched, **params):
+    pairs = list(zip(args, dims, axes, strict=True))
+    if any(dim is not None and axis == SHARED for _, dim, axis in pairs):
+        return jax.vmap(loop, dims, out_axes)(*args), out_axes
+    size = next(a.shape[dim] for a, dim, _ in pairs if dim is not None)
+
+    def placed(a, dim, axis):
+        """With the batch on its axis, or folded into the batch that is there."""
+        if axis == SHARED:
+            return a
+        if dim is None:
+            a, dim = jnp.broadcast_to(a[None], (size, *a.shape)), 0
+        a = jnp.moveaxis(a, dim, axis)
+        return a.reshape(*a.shape[:axis], -1, *a.shape[axis + 2 :]) if batched else a
+
+    if not batched:
+        loop = jax.vmap(loop, _in_axes(axes), out_axes)
+    outs = _substituted_p.bind(
+        *(placed(*pair) for pair in pairs),
+        loop=loop,
+        axes=axes,
+        out_axes=out_axes,
+        batched=True,
+        **params,
+    )
+    if batched:
+        outs = [
+            a.reshape(*a.shape[:axis], size, -1, *a.shape[axis + 1 :])
+            for a, axis in zip(outs, out_axes, strict=True)
+        ]
+    return outs, out_axes
+
+
+_substituted_p.def_impl(_impl)
+_substituted_p.def_abstract_eval(_abstract_eval)
+ad.primitive_jvps[_substituted_p] = _jvp
+ad.primitive_transposes[_substituted_p] = _transpose
+batching.primitive_batchers[_substituted_p] = _batch
+for _platform in PLATFORMS:
+    mlir.register_lowering(
+        _substituted_p,
+        mlir.lower_fun(partial(_run, platform=_platform), multiple_results=True),
+        platform=_platform,
+    )

@@ -1,0 +1,25 @@
+"""Who may import whom in the benchmarks."""
+
+import pytest
+from test_layering import imports, modules
+
+ROOMS = {
+    "work": {"work"},
+    "systems": {"work", "systems"},
+    "figures": {"work", "systems", "figures", "suites"},
+    "process": {"work", "systems", "figures", "process"},
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_lies_below(room):
+    for path in modules(f"benchmarks/{room}"):
+        names = {name.split(".")[1] for name in imports(path) if "benchmarks." in name}
+        assert names <= ROOMS[room], path
+
+
+def test_only_systems_import_the_library_or_a_peer():
+    for path in modules("benchmarks"):
+        if "systems" not in path.parts and path.name != "records.py":
+            roots = {name.split(".")[0] for name in imports(path)}
+            assert not roots & {"jax", "jaxrnn", "torch", "flax", "keras"}, path

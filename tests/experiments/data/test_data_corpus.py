@@ -1,0 +1,37 @@
+"""Texts: their characters, and the streams they are read in."""
+
+import numpy as np
+import pytest
+from experiments.data.streams import make_streams
+
+from experiments.data import DataError
+from experiments.data.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize(
+    ("length", "batch_size", "chunk"), [(7, 2, 3), (100, 3, 7), (101, 1, 100)]
+)
+def test_streams_cover_the_text_once(length, batch_size, chunk):
+    streams = make_streams(np.arange(length), batch_size, chunk)
+    assert 0 <= streams.rest < batch_size * chunk
+    for start in {0, streams.rest}:
+        chunks = streams.chunks(start, 0, streams.steps)
+        assert chunks.shape == (streams.steps, batch_size, chunk + 1)
+        used = length - 1 - streams.rest
+        read = chunks[..., :-1].transpose(1, 0, 2).ravel()  # stream after stream
+        np.testing.assert_array_equal(read, start + np.arange(used))
+        np.testing.assert_array_equal(chunks[..., 1:], chunks[..., :-1] + 1)
+    with pytest.raises(DataError, match=f"need {length + 1}"):
+        make_streams(np.arange(length), 1, length)
+
+
+def test_a_vocabulary_comes_back_from_its_file(tmp_path):
+    vocabulary = Vocabulary.of('한글\n\t"\\ 🙂')
+    vocabulary.save(tmp_path / "v.json")
+    assert Vocabulary.load(tmp_path / "v.json") == vocabulary
+    text = "🙂한\\"
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    for damaged in ("[1]", '""', "{"):
+        (tmp_path / "v.json").write_text(damaged)
+        with pytest.raises(DataError, match=r"v\.json: holds no vocabulary"):
+            Vocabulary.load(tmp_path / "v.json")
