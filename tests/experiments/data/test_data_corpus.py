@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from experiments.data.streams import make_streams
 
 from experiments.data import DataError
-from experiments.data.streams import make_streams
 from experiments.data.vocabulary import Vocabulary
 
 
