@@ -139,8 +139,9 @@ def network(config: Config, D: int, K: int) -> Network:
         return rnn.learned_carry(plain, carry_init=normal) if normal else plain
 
     H, names = config.hidden_size, ("w_init", "b_init") if normal else ()
+    inits: dict[str, Any] = dict.fromkeys(names, normal)
     reader = rnn.chain(*stack(cell, D, H, config.layers, dropout=config.dropout))
-    readout = rnn.linear(H, K, bias=config.bias, **dict.fromkeys(names, normal))
+    readout = rnn.linear(H, K, bias=config.bias, **inits)
 
     def init(key):
         reader_key, readout_key = jax.random.split(key)

@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -246,7 +248,8 @@ def test_the_relative_cell_keeps_the_law():
     assert cell.step is not None
     params, mask = cell.init(jax.random.key(0)), jnp.arange(7) != 2
     carry, xs = cell.initial_carry(params), jax.random.normal(jax.random.key(1), (7, 4))
-    for options in ({}, {"mask": mask}, {"reverse": True}, {"starts": ~mask}):
+    every: list[dict[str, Any]] = [{}, {"mask": mask}, {"reverse": True}, {"starts": ~mask}]
+    for options in every:
         found = cell.unroll(params, carry, xs, **options)
         expected = rnn.scan_unroll(cell.step, cell.initial_carry)
         expected = expected(params, carry, xs, **options)
