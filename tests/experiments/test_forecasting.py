@@ -10,44 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import needs_data
 
 import jaxrnn as rnn
-from experiments import forecasting, runs
+from experiments import forecasting, lab
 from experiments.data import DataError
 from experiments.data.series import Series, load_series, read_csv
+from experiments.data.windows import Windowed, make_windows, windows
+from experiments.models.forecasters import Forecaster, of_all, relative
 
-DATA = os.environ.get("JAXRNN_DATA")
-FILES = {
-    "metrics.jsonl",
-    "summary.json",
-    "timing.json",
-    "config.json",
-    "params.safetensors",
-    "forecast.csv",
-    "forecasts.png",
-    "steps.png",
-    "coverage.png",
-    "curves.png",
-}
-needs_data = pytest.mark.skipif(
-    not DATA
-    or not (Path(DATA) / "ett").is_dir()
-    or not (Path(DATA) / "series").is_dir(),
-    reason="JAXRNN_DATA names no folder with ett and series",
-)
+needs_series = needs_data("ett", "series")
 
 
 def run(out: Path, *options: str) -> dict:
-    arguments = ["--out", str(out), *options]
-    runs.main(forecasting.parse, forecasting.run, arguments)
+    lab.main(forecasting.STUDY, ["--out", str(out), *options])
     return json.loads((out / "summary.json").read_text())
-
-
-def failing(capsys, *options: str) -> str:
-    with pytest.raises(SystemExit) as error:
-        runs.main(forecasting.parse, forecasting.run, list(options))
-    assert error.value.code == 2
-    return " ".join(capsys.readouterr().err.replace("│", "").split())
 
 
 def made_series(length: int = 211, variables: int = 2, seed: int = 0) -> Series:
@@ -60,45 +37,34 @@ def made_series(length: int = 211, variables: int = 2, seed: int = 0) -> Series:
     return Series(dates, values, tuple(f"v{i}" for i in range(variables)))
 
 
-def made_problem(series: Series, structure: str, *options: str):
+def made(series: Series, structure: str) -> tuple[Windowed, Forecaster]:
+    """The series in windows of 15 steps with a horizon of 6, and a network for it."""
     sizes = "--window 15 --horizon 6 --patch 3 --period 7 --hidden-size 11 --csv x.csv"
-    arguments = [*sizes.split(), "--structure", structure, *options]
-    return forecasting.make_problem(forecasting.parse(arguments), series)
+    arguments = [*sizes.split(), "--structure", structure]
+    config = lab.parse(forecasting.STUDY, arguments)
+    data = make_windows(series, 15, 6)
+    return data, forecasting.prepare(config, data, lambda name, write: Path(name)).net
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """The folder of a run on ETTh1, its summary, and what it printed."""
-    import contextlib
-    import io
-
-    if not DATA:
-        pytest.skip("JAXRNN_DATA is not set")
+    """The folder of a run on ETTh1, and its summary."""
     out = tmp_path_factory.mktemp("forecasting") / "run"
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        summary = run(out, "--preset", "smoke")
-    return out, summary, said.getvalue()
+    return out, run(out, "--preset", "smoke")
 
 
-@needs_data
+@needs_series
 def test_etth1_from_end_to_end(smoke):
-    out, summary, said = smoke
-    assert {p.name for p in out.iterdir()} == FILES | {
-        "checkpoints",
-        ".lock",
-        "data.sha256",
-    }
-    for name in FILES:
-        assert (out / name).stat().st_size > 100
-        if name.endswith(".png"):
-            assert (out / name).read_bytes().startswith(b"\x89PNG")
+    out, summary = smoke
     assert summary["windows"] == [8640 - 96 - 24 + 1, 2880 - 24 + 1, 2880 - 24 + 1]
     assert len(summary["test_mse_per_seed"]) == 2
     assert summary["test_mse"] < summary["baselines"]["persistence"]["mse"]
-    assert f"{summary['test_mse']:.4f}" in said
-    assert f"{summary['baselines']['ridge']['mae']:.4f}" in said
-    assert f"{summary['coverage'][0]:.1%}" in said
+    (table,) = summary["tables"]
+    own, *others = table["rows"]
+    assert own["values"][0] == summary["test_mse_per_seed"]
+    assert np.isclose(np.mean(own["values"][4]), summary["coverage"][1])
+    assert [row["name"] for row in others] == list(summary["baselines"])
+    assert others[-1]["values"][1] == summary["baselines"]["ridge"]["mae"]
     with (out / "forecast.csv").open() as file:
         rows = list(csv.reader(file))
     assert len(rows) == 1 + 7 * 24
@@ -106,9 +72,9 @@ def test_etth1_from_end_to_end(smoke):
     assert (np.diff(quantiles, axis=1) >= 0).all()
 
 
-@needs_data
+@needs_series
 def test_intervals_on_etth1_hold_about_as_often_as_asked(smoke):
-    _, summary, _ = smoke
+    _, summary = smoke
     assert summary["nominal_coverage"] == [0.95, 0.9, 0.8, 0.5]
     for forecast in (summary, *summary["baselines"].values()):
         nominal = np.array(summary["nominal_coverage"])
@@ -116,10 +82,12 @@ def test_intervals_on_etth1_hold_about_as_often_as_asked(smoke):
         assert (np.diff(forecast["width"]) < 0).all()
 
 
-@needs_data
+@needs_series
 def test_baselines_on_etth1_are_those_of_numpy(smoke):
-    _, summary, _ = smoke
-    with gzip.open(Path(str(DATA)) / "ett" / "ETTh1.csv.gz", "rt") as file:
+    _, summary = smoke
+    with gzip.open(
+        Path(os.environ["JAXRNN_DATA"]) / "ett" / "ETTh1.csv.gz", "rt"
+    ) as file:
         raw = np.loadtxt(file, delimiter=",", skiprows=1, usecols=range(1, 8))
     values = (raw - raw[:8640].mean(0)) / raw[:8640].std(0)
     origins = np.arange(11520, 14400 - 24 + 1)
@@ -140,7 +108,7 @@ def test_baselines_on_etth1_are_those_of_numpy(smoke):
         )
 
 
-@needs_data
+@needs_series
 def test_a_classic_series_step_by_step(tmp_path, capsys):
     options = "--dataset airline --structure stepwise --preset smoke"
     summary = run(tmp_path / "run", *options.split())
@@ -154,7 +122,7 @@ def test_a_classic_series_step_by_step(tmp_path, capsys):
     }
 
 
-@needs_data
+@needs_series
 @pytest.mark.parametrize(
     ("dataset", "shape", "end"),
     [
@@ -190,13 +158,13 @@ def test_a_file_of_ones_own(tmp_path):
         lines.append(f'"{date}",{a},x,{b}')
     path.write_bytes("\r\n".join(lines).encode())
     options = f"--csv {path} --columns v1 v0 --window 14 --horizon 5 --patch 2"
-    config = forecasting.parse(options.split())
+    config = lab.parse(forecasting.STUDY, options.split())
     assert (config.name, config.period, config.log) == ("mine", None, False)
     found = read_csv(path, config.columns)
     assert found.names == ("v1", "v0")
     np.testing.assert_array_equal(found.dates, series.dates)
     np.testing.assert_array_equal(found.values, series.values[:, ::-1])
-    problem = forecasting.make_problem(config, found)
+    problem = forecasting.load(config)
     undone = [problem.scale.undo(problem.values[:, i], i) for i in range(2)]
     np.testing.assert_allclose(np.stack(undone, 1), found.values, rtol=1e-5)
 
@@ -204,12 +172,12 @@ def test_a_file_of_ones_own(tmp_path):
 def test_what_comes_later_changes_nothing_before():
     """Neither the scale nor any input; and the parts share no target."""
     series = made_series()
-    problem = made_problem(series, "direct")
+    problem, _ = made(series, "direct")
     train, validation, test = problem.parts
     assert (train, validation, test) == (range(126), range(126, 168), range(168, 211))
     changed = series._replace(values=series.values.copy())
     changed.values[validation.start :] *= -3
-    other = made_problem(changed, "direct")
+    other, _ = made(changed, "direct")
     np.testing.assert_array_equal(problem.scale.mean, other.scale.mean)
     np.testing.assert_array_equal(problem.scale.deviation, other.scale.deviation)
     np.testing.assert_array_equal(problem.windows(train), other.windows(train))
@@ -220,7 +188,7 @@ def test_what_comes_later_changes_nothing_before():
     numbers = np.arange(211.0)[:, None]
     seen = set()
     for part in problem.parts:
-        steps = forecasting.windows(numbers, part, 15, 6)[0].astype(int)  # [N, 21]
+        steps = windows(numbers, part, 15, 6)[0].astype(int)  # [N, 21]
         np.testing.assert_array_equal(np.diff(steps), 1)
         targets = set(steps[:, 15:].ravel().tolist())
         expected = range(15, 126) if part is train else part
@@ -231,8 +199,7 @@ def test_what_comes_later_changes_nothing_before():
 
 @pytest.mark.parametrize("structure", ["direct", "stepwise"])
 def test_forecasts_move_with_the_series_and_read_no_future(structure):
-    problem = made_problem(made_series(), structure)
-    net = problem.net
+    problem, net = made(made_series(), structure)
     params = jax.jit(net.init)(jax.random.key(0))
     values = jnp.asarray(problem.windows(problem.parts[0])[1, 5])
     variable = jnp.int32(1)
@@ -260,9 +227,7 @@ def test_forecasts_move_with_the_series_and_read_no_future(structure):
 
 
 def test_stepwise_forecasts_are_those_of_a_loop_over_steps():
-    problem = made_problem(made_series(), "stepwise")
-    net = problem.net
-    assert isinstance(net, forecasting.Stepwise)
+    problem, net = made(made_series(), "stepwise")
     params, variable = jax.jit(net.init)(jax.random.key(1)), jnp.int32(0)
     window = jnp.asarray(problem.windows(problem.parts[0])[0, 3, :15])
     outputs, values, found = jax.jit(net.outputs), np.asarray(window), []
@@ -277,17 +242,31 @@ def test_stepwise_forecasts_are_those_of_a_loop_over_steps():
 
 def test_the_relative_cell_keeps_the_law():
     inner = rnn.chain(rnn.linear(3, 5), rnn.gru(5, 5), rnn.linear(5, 3 * 9))
-    cell = forecasting.relative(inner, 3)
+    cell = relative(inner, 3)
     assert cell.step is not None
-    params = cell.init(jax.random.key(0))
+    params, mask = cell.init(jax.random.key(0)), jnp.arange(7) != 2
     carry, xs = cell.initial_carry(params), jax.random.normal(jax.random.key(1), (7, 4))
-    end, ys = jax.jit(cell.unroll)(params, carry, xs)
-    expected_end, expected = rnn.scan_unroll(cell.step)(params, carry, xs)
-    np.testing.assert_allclose(ys, expected, atol=1e-6)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), end, expected_end
-    )
+    for options in ({}, {"mask": mask}, {"reverse": True}, {"starts": ~mask}):
+        found = cell.unroll(params, carry, xs, **options)
+        expected = rnn.scan_unroll(cell.step, cell.initial_carry)
+        expected = expected(params, carry, xs, **options)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected
+        )
+    _, ys = jax.jit(cell.unroll)(params, carry, xs)
     np.testing.assert_array_equal(ys[:, 0], np.repeat(xs[:, -1:], 9, axis=1))
+
+
+def test_many_windows_are_forecast_as_one_by_one():
+    windows = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
+
+    def forecast(params, variable, window):
+        return params * window.sum() + jnp.float32(variable) + jnp.arange(4.0)[:, None]
+
+    found = of_all(forecast, batch=4)(2.0, windows)
+    assert found.shape == (2, 5, 4, 1)
+    for c, n in np.ndindex(2, 5):
+        np.testing.assert_array_equal(found[c, n], forecast(2.0, c, windows[c, n]))
 
 
 def test_the_loss_is_that_of_quantiles():
@@ -335,26 +314,13 @@ def test_bad_files_are_named_with_the_line(content, message, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--data-dir /nowhere", "/nowhere does not exist"),
-        ("--csv nothing.csv", "nothing.csv: cannot be read"),
-        ("--columns a", "--columns: expected a --csv too, got a"),
-        ("--window 100", "--window: expected a multiple of --patch 24, got 100"),
-        (
-            "--structure stepwise --horizon 25",
-            "--horizon: expected a multiple of --patch 24, got 25",
-        ),
-        ("--dataset stocks --patch 1 --window 1", "--window: expected at least 2"),
-        ("--structure stepwise --window 24", "--window: expected two patches or more"),
-        ("--dropout 1", "--dropout: expected in [0, 1), got 1.0"),
-        ("--dataset stocks --window 300", "300 + 12 steps do not fit into 234 steps"),
-        ("--dataset stocks --batch-size 2000", "at most the 1309 training examples"),
         ("--csv zero.csv --log", "--log: expected values above 0, got 0"),
         ("--csv zero.csv", "zero.csv: column a is constant in the training part"),
         ("--csv large.csv", "large.csv: column a is constant in the training part"),
         ("--data-dir short", "ETTh1.csv.gz: has 3 rows, expected 14,400 or more"),
     ],
 )
-def test_mistakes_end_in_one_message(options, message, tmp_path, capsys, monkeypatch):
+def test_bad_values_end_in_one_message(options, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = "".join(f"{year}-01,0\n" for year in range(1000, 1400))
     (tmp_path / "zero.csv").write_text("year,a\n" + rows)
@@ -364,5 +330,8 @@ def test_mistakes_end_in_one_message(options, message, tmp_path, capsys, monkeyp
     with gzip.open(tmp_path / "short" / "ETTh1.csv.gz", "wt") as file:
         file.write("date,OT\n2016-07-01,1\n2016-07-02,2\n2016-07-03,1\n")
     before = set(tmp_path.iterdir())
-    assert message in failing(capsys, *options.split())
+    with pytest.raises(SystemExit) as error:
+        lab.main(forecasting.STUDY, options.split())
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
     assert set(tmp_path.iterdir()) == before

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import needs_data
 
-from experiments import lab, rows
+from experiments import forecasting, lab, rows
 from experiments.lab import loop
 from experiments.lab.cli import PACKAGES
 
@@ -48,6 +48,22 @@ CASES = [
             ("--batch-size 33 --devices 2", "--batch-size: expected a multiple of the"),
             ("--dataset cifar", "invalid choice 'cifar'"),
             ("--dataset mnist --data-dir /nowhere", "/nowhere"),
+        ),
+    ),
+    Case(
+        forecasting.STUDY,
+        {"forecast.csv", "forecasts.png", "steps.png", "coverage.png"},
+        options=("--dataset", "stocks"),
+        mistakes=(
+            ("--data-dir /nowhere", "/nowhere does not exist"),
+            ("--csv nothing.csv", "nothing.csv: cannot be read"),
+            ("--columns a", "--columns: expected a --csv too, got a"),
+            ("--window 100", "--window: expected a multiple of --patch 24, got 100"),
+            ("--structure stepwise --horizon 25", "--horizon: expected a multiple of"),
+            ("--dataset stocks --window 1", "--window: expected at least 2"),
+            ("--structure stepwise --window 24", "--window: expected two patches or"),
+            ("--dataset stocks --window 300", "300 + 12 steps do not fit into 234"),
+            ("--dataset stocks --batch-size 2000", "at most the 1309 training"),
         ),
     ),
 ]
