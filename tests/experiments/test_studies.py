@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import needs_data
 
-from experiments import forecasting, lab, rows
+from experiments import captioning, forecasting, lab, rows
 from experiments.lab import loop
 from experiments.lab.cli import PACKAGES
 
@@ -64,6 +64,20 @@ CASES = [
             ("--structure stepwise --window 24", "--window: expected two patches or"),
             ("--dataset stocks --window 300", "300 + 12 steps do not fit into 234"),
             ("--dataset stocks --batch-size 2000", "at most the 1309 training"),
+        ),
+    ),
+    Case(
+        captioning.STUDY,
+        {"captions.tsv", "vocabulary.json", "sheet.png", "attention.png"}
+        | {"confusions.png"},
+        data=("mnist",),
+        options=("--scenes", "160"),
+        mistakes=(
+            ("--data-dir /nowhere", "/nowhere does not exist"),
+            ("--length-penalty inf", "--length-penalty: expected in [0, 10], got inf"),
+            ("--beam-size 0", "--beam-size: expected at least 1, got 0"),
+            ("--scenes 63", "--scenes: expected at least the --batch-size, 64, got 63"),
+            ("--describe a.jpg", "--describe: expected an --out too"),
         ),
     ),
 ]
