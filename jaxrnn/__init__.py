@@ -60,6 +60,8 @@ from jaxrnn.layers import embedding as embedding
 from jaxrnn.layers import layer_norm as layer_norm
 from jaxrnn.layers import linear as linear
 from jaxrnn.lift import apply as apply
+from jaxrnn.lift import around as around
+from jaxrnn.lift import lifted as lifted
 from jaxrnn.lift import trace as trace
 from jaxrnn.losses import accuracy as accuracy
 from jaxrnn.losses import cross_entropy as cross_entropy

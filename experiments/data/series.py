@@ -141,10 +141,9 @@ def forecast_csv(
       levels: of the Q quantiles.
 
     Example:
-      >>> print(forecast_csv(["load"], [np.array([[1.5, 2.0]])], (0.1, 0.9)))
-      variable,steps_ahead,0.1,0.9
-      load,1,1.5,2
-      <BLANKLINE>
+      >>> text = forecast_csv(["load"], [np.array([[1.5, 2.0]])], (0.1, 0.9))
+      >>> text.splitlines()
+      ['variable,steps_ahead,0.1,0.9', 'load,1,1.5,2']
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)

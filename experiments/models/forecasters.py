@@ -23,7 +23,6 @@ from jax import lax
 from jax.nn import initializers
 
 import jaxrnn as rnn
-from jaxrnn.lift import around
 
 
 class Forecaster(NamedTuple):
@@ -237,7 +236,7 @@ def relative(cell: rnn.Cell, patch: int) -> rnn.Cell:
         return carry, at.blank(at.rows(after, (x, y)))
 
     reads = rnn.Input((patch + 1,))
-    return around(f"relative({cell.about.name}, {patch})", cell, run, reads=reads)
+    return rnn.around(f"relative({cell.about.name}, {patch})", cell, run, reads=reads)
 
 
 def _start(variables: int, hidden_size: int) -> rnn.Cell:

@@ -53,7 +53,12 @@ def test_every_word_stands_in_one_batch(folder, way):
 
 
 def test_all_ways_compute_the_same(folder):
-    small: dict[str, Any] = {"batch_size": 4, "row_length": 16, "hidden_size": 5, "vocab_size": 20}
+    small: dict[str, Any] = {
+        "batch_size": 4,
+        "row_length": 16,
+        "hidden_size": 5,
+        "vocab_size": 20,
+    }
     results = measure(Config(folder, rounds=2, **small))
     ways = results["ways"]
     assert list(ways) == list(WAYS)
