@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
