@@ -20,17 +20,18 @@ SIBLINGS = {
     "loops/substitute": {"loops.primitives"},  # alone knows kernels
     "loops/pointwise": set(),
     "loops/mix": {"loops.primitives"},
+    "loops/dense": {"loops.mix", "loops.primitives"},
     "loops/gated": {
-        *("core", "loops.mix", "loops.pointwise"),
+        *("core", "loops.dense", "loops.mix", "loops.pointwise"),
         *("loops.primitives", "loops.substitute"),
     },
     "cells/options": {"checks"},
     "cells/gated": {
         *("build", "checks", "core", "cells.options"),
-        *("loops.gated", "loops.mix", "loops.pointwise"),
+        *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
     "cells/elman": {*CELL, "loops.pointwise"},
-    "cells/gru": {*CELL, "build", "loops.mix", "loops.pointwise"},
+    "cells/gru": {*CELL, "build", "loops.dense", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
     "layers": {"build", "checks", "core", "loops.primitives"},

@@ -14,8 +14,9 @@ from jaxrnn.build import leaf
 from jaxrnn.cells.options import DEFAULTS, Settings
 from jaxrnn.checks import Input
 from jaxrnn.core import Cell, Init, InitialCarry, blank, restarted
+from jaxrnn.loops.dense import DENSE, Dense
 from jaxrnn.loops.gated import Inputs, Loop, recurrence
-from jaxrnn.loops.mix import DENSE, Dense, Mix
+from jaxrnn.loops.mix import Mix
 from jaxrnn.loops.pointwise import Pointwise
 
 

@@ -12,7 +12,7 @@ from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options
 from jaxrnn.checks import Input, check_flag, check_size
 from jaxrnn.core import Cell, scan_unroll
-from jaxrnn.loops.mix import dot
+from jaxrnn.loops.dense import dot
 from jaxrnn.loops.pointwise import Pointwise
 
 

@@ -25,7 +25,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.core import select, zero_where_not
-from jaxrnn.loops.mix import DENSE, Mix, instantiated
+from jaxrnn.loops.dense import DENSE
+from jaxrnn.loops.mix import Mix, instantiated
 from jaxrnn.loops.pointwise import Pointwise, complete, derived, inexact
 from jaxrnn.loops.primitives import linear_map, varying_alike
 from jaxrnn.loops.substitute import SHARED, substituted
