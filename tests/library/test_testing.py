@@ -85,13 +85,19 @@ def test_right_cells_pass():
     check(mutant(right_turn), XS)
 
 
-# What a leaf, a combination, a cell of complex numbers, one that reads the future and
-# one with keys are held to.
-
-
 @pytest.mark.parametrize(
     "name",
-    ["gru", "complex", "embedding", "nested", "concatenated", "learned carry"],
+    [
+        "gru",
+        "complex",
+        "complex in parallel",
+        "embedding",
+        "dropout per step",
+        "remat by two",
+        "concatenated",
+        "gru learned carry",
+        "scheduled sampling",
+    ],
 )
 def test_cells_of_the_library_pass(name):
     check(CASES[name].cell)
