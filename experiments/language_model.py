@@ -47,7 +47,7 @@ import jaxrnn as rnn
 from experiments import lab
 from experiments.data import corpus
 from experiments.measures.ngrams import ngram_losses
-from experiments.models.stack import CELLS, stack
+from experiments.models.stack import stack
 from experiments.models.text import mean_nats, reading, written
 
 FEWEST = lab.Range(f"at least {corpus.FEWEST}", lambda v: v >= corpus.FEWEST)
@@ -122,7 +122,9 @@ def load(config: Config) -> tuple[corpus.Corpus, lab.Batches]:
 def network(config: Config, V: int) -> rnn.Cell:
     """From characters to logits of the next, as in the equations above."""
     D, H = config.embedding_size, config.hidden_size
-    layers = stack(CELLS[config.cell], D, H, config.layers, dropout=config.dropout)
+    layers = stack(
+        rnn.cells.by_name(config.cell), D, H, config.layers, dropout=config.dropout
+    )
     if config.tied:
         return rnn.tied_embedding(V, D, rnn.chain(*layers, rnn.linear(H, D)))
     return rnn.chain(rnn.embedding(V, D), *layers, rnn.linear(H, V))

@@ -46,7 +46,7 @@ from experiments.data.music import DATASETS, KEYS, Music, load_music
 from experiments.data.parts import in_parts
 from experiments.measures.rolls import averaged, simple_models
 from experiments.models.notes import DrawNotes, gone_on
-from experiments.models.stack import CELLS, stack
+from experiments.models.stack import stack
 
 NoMoreThanKeys = lab.Range(f"at most {KEYS}", lambda v: v <= KEYS)
 
@@ -123,7 +123,9 @@ def load(config: Config) -> tuple[Music, lab.Batches]:
 def network(config: Config) -> rnn.Cell:
     """From the notes of a step to the logits of those of the next one."""
     H = config.hidden_size
-    layers = stack(CELLS[config.cell], KEYS, H, config.layers, dropout=config.dropout)
+    layers = stack(
+        rnn.cells.by_name(config.cell), KEYS, H, config.layers, dropout=config.dropout
+    )
     heard = rnn.dropout(config.input_dropout, per_step=True)
     # At first a note sounds in one step of twenty, about as often as in the music.
     seldom = jax.nn.initializers.constant(-3.0)

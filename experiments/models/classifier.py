@@ -27,7 +27,6 @@ from experiments.data.documents import Tokenized
 from experiments.data.subwords import UNKNOWN
 from experiments.measures import words
 from experiments.measures.words import Explanation
-from experiments.models.stack import CELLS
 
 AT_ONCE = 256  # texts that are only read,
 TOKENS_AT_ONCE = 2**15  # and no more than have so many tokens together
@@ -86,7 +85,7 @@ def classifier(
       >>> logit.shape, weights.shape
       ((), (7,))
     """
-    size, recurrent = embedding_size, CELLS[cell]
+    size, recurrent = embedding_size, rnn.cells.by_name(cell)
     parts = [rnn.embedding(vocab_size, size)]
     for _ in range(layers):
         both = recurrent(size, hidden_size), recurrent(size, hidden_size)

@@ -26,7 +26,6 @@ from jax.flatten_util import ravel_pytree
 
 import jaxrnn as rnn
 from experiments.data.subwords import START, STOP
-from experiments.models.stack import CELLS
 
 
 class Params(NamedTuple):
@@ -88,7 +87,7 @@ def translator(
       >>> jax.eval_shape(net.attention, *given).shape
       (7, 5)
     """
-    E, H, recurrent = embedding_size, hidden_size, CELLS[cell]
+    E, H, recurrent = embedding_size, hidden_size, rnn.cells.by_name(cell)
     drop = rnn.dropout(dropout)
     reader = rnn.bidirectional(recurrent(E, H // 2), recurrent(E, H // 2))
     encoder = rnn.chain(rnn.embedding(source_size, E), drop, reader, drop)
