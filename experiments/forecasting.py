@@ -43,58 +43,33 @@ Intervals of 90 % hold in 91.6 % (etth1, 24) and 93.3 % (96) of all cases, and a
 narrower than those around ridge. Monthly prices are close to a random walk:
 nothing here is measurably better than the last price with the usual growth.
 
-References:
-  Zhou et al., "Informer", AAAI 2021, for ETTh1 and its parts; Zeng et al., "Are
-  transformers effective for time series forecasting?", AAAI 2023, for the last value
-  taken off; Lin et al., "SegRNN", 2023, for patches before a recurrent net; Romano,
-  Patterson and Candes, "Conformalized quantile regression", NeurIPS 2019; Diebold and
-  Mariano, "Comparing predictive accuracy", 1995.
+Shapes: S seeds, C variables, N windows of T = L + H steps, Q quantiles, K values.
 """
 
-import csv
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxrnn as rnn
-from experiments import runs, training
-from experiments.data.series import DATASETS, Series, load_series, read_csv
+from experiments import lab
+from experiments.data.series import DATASETS, forecast_csv, load_series, read_csv
 from experiments.data.windows import Windowed, make_windows
-from experiments.measures.comparison import Comparison, compare
-from experiments.measures.conformal import (
-    Intervals,
-    calibrated,
-    conformal_margins,
-    measure_intervals,
-)
-from experiments.measures.errors import Errors, errors_of, quantile_scores
-from experiments.measures.simple_forecasts import (
-    drift,
-    persistence,
-    ridge,
-    seasonal,
-)
-from experiments.models.forecasters import Forecaster, direct, stepwise
-from experiments.plots import curves
-from experiments.plots.forecasting import Forecast, coverage, errors_by_step, forecasts
+from experiments.measures.comparison import random_walk_verdict
+from experiments.measures.errors import quantile_scores
+from experiments.measures.forecasts import evaluate
+from experiments.models.forecasters import Forecaster, direct, of_all, stepwise
 
 NOMINAL = (0.95, 0.9, 0.8, 0.5)  # coverage of the intervals, from the outermost in
 QUANTILES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
-MIDDLE = len(NOMINAL)  # where the median stands among them
-WALKS = ("persistence", "persistence with drift")  # what is best for a random walk
-BATCH = 500  # windows that are forecast at once
-SETTINGS = training.Settings(
-    epochs=4, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, seeds=3
-)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(lab.Config):
     """Forecasts time series, with intervals.
 
     The defaults shown are those of the chosen --preset, --dataset or --csv.
@@ -110,37 +85,33 @@ class Config:
     """Which columns of the --csv; none: all."""
     structure: Literal["direct", "stepwise"] = "direct"
     """Tell the whole horizon after the window, or the next patch after each patch."""
-    window: int = 336
+    window: lab.AtLeast1 = 336
     """How many steps a forecast is made from (L)."""
-    horizon: int = 96
+    horizon: lab.AtLeast1 = 96
     """How many steps are forecast (H)."""
-    patch: int = 24
+    patch: lab.AtLeast1 = 24
     """How many steps of the series are one step of the network (P)."""
-    period: int | None = 24
+    period: lab.AtLeast1 | None = 24
     """Steps in a season, for the seasonal naive forecast; None: there is none."""
     log: bool = False
     """Whether to forecast the logarithm."""
-    hidden_size: int = 128
+    hidden_size: lab.AtLeast1 = 128
     """Size of the hidden state, and of what is made of a patch."""
-    dropout: float = 0.5
+    dropout: lab.Share = 0.5
     """Share of the hidden units left out while training."""
-    train: training.Settings = field(default_factory=lambda: SETTINGS)
-    run: runs.Options = field(default_factory=runs.Options)
 
     def __post_init__(self):
-        sizes = ("window", "horizon", "patch", "period", "hidden_size")
-        runs.check(self, at_least_1=sizes, shares=("dropout",))
+        super().__post_init__()
+        L, H, P = self.window, self.horizon, self.patch
         several = "at least 2: forecasts are told from what has changed"
-        runs.require(self.window >= 2, "window", several, self.window)
-        patches = f"a multiple of --patch {self.patch}"
-        runs.require(self.window % self.patch == 0, "window", patches, self.window)
+        lab.require(L >= 2, "window", several, L)
+        patches = f"a multiple of --patch {P}"
+        lab.require(L % P == 0, "window", patches, L)
         if self.structure == "stepwise":
-            fits = self.horizon % self.patch == 0
-            runs.require(fits, "horizon", patches, self.horizon)
-            several = self.window > self.patch
-            runs.require(several, "window", "two patches or more", self.window)
+            lab.require(H % P == 0, "horizon", patches, H)
+            lab.require(L > P, "window", "two patches or more", L)
         needs = self.csv is not None or not self.columns
-        runs.require(needs, "columns", "a --csv too", " ".join(self.columns))
+        lab.require(needs, "columns", "a --csv too", " ".join(self.columns))
 
     @property
     def name(self) -> str:
@@ -148,433 +119,132 @@ class Config:
         return self.dataset if self.csv is None else self.csv.stem
 
 
-def defaults(preset: str, dataset: str, csv: str) -> Config:
-    """The options of a preset, chosen on the validation part."""
-    short = replace(SETTINGS, epochs=20, batch_size=32)
-    config = Config()
-    if csv:
-        config = Config(csv=Path(csv), window=48, horizon=12, patch=1, period=None)
-    elif dataset == "stocks":
-        config = Config(window=36, horizon=12, patch=1, period=12, log=True)
-        short = replace(short, epochs=10)
-    elif dataset == "airline":
-        config = Config(window=36, horizon=12, patch=3, period=12, log=True)
-        short = replace(short, epochs=100, batch_size=8, learning_rate=3e-3)
-    elif dataset == "sunspots":  # windows of two cycles of the sun
-        config = Config(window=264, horizon=24, patch=12, period=132)
-    elif dataset == "temperatures":
-        config = Config(window=56, horizon=7, patch=7, period=365)
-    if csv or dataset != "etth1":
-        config = replace(config, hidden_size=64, train=short)
-    if preset == "smoke":
-        train = replace(config.train, epochs=2, seeds=2)
-        config = replace(config, hidden_size=17, train=train)
-        if dataset == "etth1" and not csv:
-            train = replace(train, batch_size=1024, learning_rate=1e-2, epochs=1)
-            config = replace(config, window=96, horizon=24, train=train)
-    return config
-
-
-parse = runs.parser(
-    "forecasting",
-    defaults,
-    preset="default",
-    dataset="etth1",
-    csv="",
+TRAINING = lab.Training(
+    epochs=4, batch_size=256, learning_rate=1e-3, weight_decay=1e-2, seeds=3
+)
+SHORT = {"hidden_size": 64, "epochs": 20, "batch_size": 32, "learning_rate": 1e-3}
+YEARS = {"window": 36, "horizon": 12, "patch": 1, "period": 12, "log": True}
+PASSENGERS = {"patch": 3, "epochs": 100, "batch_size": 8, "learning_rate": 3e-3}
+CYCLES = {"window": 264, "horizon": 24, "patch": 12, "period": 132}  # two of the sun
+DAYS = {"window": 56, "horizon": 7, "patch": 7, "period": 365}
+OWN = {"window": 48, "horizon": 12, "patch": 1, "period": None, "log": False}
+LOADS = {"window": 96, "horizon": 24, "batch_size": 1024, "learning_rate": 1e-2}
+SMOKE = {"preset": "smoke"}
+RECIPES = lab.Recipes(  # chosen on the validation part
+    Config(train=TRAINING),
+    lab.When({"dataset": "stocks"}, SHORT | YEARS | {"epochs": 10}),
+    lab.When({"dataset": "airline"}, SHORT | YEARS | PASSENGERS),
+    lab.When({"dataset": "sunspots"}, SHORT | CYCLES),
+    lab.When({"dataset": "temperatures"}, SHORT | DAYS),
+    lab.When({"csv": lab.GIVEN}, SHORT | OWN),
+    lab.When(SMOKE, {"hidden_size": 17, "epochs": 2, "seeds": 2}),
+    lab.When(SMOKE | {"dataset": "etth1", "csv": None}, LOADS | {"epochs": 1}),
 )
 
 
-def pinball(quantiles: jax.Array, targets: jax.Array) -> jax.Array:
-    """The quantile loss of [K, Q] for targets [K]."""
-    levels = jnp.array(QUANTILES, quantiles.dtype)[None]
-    errors = targets[:, None] - quantiles
+def load(config: Config) -> Windowed:
+    """Reads a series, standardises it and cuts it into windows."""
+    if config.csv is None:
+        series = load_series(config.dataset, config.run.data_dir)
+        lengths = DATASETS[config.dataset].parts
+    else:
+        series, lengths = read_csv(config.csv, config.columns), None
+    sizes = config.window, config.horizon
+    data = make_windows(series, *sizes, log=config.log, lengths=lengths)
+    C, N, _ = data.windows(data.parts.train).shape
+    lab.check_batch_size(config.train.batch_size, C * N)
+    return data
+
+
+def pinball(quantiles_KQ: jax.Array, targets_K: jax.Array) -> jax.Array:
+    """The quantile loss."""
+    levels = jnp.array(QUANTILES, quantiles_KQ.dtype)[None]
+    errors = targets_K[:, None] - quantiles_KQ
     return 2 * jnp.maximum(levels * errors, (levels - 1) * errors).mean()
 
 
-def network(config: Config, variables: int) -> Forecaster:
-    """The network of a structure."""
-    sizes = config.horizon, config.patch, config.hidden_size
-    options = {
-        "variables": variables,
-        "quantiles": len(QUANTILES),
-        "dropout": config.dropout,
-    }
-    if config.structure == "stepwise":
-        return stepwise(*sizes, **options)
-    return direct(config.window, *sizes, **options)
-
-
 class Problem(NamedTuple):
-    """A network and the series it is trained and measured on."""
+    """A network, and the series it is trained and measured on."""
 
-    config: Config
-    net: Forecaster
     data: Windowed
+    net: Forecaster
+    predict: Callable[..., jax.Array]  # (params, windows_CNL) -> quantiles_SCNHQ
 
 
-def make_problem(config: Config, series: Series) -> Problem:
-    """Standardises and cuts a series, and makes a network for it."""
-    lengths = None if config.csv is not None else DATASETS[config.dataset].parts
-    data = make_windows(
-        series, config.window, config.horizon, log=config.log, lengths=lengths
+def prepare(config: Config, data: Windowed, keep: lab.Keep) -> Problem:
+    """Makes a network for the variables of the series."""
+    is_direct = config.structure == "direct"
+    make = partial(direct, config.window) if is_direct else stepwise
+    net = make(
+        *(config.horizon, config.patch, config.hidden_size),
+        variables=len(data.series.names),
+        quantiles=len(QUANTILES),
+        dropout=config.dropout,
     )
-    return Problem(config, network(config, len(series.names)), data)
+    return Problem(data, net, lab.over_seeds(of_all(net.forecast)))
 
 
-@lru_cache
-def _forecaster(net: Forecaster):
-    return jax.jit(jax.vmap(net.forecast, (None, 0, 0)))
+def task(config: Config, problem: Problem) -> lab.Task:
+    """Learns the quantiles by their loss."""
+    data, net, predict = problem
+    train_CNT, validation_CNT = map(data.windows, data.parts[:2])
+    L, (C, N, _) = data.window, train_CNT.shape
 
-
-def forecast(problem: Problem, params: Any, windows: np.ndarray) -> np.ndarray:
-    """Quantiles [C, N, H, Q] of what follows windows [C, N, L], for one seed.
-
-    All is done in batches of one size, so that there is one compilation.
-    """
-    (C, N, L), run = windows.shape, _forecaster(problem.net)
-    variables = np.repeat(np.arange(C), N)
-    rows = windows.reshape(-1, L)
-    found = np.empty((C * N, problem.config.horizon, len(QUANTILES)), np.float32)
-    for first in range(0, C * N, BATCH):
-        index = np.minimum(np.arange(first, first + BATCH), C * N - 1)
-        part = run(params, variables[index], rows[index])
-        found[first : first + BATCH] = part[: C * N - first]
-    return found.reshape(C, N, *found.shape[1:])
-
-
-def of_seed(params: Any, seed: int) -> Any:
-    """The params of one of the seeds."""
-    return jax.tree.map(lambda a: a[seed], params)
-
-
-def make_job(problem: Problem, mesh: jax.sharding.Mesh | None) -> training.Job:
-    """Training of all seeds at once, each measured after each epoch."""
-    config, net, data = problem.config, problem.net, problem.data
-    train_set, validation_set = map(data.windows, data.parts[:2])
-    before = validation_set[..., : config.window]
-    truth = validation_set[..., config.window :]
-    variables, count = train_set.shape[:2]
-    batch_size = config.train.batch_size
-    steps = variables * count // batch_size
-    optimizer = training.make_optimizer(
-        config.train, config.train.epochs * steps, training.matrices
-    )
-
-    def loss_fn(params, variable, values, key):
+    def loss(params, variable, values, key):
         quantiles, targets = net.outputs(params, variable, values, key)
-        aux = {"mae": jnp.abs(quantiles[:, MIDDLE] - targets).mean()}
+        aux = {"mae": jnp.abs(quantiles[:, len(NOMINAL)] - targets).mean()}
         return pinball(quantiles, targets), aux
 
-    orders = training.shuffler(config.train, variables * count)
+    def measure(params):
+        quantiles_SCNHQ = np.asarray(predict(params, validation_CNT[..., :L]))
+        truth_CNH = validation_CNT[..., L:]
+        seeds = [quantile_scores(q, truth_CNH, QUANTILES) for q in quantiles_SCNHQ]
+        return {f"validation_{k}": np.array([s[k] for s in seeds]) for k in seeds[0]}
 
-    def batches(epoch, first, stop, share):
-        index = share.of(orders(epoch)[:, first:stop])
-        return index % variables, train_set[index % variables, index // variables]
+    def read(numbers):
+        variable, place = numbers % C, numbers // C
+        return variable, train_CNT[variable, place]
 
-    def measure(state):
-        params = training.local(state.params)
-        found = [
-            quantile_scores(
-                forecast(problem, of_seed(params, seed), before), truth, QUANTILES
-            )
-            for seed in range(config.train.seeds)
-        ]
-        return {
-            f"validation_{name}": np.array([own[name] for own in found])
-            for name in found[0]
-        }
-
-    return training.Job(
-        settings=config.train,
-        start=training.starter(config.train, net.init, optimizer),
-        update=rnn.make_update(loss_fn, optimizer, has_aux=True, mesh=mesh),
-        aux=("mae",),
-        batches=batches,
-        measure=measure,
-        score="validation_mse",
-        higher_is_better=False,
-        steps=steps,
-        keep_best=True,
-    )
+    batches = lab.shuffled(C * N, config.train.batch_size, read)
+    return lab.Task(net.init, loss, batches, measure, best="-validation_mse")
 
 
-def naive_forecasts(problem: Problem, part: range) -> dict[str, np.ndarray]:
-    """The forecasts that need no training, [C, N, H] each."""
-    config, data = problem.config, problem.data
-    train, origins = data.parts.train, data.origins(part)
-    last = data.windows(part)[..., data.window - 1]  # [C, N]
-    found = {WALKS[0]: persistence(last, data.horizon)}
-    if config.log:  # a random walk in logarithms
-        history = data.values[train.start : train.stop]
-        found[WALKS[1]] = drift(last, data.horizon, history)
-    if config.period is not None and origins[0] >= config.period:
-        season = seasonal(data.values, origins, config.period, data.horizon)
-        found["seasonal persistence"] = season
-    return found
+def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report:
+    """Errors and intervals on the test part, beside those of simpler forecasts."""
+    from experiments.plots.forecasting import pictures
 
-
-class Evaluation(NamedTuple):
-    """What the network is worth on the test part; S seeds."""
-
-    errors: list[Errors]
-    raw: list[Intervals]
-    calibrated: list[Intervals]
-    quantiles: np.ndarray  # [C, N, H, Q] of the first seed, calibrated
-    margins: np.ndarray  # [C, 1, H, Q] of the first seed
-
-    def mean(self, kind: str, field: str) -> np.ndarray:
-        """Over seeds, of `errors`, `raw` or `calibrated`."""
-        return np.mean([getattr(x, field) for x in getattr(self, kind)], axis=0)
-
-
-def evaluate(problem: Problem, params: Any) -> Evaluation:
-    """Forecasts, calibrates on the validation part and measures on the test part."""
-    data = problem.data
-    _, validation, test = data.parts
-    errors, raw, fixed, first = [], [], [], ()
-    for seed in range(problem.config.train.seeds):
-        before, quantiles = (
-            forecast(
-                problem, of_seed(params, seed), data.windows(part)[..., : data.window]
-            )
-            for part in (validation, test)
-        )
-        margins = conformal_margins(before, data.truth(validation), NOMINAL)
-        truth, moved = data.truth(test), calibrated(quantiles, margins)
-        errors.append(errors_of(quantiles[..., MIDDLE], truth))
-        raw.append(measure_intervals(quantiles, truth))
-        fixed.append(measure_intervals(moved, truth))
-        first = first or (moved, margins)
-    return Evaluation(errors, raw, fixed, *first)
-
-
-class Baseline(NamedTuple):
-    """A simpler forecast, with intervals as wide as its errors were before."""
-
-    forecast: np.ndarray  # [C, N, H]
-    errors: Errors
-    intervals: Intervals
-
-
-def baselines(problem: Problem) -> tuple[float, dict[str, Baseline]]:
-    """The penalty of the linear forecast, and all simpler ones on the test part."""
-    data = problem.data
-    train_set, validation_set, test_set = map(data.windows, data.parts)
-    _, validation, test = data.parts
-    penalty, linear = ridge(train_set, validation_set, data.window)
-
-    def quantiles(forecast):
-        return np.repeat(forecast[..., None], len(QUANTILES), axis=-1)
-
-    before = naive_forecasts(problem, validation) | {"ridge": linear(validation_set)}
-    after = naive_forecasts(problem, test) | {"ridge": linear(test_set)}
-    known, truth, found = data.truth(validation), data.truth(test), {}
-    for name in before.keys() & after.keys():
-        margins = conformal_margins(quantiles(before[name]), known, NOMINAL)
-        moved = calibrated(quantiles(after[name]), margins)
-        errors, intervals = (
-            errors_of(after[name], truth),
-            measure_intervals(moved, truth),
-        )
-        found[name] = Baseline(after[name], errors, intervals)
-    return penalty, {name: found[name] for name in after if name in found}
-
-
-def run(config: Config) -> None:
-    """Loads the data and checks that all fits together, then does the study."""
-    if config.csv is None:
-        series = load_series(config.dataset, config.run.data_dir)
-    else:
-        series = read_csv(config.csv, config.columns)
-    problem = make_problem(config, series)
-    train_set = problem.data.windows(problem.data.parts.train)
-    mesh = runs.connect(config.run)
-    count = train_set.shape[0] * train_set.shape[1]
-    training.check_batch_size(config.train, mesh, count)
-    values = problem.data.values
-    runs.carry_out("forecasting", config, values, partial(study, problem, mesh))
-
-
-def study(problem: Problem, mesh, output: runs.Output) -> None:
-    """Trains, measures, and writes and prints the results."""
-    config = problem.config
-    job = make_job(problem, mesh)
-    result = training.train(job, output, config.run, mesh)
-    found = evaluate(problem, result.params)
-    penalty, simpler = baselines(problem)
-    squared = found.mean("errors", "squared")  # [N, H]
-    against = {
-        name: {
-            "horizon": compare(
-                squared.mean(axis=1), other.errors.squared.mean(axis=1), config.horizon
-            ),
-            "first step": compare(squared[:, 0], other.errors.squared[:, 0], 1),
-        }
-        for name, other in simpler.items()
-    }
-    if output.writes:
-        draw(problem, output, found, simpler, result.history)
-        with output.replacing("forecast.csv") as path:
-            write_forecast(path, problem, of_seed(result.params, 0), found.margins)
-    means = [errors.means() for errors in found.errors]
-    training.conclude(
-        output,
-        job,
-        result,
-        dataset=config.name,
-        variables=problem.data.series.names,
-        windows=[len(problem.data.origins(part)) for part in problem.data.parts],
-        **{f"test_{k}": np.mean([m[k] for m in means]) for k in ("mse", "mae")},
-        **{f"test_{k}_per_seed": [m[k] for m in means] for k in ("mse", "mae")},
-        nominal_coverage=NOMINAL,
-        coverage_before_calibration=found.mean("raw", "covered").mean(axis=1),
-        width_before_calibration=found.mean("raw", "width").mean(axis=1),
-        coverage=found.mean("calibrated", "covered").mean(axis=1),
-        width=found.mean("calibrated", "width").mean(axis=1),
-        baselines={
-            name: {
-                **other.errors.means(),
-                "coverage": other.intervals.covered.mean(axis=1),
-                "width": other.intervals.width.mean(axis=1),
-            }
-            for name, other in simpler.items()
-        },
-        ridge_penalty=penalty,
-        squared_error_against={
-            name: {where: c._asdict() for where, c in pair.items()}
-            for name, pair in against.items()
-        },
-    )
-    report(problem, output, found, simpler, against)
-
-
-def report(problem, output, found, simpler, against) -> None:
-    """Prints the results beside those of simpler forecasts, and where files went."""
-    config = problem.config
-    count = len(problem.data.origins(problem.data.parts.test))
+    data, _, predict = problem
+    simpler = {"period": config.period, "drifts": config.log}
+    found = evaluate(data, partial(predict, outcome.params), NOMINAL, **simpler)
+    rows = found.rows(f"network, {config.structure}", level=NOMINAL.index(0.9))
+    counts = [len(data.origins(part)) for part in data.parts]
     what = "standardised logarithms" if config.log else "standardised data"
-    print(
-        f"{config.name}, {config.horizon} steps ahead, {count} windows of the test "
-        f"part, {what}"
-    )
-    print(f"{'forecast':24}{'MSE':>8}{'MAE':>8}   MSE of the network against it")
-    per_seed = [errors.means()["mse"] for errors in found.errors]
-    mse, mae = (found.mean("errors", name).mean() for name in Errors._fields)
-    print(
-        f"{'network, ' + config.structure:24}{mse:8.4f}{mae:8.4f}   "
-        f"{min(per_seed):.4f} to {max(per_seed):.4f} over {len(per_seed)} seeds"
-    )
-    for name, other in simpler.items():
-        c = against[name]["horizon"]
-        means = other.errors.means()
-        print(f"{name:24}{means['mse']:8.4f}{means['mae']:8.4f}   {c}")
-    print("intervals: nominal  covered before, after calibration  width   ridge's")
-    for i, nominal in enumerate(NOMINAL):
-        raw, covered, width = (
-            found.mean(kind, name)[i].mean()
-            for kind, name in (
-                ("raw", "covered"),
-                ("calibrated", "covered"),
-                ("calibrated", "width"),
-            )
+    body: list[str | lab.Table] = [
+        lab.Table(
+            f"{config.name}, {config.horizon} steps ahead, {counts[2]} windows of the "
+            f"test part, {what}",
+            {"MSE": ".4f", "MAE": ".4f", "network's MSE / its": ".3f", "p": ".2g"}
+            | {"in intervals of 90%": ".1%", "their width": ".3f"},
+            [lab.Row(*pair) for pair in rows.items()],
         )
-        ridge = simpler["ridge"].intervals
-        print(
-            f"{nominal:18.0%}{raw:16.1%}{covered:19.1%}{width:7.3f}   "
-            f"{ridge.covered[i].mean():.1%} at {ridge.width[i].mean():.3f}"
-        )
+    ]
     if config.csv is None and DATASETS[config.dataset].random_walk:
-        print(verdict(against))
-    print(f"results in {output.path}")
-
-
-def verdict(against: dict[str, dict[str, Comparison]]) -> str:
-    """What the tests say about prices, in words."""
-    walks = [found for name, found in against.items() if name in WALKS]
-    (one, all_steps) = (
-        max((walk[where] for walk in walks), key=lambda c: c.ratio)
-        for where in ("first step", "horizon")
-    )
-    measured = (
-        "the network's squared error against that of the better random walk: one month "
-        f"ahead {one}; over the whole horizon {all_steps}"
-    )
-    if any(c.ratio < 1 and c.p < 0.05 for c in (one, all_steps)):
-        return f"on these windows the network beats a random walk: {measured}"
-    return (
-        f"these prices are close to a random walk: {measured}. The network is not "
-        "measurably better than 'as last month, with the usual growth or without': do "
-        "not trade on it"
+        body.append(random_walk_verdict(found.against))
+    names, title = data.series.names, f"{config.name}, {config.structure}"
+    return lab.Report(
+        body,
+        facts={"dataset": config.name, "variables": names, "windows": counts}
+        | found.facts(NOMINAL),
+        figures=pictures(data, found, NOMINAL, outcome.history, title),
+        files={"forecast.csv": forecast_csv(names, found.ahead, QUANTILES)},
     )
 
 
-def write_forecast(path: Path, problem: Problem, params: Any, margins) -> None:
-    """The forecast from the end of the test part, in the units of the series."""
-    data, stop = problem.data, problem.data.parts.test.stop
-    window = data.values[stop - data.window : stop].T[:, None]  # [C, 1, L]
-    quantiles = forecast(problem, params, window)
-    quantiles = calibrated(quantiles, margins)[:, 0]  # [C, H, Q]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["variable", "steps_ahead", *map(str, QUANTILES)])
-        for variable, name in enumerate(data.series.names):
-            rows = data.scale.undo(quantiles[variable], variable)
-            for step, row in enumerate(rows, 1):
-                writer.writerow([name, step, *(f"{value:.6g}" for value in row)])
-
-
-def draw(problem, output, found, simpler, history) -> None:
-    """Draws forecasts, the error at each step, the coverage and the curves."""
-    config, data = problem.config, problem.data
-    series, scale = data.series, data.scale
-    test, L = data.parts.test, data.window
-    examples = data.windows(test)
-    count = examples.shape[1]
-    variables = [0, len(series.names) - 1] if len(series.names) > 1 else [0]
-    panels = []
-    for variable in variables:
-        for index in np.linspace(0.1, 0.9, 3) * (count - 1):
-            index = int(index)
-            shown = min(L, 2 * config.horizon)
-            panels.append(
-                Forecast(
-                    f"{series.names[variable]}, from "
-                    f"{series.dates[test.start + index].astype('datetime64[D]')}",
-                    scale.undo(examples[variable, index, L - shown :], variable),
-                    scale.undo(found.quantiles[variable, index], variable),
-                    scale.undo(simpler["ridge"].forecast[variable, index], variable),
-                )
-            )
-    title = f"{config.name}, {config.structure}"
-    with output.replacing("forecasts.png") as path:
-        forecasts(path, panels, NOMINAL, title=title)
-    with output.replacing("steps.png") as path:
-        lines = {
-            label: {
-                name: getattr(b.errors, kind).mean(axis=0)
-                for name, b in simpler.items()
-            }
-            | {"network": found.mean("errors", kind).mean(axis=0)}
-            for label, kind in (
-                ("mean squared error", "squared"),
-                ("mean absolute error", "absolute"),
-            )
-        }
-        errors_by_step(path, lines, title=title)
-    with output.replacing("coverage.png") as path:
-        covered = {
-            "network, before calibration": found.mean("raw", "covered"),
-            "network, calibrated": found.mean("calibrated", "covered"),
-            "ridge, calibrated": simpler["ridge"].intervals.covered,
-        }
-        coverage(path, NOMINAL, covered, title=title)
-    with output.replacing("curves.png") as path:
-        names = {
-            "quantile loss": ("train_loss", "validation_loss"),
-            "mean squared error": ("validation_mse",),
-        }
-        curves(path, history, names, title=title)
-
+STUDY = lab.Study(
+    *("forecasting", RECIPES, load, task, report),
+    prepare=prepare,
+    digested=lambda data: data.values,
+)
 
 if __name__ == "__main__":
-    runs.main(parse, run)
+    lab.main(STUDY)

@@ -128,7 +128,8 @@ class Network(NamedTuple):
 
 def network(config: Config, D: int, K: int) -> Network:
     """Stacked cells with dropout, and a linear readout."""
-    normal = config.init_scale and jax.nn.initializers.normal(config.init_scale)
+    scale = config.init_scale
+    normal: Any = None if scale is None else jax.nn.initializers.normal(scale)
 
     def cell(D, H):
         names = ("w_x_init", "w_h_init", "b_init") if normal else ()

@@ -1,5 +1,7 @@
 """Time series: the known ones, and CSV files of your own."""
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -126,3 +128,28 @@ def read_csv(
     """
     names, dates, values = read_columns(path, columns, keep=keep)
     return Series(np.array(dates, "datetime64[s]"), np.array(values), names, str(path))
+
+
+def forecast_csv(
+    names: Sequence[str], quantiles: Sequence[np.ndarray], levels: Sequence[float]
+) -> str:
+    """A forecast as the text of a CSV file.
+
+    Args:
+      names: of C variables.
+      quantiles: [H, Q] of each variable, in its own units.
+      levels: of the Q quantiles.
+
+    Example:
+      >>> print(forecast_csv(["load"], [np.array([[1.5, 2.0]])], (0.1, 0.9)))
+      variable,steps_ahead,0.1,0.9
+      load,1,1.5,2
+      <BLANKLINE>
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["variable", "steps_ahead", *map(str, levels)])
+    for name, rows in zip(names, quantiles, strict=True):
+        for step, row in enumerate(rows, 1):
+            writer.writerow([name, step, *(f"{value:.6g}" for value in row)])
+    return text.getvalue()

@@ -87,6 +87,13 @@ class Subwords:
             kept.append(token)
         return self._tokenizer.decode(kept, skip_special_tokens=True)
 
+    def texts(self, tokens: Any) -> Any:
+        """The texts of tokens [..., T], in nested lists."""
+        tokens = np.asarray(tokens)
+        if tokens.ndim == 1:
+            return self.decode(tokens)
+        return [self.texts(own) for own in tokens]
+
     def pieces(self, tokens: Iterable[int]) -> list[str]:
         """Each token by itself, as one would draw it."""
         return [

@@ -1,9 +1,12 @@
 """Whether two forecasts are equally good: the test of Diebold and Mariano."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+
+from experiments.measures.simple_forecasts import WALKS
 
 
 class Comparison(NamedTuple):
@@ -76,3 +79,54 @@ def compare(losses: np.ndarray, others: np.ndarray, horizon: int) -> Comparison:
     statistic = mean / math.sqrt(variance / count) * math.sqrt(shrink)
     p = 2 * stats.t.sf(abs(statistic), count / horizon - 1)
     return Comparison(ratio, float(p))
+
+
+def compare_steps(losses: np.ndarray, others: np.ndarray) -> dict[str, Comparison]:
+    """Tests of the loss over the whole horizon, and of the loss at its first step.
+
+    Args:
+      losses: [N, H], for forecasts of H steps from N successive origins.
+      others: [N, H], of the forecast to compare with.
+
+    Example:
+      >>> losses, others = np.random.default_rng(0).random((2, 200, 3))
+      >>> for name, found in compare_steps(losses, others + 0.1).items():
+      ...     print(f"{name}: ratio {found.ratio:.2f}")
+      horizon: ratio 0.84
+      first step: ratio 0.87
+    """
+    mean, other_mean = losses.mean(axis=1), others.mean(axis=1)
+    return {
+        "horizon": compare(mean, other_mean, losses.shape[1]),
+        "first step": compare(losses[:, 0], others[:, 0], 1),
+    }
+
+
+def random_walk_verdict(against: Mapping[str, dict[str, Comparison]]) -> str:
+    """Whether a network forecasts monthly prices better than random walks, in words.
+
+    Args:
+      against: of the network with other forecasts by name, from `compare_steps`.
+
+    Example:
+      >>> even = Comparison(1.0, 0.8)
+      >>> told = random_walk_verdict({WALKS[0]: {"first step": even, "horizon": even}})
+      >>> told.split(":")[0]
+      'these prices are close to a random walk'
+    """
+    walks = [found for name, found in against.items() if name in WALKS]
+    one, whole = (
+        max((walk[where] for walk in walks), key=lambda c: c.ratio)
+        for where in ("first step", "horizon")
+    )
+    measured = (
+        "the network's squared error against that of the better random walk: one month "
+        f"ahead {one}; over the whole horizon {whole}"
+    )
+    if any(c.ratio < 1 and c.p < 0.05 for c in (one, whole)):
+        return f"on these windows the network beats a random walk: {measured}"
+    return (
+        f"these prices are close to a random walk: {measured}. The network is not "
+        "measurably better than 'as last month, with the usual growth or without': do "
+        "not trade on it"
+    )

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+# What is best for a random walk.
+WALKS = ("persistence", "persistence with drift")
+
 
 def persistence(last: np.ndarray, horizon: int) -> np.ndarray:
     """The last value again: y_{t+h} = y_t.
@@ -73,6 +76,38 @@ def seasonal(
         )
     ahead = np.arange(horizon) % period - period
     return np.moveaxis(values[np.add.outer(origins, ahead)], -1, 0)
+
+
+def naive(
+    values: np.ndarray,
+    origins: np.ndarray,
+    horizon: int,
+    *,
+    history: np.ndarray | None = None,
+    period: int | None = None,
+) -> dict[str, np.ndarray]:
+    """The forecasts above that can be made of a series, by name; [C, N, H] each.
+
+    Args:
+      values: [T, C], the whole series.
+      origins: [N], the first step of each horizon, rising.
+      horizon: H.
+      history: [T, C], for `drift`; None: without it.
+      period: s, for `seasonal`; None: without it. It is left out, too, where less than
+        a season is known at the first origin.
+
+    Example:
+      >>> found = naive(np.arange(9.0)[:, None], np.array([4, 5]), 2, period=3)
+      >>> {name: forecast[0, 0].tolist() for name, forecast in found.items()}
+      {'persistence': [3.0, 3.0], 'seasonal persistence': [1.0, 2.0]}
+    """
+    last = values[origins - 1].T
+    found = {WALKS[0]: persistence(last, horizon)}
+    if history is not None:
+        found[WALKS[1]] = drift(last, horizon, history)
+    if period is not None and origins[0] >= period:
+        found["seasonal persistence"] = seasonal(values, origins, period, horizon)
+    return found
 
 
 def ridge(

@@ -39,7 +39,10 @@ class Params(NamedTuple):
 
 
 class Captioner(NamedTuple):
-    """A network as pure functions of one image [size, size, channels]; V words."""
+    """A network as pure functions of one image [R, R, channels] of bytes; V words.
+
+    Where R is above the network's size, the image has a margin: see `prepare`.
+    """
 
     init: Callable[..., Params]  # (key) -> params
     # (params, image, tokens [N, T], key=None) -> of the next words, [N, T, V]
@@ -81,7 +84,7 @@ def captioner(
       >>> sizes = {"channels": 2, "embedding_size": 3, "hidden_size": 5}
       >>> net = captioner(8, 1, 11, **sizes)
       >>> params = jax.eval_shape(net.init, jax.random.key(0))
-      >>> image, tokens = jnp.zeros((8, 8, 1)), jnp.array([[1, 4, 5]])
+      >>> image, tokens = jnp.zeros((8, 8, 1), jnp.uint8), jnp.array([[1, 4, 5]])
       >>> jax.eval_shape(net.logits, params, image, tokens).shape
       (1, 3, 11)
     """
@@ -102,16 +105,20 @@ def captioner(
         size = output_size
     places = (image_size // 2 // math.prod(STRIDES)) ** 2, size  # S, M
     bridge = rnn.linear(size, hidden_size)  # from the mean of the memory to s_0
-    feeding = rnn.chain(
-        rnn.gru(embedding_size + hidden_size, hidden_size),
-        rnn.bahdanau(hidden_size, size, hidden_size // 2 or 1),
-    )
-    speaker = rnn.chain(
-        rnn.embedding(vocab_size, embedding_size),
-        *drop,
-        rnn.input_feeding(feeding, hidden_size),
-    )
-    decoder = rnn.chain(speaker, rnn.chain(*drop, rnn.linear(hidden_size, vocab_size)))
+
+    def decoder(memory=None, state=None):
+        start = None if state is None else rnn.GRUCarry(state)
+        feeding = rnn.chain(
+            rnn.starting(rnn.gru(embedding_size + hidden_size, hidden_size), start),
+            rnn.bahdanau(hidden_size, size, hidden_size // 2 or 1, memory=memory),
+        )
+        speaker = rnn.chain(
+            rnn.embedding(vocab_size, embedding_size),
+            *drop,
+            rnn.input_feeding(feeding, hidden_size),
+        )
+        readout = rnn.chain(*drop, rnn.linear(hidden_size, vocab_size))
+        return rnn.chain(speaker, readout)
 
     def init(key):
         count = 3 + len(encoder)
@@ -120,7 +127,7 @@ def captioner(
             tuple(cell.init(k) for cell, k in zip(encoder, keys, strict=True)),
             0.1 * jax.random.normal(places_key, places),
             bridge.init(bridge_key),
-            decoder.init(decoder_key),
+            decoder().init(decoder_key),
         )
 
     def see(params, image, key=None):  # -> the memory [S, M]
@@ -138,20 +145,21 @@ def captioner(
             x = cell.unroll(p, carry, x.reshape(-1, x.shape[2]))[1].reshape(*grid, -1)
         return x.reshape(places) + params.places
 
-    def begin(params, memory, key=None):  # -> the decoder's first carry
-        mean = memory.mean(axis=0, keepdims=True)
-        state = jnp.tanh(bridge.unroll(params.bridge, (), mean)[1][0])
-        (*words, fed), readout = decoder.initial_carry(params.decoder, key)
-        fed = fed._replace(cell=(rnn.GRUCarry(state), ()))
-        return (*words, fed), readout
+    # -> the decoder with an image before it
+    def looking(params, image, image_key=None, key=None):
+        memory = see(params, prepare(image, image_size, image_key), key)
+        mean = memory.mean(axis=0)
+        return decoder(memory, jnp.tanh(rnn.apply(bridge, params.bridge, mean)))
 
     def logits(params, image, tokens, key=None):
-        see_key, say_key = (None, None) if key is None else jax.random.split(key)
-        memory = see(params, image, see_key)
-        cell = rnn.attend(decoder, memory)
+        image_key = see_key = say_key = None
+        if key is not None:
+            image_key, key = jax.random.split(key)
+            see_key, say_key = jax.random.split(key)
+        cell = looking(params, image, image_key, see_key)
 
         def say(tokens, key):
-            carry = begin(params, memory, key)
+            carry = cell.initial_carry(params.decoder, key)
             mask = tokens != PAD
             return cell.unroll(params.decoder, carry, tokens, mask=mask)[1]
 
@@ -159,9 +167,8 @@ def captioner(
         return jax.vmap(say)(tokens, keys)
 
     def ready(params, image):  # -> what `generate` and `beam_search` begin with
-        memory = see(params, image)
-        cell = rnn.attend(decoder, memory)
-        return cell, params.decoder, begin(params, memory), START
+        cell = looking(params, image)
+        return cell, params.decoder, cell.initial_carry(params.decoder), START
 
     def greedy(params, image, length):
         start = ready(params, image)
@@ -173,12 +180,10 @@ def captioner(
         return rnn.beam_search(*start, length, stop_token=STOP, **options).tokens
 
     def attention(params, image, tokens):
-        memory = see(params, image)
-        cell = rnn.attend(speaker, memory, weights=True)
-        words, _ = params.decoder
-        carry, _ = begin(params, memory)
-        given = jnp.concatenate([jnp.array([START], tokens.dtype), tokens[:-1]])
-        return cell.unroll(words, carry, given)[1].weights
+        cell, own, carry, first = ready(params, image)
+        given = jnp.concatenate([jnp.array([first], tokens.dtype), tokens[:-1]])
+        (*_, (_, attended)), _ = rnn.trace(cell, own, carry, given)
+        return attended.weights
 
     return Captioner(init, logits, greedy, search, attention)
 

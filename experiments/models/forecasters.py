@@ -18,9 +18,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jax.nn import initializers
 
 import jaxrnn as rnn
+from jaxrnn.lift import around
 
 
 class Forecaster(NamedTuple):
@@ -31,6 +34,28 @@ class Forecaster(NamedTuple):
     outputs: Callable[..., Any]
     # (params, variable, window [L]) -> quantiles [H, Q], rising
     forecast: Callable[..., jax.Array]
+
+
+def of_all(forecast: Callable[..., jax.Array], batch: int = 500):
+    """A forecast of one window as one of many windows, some at a time.
+
+    Args:
+      forecast: that of a `Forecaster`.
+      batch: windows that are forecast at once.
+
+    Returns:
+      (params, windows [C, N, L]) -> quantiles [C, N, H, Q].
+    """
+
+    def of_windows(params, windows):
+        C, N, L = windows.shape
+        # Full batches, so that one program does for all of them.
+        index = np.minimum(np.arange(-(-C * N // batch) * batch), C * N - 1)
+        examples = np.int32(index // N), windows.reshape(-1, L)[index]
+        found = lax.map(lambda e: forecast(params, *e), examples, batch_size=batch)
+        return found[: C * N].reshape(C, N, *found.shape[1:])
+
+    return of_windows
 
 
 class DirectParams(NamedTuple):
@@ -78,25 +103,23 @@ def direct(
     """
     if window % patch:
         raise ValueError(f"window: expected a multiple of {patch}, got {window}")
-    start = _start(variables, hidden_size)
-    reader = rnn.chain(*_reader(patch, hidden_size, dropout))
+    start, reader = _start(variables, hidden_size), _reader(patch, hidden_size, dropout)
     skip = rnn.linear(window, horizon, bias=False, w_init=initializers.zeros)
     readout = rnn.linear(hidden_size, horizon * quantiles)
 
     def init(key):
         keys = jax.random.split(key, 4)
-        parts = (start, reader, skip, readout)
+        parts = start, rnn.chain(*reader()), skip, readout
         return DirectParams(*(p.init(k) for p, k in zip(parts, keys, strict=True)))
 
     def told(params, variable, values, key=None):
         relative = values - values[-1]
-        _, state = start.unroll(params.start, (), variable[None])
-        carry = _begin(reader, params.reader, state[0], key)
-        patches = relative.reshape(-1, patch)
-        _, states = reader.unroll(params.reader, carry, patches)
-        _, middle = skip.unroll(params.skip, (), relative[None])
-        _, spread = readout.unroll(params.readout, (), states[-1:])
-        return values[-1] + middle[0][:, None] + spread.reshape(horizon, -1)
+        cell = rnn.chain(*reader(rnn.apply(start, params.start, variable)))
+        carry = cell.initial_carry(params.reader, key)
+        _, states = cell.unroll(params.reader, carry, relative.reshape(-1, patch))
+        middle = rnn.apply(skip, params.skip, relative)
+        spread = rnn.apply(readout, params.readout, rnn.last(states))
+        return values[-1] + middle[:, None] + spread.reshape(horizon, -1)
 
     def outputs(params, variable, values, key=None):
         return told(params, variable, values[:-horizon], key), values[-horizon:]
@@ -153,20 +176,22 @@ def stepwise(
     start = _start(variables, hidden_size)
     reader = _reader(patch, hidden_size, dropout)
     readout = rnn.linear(hidden_size, patch * quantiles)
-    cell = relative(rnn.chain(*reader, readout), patch)
+
+    def network(state=None):
+        return relative(rnn.chain(*reader(state), readout), patch)
 
     def init(key):
         start_key, cell_key = jax.random.split(key)
-        return StepwiseParams(start.init(start_key), cell.init(cell_key))
+        return StepwiseParams(start.init(start_key), network().init(cell_key))
 
-    def begin(params, variable, key):
-        _, state = start.unroll(params.start, (), variable[None])
-        return _begin(cell, params.cell, state[0], key)
+    def read(params, variable, patches, key=None):  # -> the cell, its carry, quantiles
+        cell = network(rnn.apply(start, params.start, variable))
+        carry = cell.initial_carry(params.cell, key)
+        return cell, *cell.unroll(params.cell, carry, patches)
 
     def outputs(params, variable, values, key=None):
         patches = _patches(values, patch)
-        carry = begin(params, variable, key)
-        _, found = cell.unroll(params.cell, carry, patches[:-1])
+        _, _, found = read(params, variable, patches[:-1], key)
         return found[:, 1:].reshape(-1, quantiles), values[patch:]
 
     def median(found, key):  # [P + 1, Q] -> [P + 1], the next input
@@ -175,13 +200,12 @@ def stepwise(
 
     def forecast(params, variable, values):
         patches = _patches(values, patch)
-        carry = begin(params, variable, None)
-        carry, _ = cell.unroll(params.cell, carry, patches[:-1])
+        cell, carry, _ = read(params, variable, patches[:-1])
         first = patches[-1]
         made = rnn.generate(cell, params.cell, carry, first, horizon // patch, median)
         # Reading what was made once more gives the quantiles beside the medians.
-        read = jnp.concatenate([first[None], made.tokens[:-1]])
-        _, found = cell.unroll(params.cell, carry, read)
+        again = jnp.concatenate([first[None], made.tokens[:-1]])
+        _, found = cell.unroll(params.cell, carry, again)
         return jnp.sort(found[:, 1:].reshape(-1, quantiles), axis=-1)
 
     return Forecaster(init, outputs, forecast)
@@ -200,42 +224,39 @@ def relative(cell: rnn.Cell, patch: int) -> rnn.Cell:
       of the last value read, which are all that value, [P + 1, Q].
     """
 
-    def before(x):
-        return x[:-1] - x[-1]
+    def before(xs):  # [N, P + 1] -> [N, P]
+        return xs[:, :-1] - xs[:, -1:]
 
-    def after(x, y):
-        return x[-1] + jnp.pad(y.reshape(patch, -1), ((1, 0), (0, 0)))
+    def after(pair):
+        xs, ys = pair  # [N, P + 1], [N, P Q]
+        told = jnp.pad(ys.reshape(len(ys), patch, -1), ((0, 0), (1, 0), (0, 0)))
+        return xs[:, -1:, None] + told
 
-    def step(params, carry, x):
-        assert cell.step is not None  # a GRU streams
-        carry, y = cell.step(params, carry, before(x))
-        return carry, after(x, y)
+    def run(at, params, carry, x):
+        carry, y = at.run(cell, params, carry, at.rows(before, x))
+        return carry, at.blank(at.rows(after, (x, y)))
 
-    def unroll(params, carry, xs, *, mask=None, reverse=False):
-        inputs = jax.vmap(before)(xs)
-        carry, ys = cell.unroll(params, carry, inputs, mask=mask, reverse=reverse)
-        return carry, jax.vmap(after)(xs, ys)
-
-    return rnn.Cell(lambda key: cell.init(key), cell.initial_carry, step, unroll)
+    reads = rnn.Input((patch + 1,))
+    return around(f"relative({cell.about.name}, {patch})", cell, run, reads=reads)
 
 
 def _start(variables: int, hidden_size: int) -> rnn.Cell:
     return rnn.embedding(variables, hidden_size, w_init=initializers.zeros)
 
 
-def _reader(patch: int, hidden_size: int, dropout: float) -> list[rnn.Cell]:
-    return [
-        rnn.linear(patch, hidden_size),
-        rnn.activation(jax.nn.relu),
-        rnn.gru(hidden_size, hidden_size),
-        rnn.dropout(dropout),
-    ]
+def _reader(patch: int, hidden_size: int, dropout: float):
+    """Makes (first state of the GRU, or None) -> the cells that read patches."""
 
+    def cells(state: jax.Array | None = None) -> list[rnn.Cell]:
+        carry = None if state is None else rnn.GRUCarry(state)
+        return [
+            rnn.linear(patch, hidden_size),
+            rnn.activation(jax.nn.relu),
+            rnn.starting(rnn.gru(hidden_size, hidden_size), carry),
+            rnn.dropout(dropout),
+        ]
 
-def _begin(cell: rnn.Cell, params: Any, state: jax.Array, key: jax.Array | None) -> Any:
-    """The carry of `_reader`, or of a chain that begins with it, from a state."""
-    carry = cell.initial_carry(params, key)
-    return *carry[:2], rnn.GRUCarry(state), *carry[3:]
+    return cells
 
 
 def _patches(values: jax.Array, patch: int) -> jax.Array:

@@ -1,6 +1,6 @@
 """Pictures of `experiments.captioning`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -8,9 +8,115 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.plots import save
+from experiments.data import scenes
+from experiments.data.captioned import Examples
+from experiments.data.captions import DATASETS
+from experiments.measures.bleu import bleu
+from experiments.measures.captions import closest, mistakes, right
+from experiments.plots import curves, save
 
 RIGHT, WRONG, PLAIN = "darkgreen", "firebrick", "black"
+
+
+def examples_of_scenes(
+    said: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[dict[str, np.ndarray], list[str], str]:
+    """Captions of scenes for a `sheet`: numbers by row, a color for each, a title."""
+    hits = right(said, references)
+    wrong = np.flatnonzero(~hits)[:12]
+    order = {"right": np.flatnonzero(hits)[:6], "wrong": wrong[:6], " ": wrong[6:]}
+    order = {name: index for name, index in order.items() if len(index)}
+    colors = [RIGHT if name == "right" else WRONG for name in order]
+    return (
+        order,
+        colors,
+        f"{hits.mean():.1%} of {len(hits):,} captions are wholly right",
+    )
+
+
+def examples_of_photographs(
+    said: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[dict[str, np.ndarray], list[str], str]:
+    """Captions of photographs for a `sheet`, by their BLEU-2."""
+    pairs = zip(said, references, strict=True)
+    values = np.array([bleu([s], [r], 2)[0].score for s, r in pairs])
+    ranks = np.argsort(-values, kind="stable")
+    order = {"best": ranks[:6], "any": np.arange(min(6, len(said)))}
+    order["worst"] = ranks[-6:]
+    title = f"test photographs: {bleu(said, references)[0].score:.1f} BLEU-4"
+    return order, [RIGHT, PLAIN, WRONG], title
+
+
+def confusions_of_scenes(
+    path: Path, said: Sequence[str], references: Sequence[Sequence[str]]
+) -> None:
+    """Which digits and relations are taken for which."""
+    parts = scenes.parts_of_captions()
+    found = mistakes(said, references, parts, scenes.KINDS).tables
+    words = {"digit": scenes.DIGITS, "relation": scenes.RELATIONS}
+    tables = {kind: (found[kind], names) for kind, names in words.items()}
+    confusions(path, tables, f"{len(said):,} captions of test scenes")
+
+
+def pictures(
+    config: Any,
+    test: Examples,
+    said: list[str],
+    looks: Callable[[int], np.ndarray],
+    history: Sequence[dict[str, Any]],
+) -> dict[str, Callable[[Path], None]]:
+    """What draws curves, captions, and where the network looks, by file name.
+
+    Args:
+      config: of the run.
+      test: images, of which the network reads the middle, with true captions.
+      said: a caption of each image.
+      looks: from the number of an image to the weights [T, S] behind each word.
+      history: of the training, as `curves` takes it.
+    """
+    dataset, (_, images, _, references) = config.dataset, test
+    known, smoothed = DATASETS[dataset], config.label_smoothing > 0
+    loss = f"cross-entropy (nats a word{', smoothed in training' if smoothed else ''})"
+    panels = {
+        loss: ("train_loss", "validation_loss"),
+        known.label: (f"validation_{known.metric}",),
+    }
+    of_data = f"captions of {dataset}"
+    middle = (images.shape[1] - scenes.SIZE) // 2
+    inside = slice(middle, middle + scenes.SIZE)
+    images = images[:, inside, inside]
+    images = images[..., 0] if images.shape[-1] == 1 else images
+    order, colors, title = EXAMPLES[dataset](said, references)
+    rows = {
+        name: [(images[i], said[i], closest(said[i], references[i])) for i in index]
+        for name, index in order.items()
+    }
+    shown = [i for index in order.values() for i in index if said[i]][:3]
+    heading = "where the network looks as it says each word"
+
+    def draw_attention(path):
+        seen = []
+        for i in shown:
+            weights, words = looks(i), said[i].split()
+            side = round(weights.shape[1] ** 0.5)
+            maps = weights.reshape(-1, side, side)[: len(words)]
+            seen.append((images[i], words, maps))
+        attention(path, seen, heading)
+
+    drawn = {
+        "curves.png": lambda path: curves(path, history, panels, of_data),
+        "sheet.png": lambda path: sheet(path, rows, colors, title),
+    }
+    if shown:
+        drawn["attention.png"] = draw_attention
+    if dataset == "scenes":
+        drawn["confusions.png"] = lambda path: confusions_of_scenes(
+            path, said, references
+        )
+    return drawn
+
+
+EXAMPLES = {"scenes": examples_of_scenes, "flickr8k": examples_of_photographs}
 
 
 def _show(axis: Any, image: np.ndarray) -> None:

@@ -1,14 +1,59 @@
 """Pictures of `experiments.forecasting`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from experiments.plots import save
+from experiments.data.windows import Windowed
+from experiments.measures.forecasts import Evaluation
+from experiments.plots import curves, save
+
+
+def pictures(
+    data: Windowed,
+    found: Evaluation,
+    nominal: Sequence[float],
+    history: Sequence[dict[str, Any]],
+    title: str,
+) -> dict[str, Callable[[Path], None]]:
+    """What draws forecasts, errors at each step, coverage and curves, by file name.
+
+    Args:
+      data: the series.
+      found: what was measured on it.
+      nominal: coverage of the intervals, from the outermost in.
+      history: of the training, as `curves` takes it.
+      title: of the figures.
+    """
+    mean, ridge = found.mean, found.simpler["ridge"]
+    middle = ridge.quantiles[..., len(nominal)]
+    panels = examples(data, mean.quantiles, middle)
+    lines = {
+        f"mean {kind} error": {
+            name: getattr(forecast.errors, kind).mean(axis=0)
+            for name, forecast in {**found.simpler, "network": mean}.items()
+        }
+        for kind in ("squared", "absolute")
+    }
+    covered = {
+        "network, before calibration": mean.raw.covered,
+        "network, calibrated": mean.calibrated.covered,
+        "ridge, calibrated": ridge.calibrated.covered,
+    }
+    losses = {
+        "quantile loss": ("train_loss", "validation_loss"),
+        "mean squared error": ("validation_mse",),
+    }
+    return {
+        "forecasts.png": lambda path: forecasts(path, panels, nominal, title),
+        "steps.png": lambda path: errors_by_step(path, lines, title),
+        "coverage.png": lambda path: coverage(path, nominal, covered, title),
+        "curves.png": lambda path: curves(path, history, losses, title),
+    }
 
 
 class Forecast(NamedTuple):
@@ -18,6 +63,31 @@ class Forecast(NamedTuple):
     values: np.ndarray  # [... + H], what went before and what came
     quantiles: np.ndarray  # [H, Q]
     simpler: np.ndarray  # [H], of the linear model
+
+
+def examples(
+    data: Windowed, quantiles: np.ndarray, simpler: np.ndarray
+) -> list[Forecast]:
+    """Three windows of the test part, of the first and of the last variable.
+
+    Args:
+      data: the series.
+      quantiles: [C, N, H, Q], of the windows of the test part.
+      simpler: [C, N, H], of the linear model.
+    """
+    names, dates = data.series.names, data.series.dates
+    windows, first = data.windows(data.parts.test), data.parts.test.start
+    start = max(data.window - 2 * data.horizon, 0)
+    found = []
+    for variable in sorted({0, len(names) - 1}):
+        for place in np.linspace(0.1, 0.9, 3) * (windows.shape[1] - 1):
+            i = int(place)
+            day = dates[first + i].astype("datetime64[D]")
+            arrays = windows[variable, i, start:], quantiles[variable, i]
+            arrays = (*arrays, simpler[variable, i])
+            undone = (data.scale.undo(a, variable) for a in arrays)
+            found.append(Forecast(f"{names[variable]}, from {day}", *undone))
+    return found
 
 
 def forecasts(

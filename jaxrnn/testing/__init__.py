@@ -52,6 +52,7 @@ import numpy as np
 from jaxrnn.build import check_cell
 from jaxrnn.checks import check_flag, check_floating, check_length, check_number
 from jaxrnn.core import Cell, is_key
+from jaxrnn.testing.forms import FORMS
 from jaxrnn.testing.laws import LAWS
 from jaxrnn.testing.trial import Trial
 
@@ -125,7 +126,7 @@ def check(
 
 
 def _hold(trial: Trial) -> None:
-    for name, law in LAWS.items():
+    for name, law in (FORMS | LAWS).items():
         where = f"{trial.cell.about.name}: {name}: "
         try:
             broken = next(law(trial), None)

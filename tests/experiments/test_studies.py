@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 from conftest import needs_data
 
-from experiments import lab, language_model, music, rows, sentiment, translation
+from experiments import (
+    captioning,
+    forecasting,
+    lab,
+    language_model,
+    music,
+    rows,
+    sentiment,
+    translation,
+)
 from experiments.lab import loop
 from experiments.lab.cli import PACKAGES
 
@@ -108,6 +117,36 @@ CASES = [
             ("--translate", "--translate: expected some text, got none"),
             ("--translate x", "--translate: expected an --out too, the folder of a"),
             ("--data-dir /nowhere", "the data folder /nowhere does not exist"),
+        ),
+    ),
+    Case(
+        forecasting.STUDY,
+        {"forecast.csv", "forecasts.png", "steps.png", "coverage.png"},
+        options=("--dataset", "stocks"),
+        mistakes=(
+            ("--data-dir /nowhere", "/nowhere does not exist"),
+            ("--csv nothing.csv", "nothing.csv: cannot be read"),
+            ("--columns a", "--columns: expected a --csv too, got a"),
+            ("--window 100", "--window: expected a multiple of --patch 24, got 100"),
+            ("--structure stepwise --horizon 25", "--horizon: expected a multiple of"),
+            ("--dataset stocks --window 1", "--window: expected at least 2"),
+            ("--structure stepwise --window 24", "--window: expected two patches or"),
+            ("--dataset stocks --window 300", "300 + 12 steps do not fit into 234"),
+            ("--dataset stocks --batch-size 2000", "at most the 1309 training"),
+        ),
+    ),
+    Case(
+        captioning.STUDY,
+        {"captions.tsv", "vocabulary.json", "sheet.png", "attention.png"}
+        | {"confusions.png"},
+        data=("mnist",),
+        options=("--scenes", "160"),
+        mistakes=(
+            ("--data-dir /nowhere", "/nowhere does not exist"),
+            ("--length-penalty inf", "--length-penalty: expected in [0, 10], got inf"),
+            ("--beam-size 0", "--beam-size: expected at least 1, got 0"),
+            ("--scenes 63", "--scenes: expected at least the --batch-size, 64, got 63"),
+            ("--describe a.jpg", "--describe: expected an --out too"),
         ),
     ),
 ]

@@ -14,9 +14,8 @@ import pytest
 from jax import lax
 
 import jaxrnn as rnn
-from jaxrnn.testing.trees import as_dtype, inexact, jitter, quick_jit, total
-
-__all__ = ["inexact", "jitter", "quick_jit", "total"]  # and all that is below
+from jaxrnn.testing.trees import as_dtype, inexact, jitter, total
+from jaxrnn.testing.trees import quick_jit as quick_jit
 
 T, D, H, V, B = 7, 3, 5, 11, 2
 S, M, A = 13, 17, 19  # of the memory that an attention reads

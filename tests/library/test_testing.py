@@ -325,7 +325,7 @@ MISTAKES = {
     ),
     "starts reset outputs": (
         mutant(starts_reset_outputs),
-        "starts: the output of step 4 depends on what stands before the start at step 3",
+        "starts: the output of step 4 depends on what stands before the start at step",
     ),
     "starts by a product": (
         mutant(starts_by_product),

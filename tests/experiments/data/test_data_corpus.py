@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from experiments import lab
 from experiments.data import DataError
-from experiments.data.streams import make_streams
 from experiments.data.vocabulary import Vocabulary
 
 
@@ -12,17 +12,21 @@ from experiments.data.vocabulary import Vocabulary
     ("length", "batch_size", "chunk"), [(7, 2, 3), (100, 3, 7), (101, 1, 100)]
 )
 def test_streams_cover_the_text_once(length, batch_size, chunk):
-    streams = make_streams(np.arange(length), batch_size, chunk)
-    assert 0 <= streams.rest < batch_size * chunk
-    for start in {0, streams.rest}:
-        chunks = streams.chunks(start, 0, streams.steps)
-        assert chunks.shape == (streams.steps, batch_size, chunk + 1)
-        used = length - 1 - streams.rest
-        read = chunks[..., :-1].transpose(1, 0, 2).ravel()  # stream after stream
+    batches = lab.streams(np.arange(length), batch_size, chunk)
+    used = batches.steps * batch_size * chunk
+    assert 0 <= length - 1 - used < batch_size * chunk
+    for epoch in range(5):
+        tokens, anew = batches.read(batches.plan(epoch, 0))
+        assert tokens.shape == (batches.steps, batch_size, chunk + 1)
+        read = tokens[..., :-1].transpose(1, 0, 2).ravel()  # stream after stream
+        start = tokens[0, 0, 0]
+        assert 0 <= start <= length - 1 - used
         np.testing.assert_array_equal(read, start + np.arange(used))
-        np.testing.assert_array_equal(chunks[..., 1:], chunks[..., :-1] + 1)
+        np.testing.assert_array_equal(tokens[..., 1:], tokens[..., :-1] + 1)
+        assert anew[0].all()
+        assert not anew[1:].any()
     with pytest.raises(DataError, match=f"need {length + 1}"):
-        make_streams(np.arange(length), 1, length)
+        lab.streams(np.arange(length), 1, length)
 
 
 def test_a_vocabulary_comes_back_from_its_file(tmp_path):

@@ -16,12 +16,12 @@ from experiments.data.music import (
     DATASETS,
     KEYS,
     Note,
-    cut,
     load_music,
     notes,
     room,
     transpose,
 )
+from experiments.data.parts import cut
 
 
 def test_cut_pieces_have_every_transition_once():
