@@ -1,11 +1,11 @@
-"""Reads music step by step, tells which notes come next, and goes on with it.
+"""Reads music step by step, predicts the next notes, and continues a piece.
 
     python -m experiments.music --data-dir FOLDER
     python -m experiments.music --data-dir FOLDER --dataset nottingham
     python -m experiments.music --out RUN --generate --piece 5 --temperature 0.7
 
 x_t in {0, 1}^88 are the notes that sound in step t, and every note of the next step is
-a decision of its own, given all that has sounded:
+a separate decision, given all steps before:
 
     h_t = cell(x_t, h_{t-1}),    p_t = sigmoid(V h_t + b)
 
@@ -53,7 +53,7 @@ NoMoreThanKeys = lab.Range(f"at most {KEYS}", lambda v: v <= KEYS)
 
 @dataclass(frozen=True)
 class Config(lab.Config):
-    """Reads music step by step, tells which notes come next, and goes on with it.
+    """Reads music step by step, predicts the next notes, and continues a piece.
 
     The defaults shown are those of the chosen --dataset and --preset.
     """

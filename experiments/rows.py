@@ -1,4 +1,4 @@
-"""Reads images row by row, as sequences, and tells what they show.
+"""Classifies images that are read row by row, as sequences.
 
     python -m experiments.rows
     python -m experiments.rows --dataset mnist --data-dir FOLDER
@@ -36,7 +36,7 @@ from experiments.models.stack import stack
 
 @dataclass(frozen=True)
 class Config(lab.Config):
-    """Reads images row by row, as sequences, and tells what they show.
+    """Classifies images that are read row by row, as sequences.
 
     The defaults shown are those of the chosen --preset, --recipe, --dataset and --cell.
     """
@@ -47,7 +47,7 @@ class Config(lab.Config):
     """digits comes with scikit-learn; the others, where no folder has their files, are
     downloaded by tensorflow-datasets."""
     recipe: Literal["tuned", "classic"] = "tuned"
-    """A set of defaults: tuned, what one does today; classic, the old tutorial's."""
+    """A set of defaults: tuned, today's practice; classic, that of the old tutorial."""
     cell: lab.CellName = "lstm"
     """The recurrent cell."""
     order: Literal["rows", "pixels", "permuted"] = "rows"
@@ -65,11 +65,11 @@ class Config(lab.Config):
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the operands of the recurrent products; all else is float32."""
     shuffle: bool = True
-    """Whether each epoch has an order of its own."""
+    """Whether the images are shuffled anew in each epoch."""
     train_images: lab.Above0[int] | None = None
     """Use only the first n training images; None: all."""
     holdout: lab.AtLeast0 = 0
-    """Measure on so many held-out training images, not on the test images."""
+    """Hold out the last n training images, and measure on them, not on the test set."""
 
 
 TUNED = lab.Training(

@@ -44,8 +44,8 @@ from experiments.measures.tfidf import n_gram_accuracy
 from experiments.models import classifier
 
 SUBWORDS = "subwords.json"
-EXPLAINED = 5000  # so many test documents are read again without each of their words,
-EXPLAINED_WORDS = 50_000  # and no more than have so many words together
+EXPLAINED = 5000  # the most test documents that are read again without each word,
+EXPLAINED_WORDS = 50_000  # and the most words that these have together
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Config(lab.Config):
     word_dropout: lab.Share = 0.15
     """Share of the subwords made unknown while training."""
     max_tokens: lab.AtLeast1 = 64
-    """Longer documents are cut to so many subwords in training, and only there."""
+    """Cut longer documents to their first n subwords, in training only."""
     buckets: lab.AtLeast1 = 8
-    """At most so many padded lengths, each of which is compiled once."""
+    """Pad to at most n lengths, each of which is compiled once."""
     classify: lab.Asked[str | None] = None
     """Train nothing: what does the finished run in --out say of this text? (Its first
     seed says it.)"""

@@ -75,11 +75,11 @@ class Config(lab.Config):
     label_smoothing: lab.Share = 0.1
     """Share of the target that all tokens have alike while training."""
     scheduled_sampling: lab.Share = 0.0
-    """How often the decoder reads a draw of its own while training."""
+    """Probability that the decoder reads its own draw in training."""
     max_tokens: lab.AtLeast1 = 40
     """Leave out training pairs with more tokens, in either language."""
     lengths: lab.AtLeast1 = 8
-    """Pad to at most so many lengths; for each there are programs to compile."""
+    """Pad to at most n lengths, each of which is compiled once."""
     beam_size: lab.AtLeast1 = 5
     """How many translations are followed at once, beside the greedy one."""
     length_penalty: Penalty = 1.0

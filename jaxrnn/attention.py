@@ -1,7 +1,7 @@
 """Attention: a cell reads a memory, such as all outputs of an encoder.
 
 `luong` and `bahdanau` are layers: from a query `[Q]`, such as the output of a recurrent
-cell, to an output `[Q]` that knows what the memory holds. The memory is given when the
+cell, to an output `[Q]` that depends on the memory. The memory is given when the
 layer is built, for each sequence anew, or to all of them in a cell by `attend`. Without
 one they are initialized just the same, and read an empty memory: their context is zero.
 

@@ -1,6 +1,6 @@
-"""Checks of what users give: each names the argument, what was expected and what came.
+"""Checks of arguments: an error names the argument, what was expected and what came.
 
-The ground floor: all other modules may import this one.
+This module imports no other one of jaxrnn.
 """
 
 import numbers

@@ -1,4 +1,4 @@
-"""The `Cell`: the one protocol that every model in jaxrnn speaks, and its law.
+"""The `Cell`: the one protocol of all models in jaxrnn, and its law.
 
 Sizes, here and everywhere: `B` batch, `T` time, `D` input, `H` hidden, `V`
 vocabulary, `K` classes. A singular name is one step (`x`, `h`, `y`), a plural one has
@@ -92,7 +92,7 @@ class Cell(NamedTuple):
     Attributes:
       init: `(key) -> params`.
       initial_carry: `(params, key=None) -> carry`. Without a key the model is
-        evaluated: dropout and its kin do nothing. What is random in a carry are keys.
+        evaluated: dropout does nothing. What is random in a carry are keys.
       step: `(params, carry, x) -> (carry, y)`, or None for a cell that reads the
         future and so has no single step.
       unroll: `(params, carry, xs, *, mask=None, reverse=False, starts=None) -> (carry,

@@ -243,7 +243,7 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
 
     Args:
       rate: in [0, 1).
-      per_step: whether each step has a mask of its own.
+      per_step: whether each step draws a new mask.
 
     Returns:
       A cell with params `()` and `DropoutCarry`, or carry `()` without a key.

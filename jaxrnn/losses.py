@@ -1,4 +1,4 @@
-"""Losses of one sequence, or of one example, as means over what the mask lets through.
+"""Losses of one sequence, or of one example, as means over the valid steps.
 
 All take a leading time axis or none, and a mask of the leading axis. A sequence with
 no valid step has loss zero. Nothing that stands where the mask is False, NaN included,

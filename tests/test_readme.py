@@ -10,6 +10,8 @@ from conftest import needs_data
 ROOT = Path(__file__).parent.parent
 README, KOREAN = (ROOT / "README.md", ROOT / "README.ko.md")
 GUIDE, INTEROP = (ROOT / "docs" / "GUIDE.md", ROOT / "docs" / "INTEROP.md")
+DESIGN, CONTRIBUTING = (ROOT / "docs" / "DESIGN.md", ROOT / "CONTRIBUTING.md")
+ROOMS = (".ci", "benchmarks", "docs", "experiments", "jaxrnn", "tests")
 TUTORIAL = ROOT / "experiments" / "TUTORIAL.md"
 TUTORIAL_KOREAN = ROOT / "experiments" / "TUTORIAL.ko.md"
 PAGES = [
@@ -50,6 +52,19 @@ def without_words(code: str) -> str:
     """Without comments and without what is printed around the values."""
     code = re.sub(r"\s*#.*", "", code)
     return re.sub(r'(f")[^{]*|(})[^{}"]*', r"\1\2", code)
+
+
+def paths(text: str) -> set[str]:
+    """The files and folders of the tree in spans of code, but for NAME in their place.
+
+    A span is a path if it begins with a room of the tree, or is the name of a file in
+    the root.
+    """
+    spans = re.findall(r"`([^`\n]+)`", text)
+    words = {word for span in spans for word in span.split()}
+    rooms = rf"(?:{'|'.join(map(re.escape, ROOMS))})/[\w./-]*"
+    pattern = re.compile(rf"{rooms}|[\w.-]+\.(?:md|toml)")
+    return {word for word in words if pattern.fullmatch(word) and "NAME" not in word}
 
 
 def anchors(page: Path) -> set[str]:
@@ -105,6 +120,23 @@ def test_local_links_lead_somewhere(page):
         there = page.parent / path if path else page
         assert there.exists(), target
         assert not anchor or anchor in anchors(there), target
+
+
+def test_a_path_is_told_from_other_code():
+    there = "`jaxrnn/cells/` `python tests/kills.py --kills 9` `pyproject.toml`"
+    other = "`experiments/NAME.py` `x/y` `rnn.testing` docs/x.md `jaxrnn/no_such.py`"
+    assert paths(f"{there} {other}") == {
+        *("jaxrnn/cells/", "tests/kills.py", "pyproject.toml", "jaxrnn/no_such.py"),
+    }
+
+
+@each(CONTRIBUTING, DESIGN)
+def test_files_and_folders_that_a_page_names_exist(page):
+    found = paths(prose(page))
+    assert len(found) > 4
+    for path in sorted(found):
+        assert (ROOT / path).exists(), path
+        assert (ROOT / path).is_dir() == path.endswith("/"), path
 
 
 @each(*PAGES)

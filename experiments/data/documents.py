@@ -173,9 +173,9 @@ class Tokenized(NamedTuple):
         )
 
     def up_to(self, documents: int, words: int) -> "Tokenized":
-        """The first documents, at most so many and with at most so many words.
+        """The first n documents, with at most `words` words together.
 
-        The first one is among them, however many words it has.
+        n is at most `documents`, and at least 1, whatever the length of the first one.
         """
         counts = np.cumsum([len(own) for own in self.words[:documents]])
         return self.at(range(max(1, np.searchsorted(counts, words, side="right"))))

@@ -138,7 +138,7 @@ def each_line(path: Path, parse: Callable[[str], T], *, skip: int = 0) -> list[T
     Args:
       path: of the file.
       parse: (line) -> value; the message of its ValueError says what was expected.
-      skip: so many lines at the top are left out.
+      skip: how many lines at the top to leave out.
 
     Raises:
       DataError: as `read_text`, or with the number of the line that cannot be parsed.
@@ -157,12 +157,12 @@ def each_line(path: Path, parse: Callable[[str], T], *, skip: int = 0) -> list[T
 def columns(
     *names: str, separator: str | None = "\t", most: int = -1
 ) -> Callable[[str], list[str]]:
-    """Makes a `parse` for lines of so many columns.
+    """Makes a `parse` for lines of these columns.
 
     Args:
       *names: of the columns.
       separator: between them.
-      most: split only at the first so many separators; -1: at all.
+      most: the number of separators to split at, from the left; -1: all.
     """
 
     def parse(line: str) -> list[str]:

@@ -22,7 +22,7 @@ class Pairs(NamedTuple):
         return np.array([max(len(s), len(t) - 1) for s, t in pairs])
 
     def up_to(self, most: int) -> "Pairs":
-        """The pairs with at most so many steps."""
+        """The pairs with at most `most` steps."""
         chosen = np.flatnonzero(self.lengths <= most)
         return Pairs(*([of_pairs[i] for i in chosen] for of_pairs in self))
 

@@ -17,7 +17,7 @@ def cut(rolls: Sequence[np.ndarray], longest: int) -> list[np.ndarray]:
 
     Args:
       rolls: pieces [T, 88].
-      longest: so many steps at most follow the first one of a part.
+      longest: the most steps after the first one of a part.
     """
     parts = []
     for roll in rolls:
@@ -42,7 +42,7 @@ def in_parts(
       rolls: pieces [T, 88].
       batch_size: how many parts there are in a batch.
       longest: see `cut`.
-      lengths: pad to so many lengths at most.
+      lengths: the most padded lengths.
       transposed: whether a part is moved by -5 to +6 semitones, as far as its notes
         allow it, drawn anew for each update; otherwise by none.
 

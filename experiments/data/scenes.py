@@ -85,7 +85,7 @@ def compose(digits: Images, index: np.ndarray, rng: np.random.Generator) -> Scen
 
     Args:
       digits: images of 28x28.
-      index: [N, 2], which of them stand in each scene.
+      index: [N, 2], the indices of the two digits of each scene.
       rng: decides sizes, relations and places.
 
     Returns:

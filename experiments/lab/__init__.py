@@ -1,4 +1,4 @@
-"""Runs a study, and knows none of them: see `study` for what a study is made of."""
+"""Runs a study, and imports none: see `study` for the parts of a study."""
 
 from experiments.lab.batches import Batches as Batches
 from experiments.lab.batches import check_batch_size as check_batch_size

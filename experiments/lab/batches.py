@@ -1,7 +1,7 @@
 """The updates of an epoch: which examples each has, and how they are read.
 
-What is read for an update depends on nothing but its seed, epoch and place in the
-epoch, so that a resumed run goes on with what comes next.
+The examples of an update depend only on its seed, its epoch and its index in the
+epoch, so that a resumed run goes on with the next ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def check_batch_size(batch_size: int, examples: int) -> None:
 def shuffled(
     examples: int, batch_size: int, read: Callable[..., tuple[np.ndarray, ...]]
 ) -> Batches:
-    """Full batches in an order of their own for each seed and epoch.
+    """Full batches, shuffled anew for each seed and epoch.
 
     Args:
       examples: N; those left over by full batches are skipped in that epoch.

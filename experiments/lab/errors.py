@@ -1,4 +1,4 @@
-"""The errors that end a run with one message, and the one way to speak meanwhile."""
+"""The errors that end a run with one message, and how to print during a run."""
 
 import sys
 
@@ -8,7 +8,7 @@ class UsageError(Exception):
 
 
 class RunError(Exception):
-    """What a run could not go on after; the message alone is shown, status 1."""
+    """A failure that ends a run; the message alone is shown, status 1."""
 
 
 class Stopped(Exception):  # noqa: N818 - not an error

@@ -18,7 +18,7 @@ class Guard(NamedTuple):
     grad_norm: Any  # [S]
 
     def reason(self, index: int) -> str:
-        """Why the seed at this place stopped."""
+        """Why the seed with this index stopped."""
         return (
             f"the loss is {self.loss[index]:g} and the gradient's norm "
             f"{self.grad_norm[index]:g} at update {self.step[index] + 1}"

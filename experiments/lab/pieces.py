@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.lab.batches import Batches
 
-PIECE = 25  # at most so many updates between two looks at the clock and at signals
+PIECE = 25  # the most updates between two checks of the clock and of signals
 
 
 class Feed:
@@ -52,7 +52,7 @@ class Feed:
         return tuple(array[0, 0, 0] for array in self._read(0, 0, numbers))
 
     def piece(self, step: int) -> tuple[int, tuple[Any, ...]]:
-        """The updates after so many of the whole run.
+        """The updates that follow the first `step` of the run.
 
         Returns:
           How many there are, at least 1 and all in one epoch, and their arrays

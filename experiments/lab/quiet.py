@@ -1,4 +1,4 @@
-"""What orbax says twice: an error that it raises where its work is waited for."""
+"""Silences what orbax prints of an error that it also raises."""
 
 import contextlib
 import logging
@@ -11,7 +11,7 @@ _LOGGERS = ("absl", "asyncio")  # orbax's own, and that of its event loops
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps orbax from printing errors that it also raises; all else is said.
+    """Keeps orbax from printing errors that it also raises; all else is printed.
 
     The hooks of the process are as they were when the context ends.
     """

@@ -1,4 +1,4 @@
-"""A report, printed, stored and drawn: each number is told once."""
+"""Prints, stores and draws a report, in which each number is given once."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def show(report: Report) -> None:
 
 
 def text(table: Table) -> str:
-    """A table for people: its title, the names of its columns, and a line a row.
+    """A table as text: its title, the names of its columns, and a line for each row.
 
     Example:
       >>> rows = [Row("lstm", [[0.97, 0.99], 0.9]), Row("by chance", [0.1, None])]

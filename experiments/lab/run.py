@@ -1,4 +1,4 @@
-"""A study from its data to its results, or the answer of one that is finished."""
+"""Runs a study from its data to its results, or answers from a finished run."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from jaxrnn import interop
 
 
 def run(study: Study, config: Any) -> None:
-    """Does what is asked: trains and reports, or answers from a finished run.
+    """Trains and reports, or answers a question from a finished run.
 
     Raises:
       DataError, UsageError: if the data or an option is at fault.

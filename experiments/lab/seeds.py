@@ -1,4 +1,4 @@
-"""Several seeds at once: their keys, functions of all of them, and what they found."""
+"""Several seeds at once: their keys, functions over them, statistics over them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def over_seeds(fun: Callable[..., Any], *, batch: int | None = None) -> Callable
     Args:
       fun: (params, *arrays) -> arrays.
       batch: None: `fun` takes the arrays as they are. A number: `fun` takes one
-        example, the result takes N of them and works on so many at a time.
+        example, the result takes N of them and computes `batch` at a time.
 
     Returns:
       (params [S, ...], *arrays) -> arrays [S, ...], or [S, N, ...] with a batch.
@@ -46,7 +46,7 @@ def over_seeds(fun: Callable[..., Any], *, batch: int | None = None) -> Callable
 
 
 def of_seed(params: Any, index: int) -> Any:
-    """The params of one of the seeds, by its place among them."""
+    """The params of one seed, by its index."""
     return jax.tree.map(lambda a: a[index], params)
 
 

@@ -44,7 +44,7 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What training leaves behind."""
+    """The result of training."""
 
     params: Any  # [S, ...], of the best epoch of each seed or of the last
     history: list[dict[str, Any]]  # for each epoch, each metric as a list over seeds
@@ -78,7 +78,7 @@ class Table(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What came of a run. The lab prints the body and writes all the rest."""
+    """The results of a run. The lab prints the body and writes all the rest."""
 
     # Texts and tables, printed in this order; the tables go to summary.json, too.
     body: Sequence[str | Table]
@@ -96,7 +96,7 @@ class Keep(Protocol):
 
 
 class Finished(NamedTuple):
-    """A run that is finished, to be asked."""
+    """A finished run, for questions to it."""
 
     path: Path  # its folder, with all that it kept
     summary: dict[str, Any]

@@ -26,7 +26,7 @@ def account(
 
     Args:
       explanations: of documents.
-      samples: how many are told one by one.
+      samples: how many explanations to list one by one.
       often: how often a word must occur to be listed.
 
     Example:

@@ -178,7 +178,7 @@ def best_constant(
     Args:
       train: the captions to choose from, of each training image.
       references: the captions of the images to say it of.
-      candidates: about so many are tried, spread over all in order of the alphabet.
+      candidates: about how many to try, evenly spaced in alphabetical order.
 
     Example:
       >>> best_constant([["a dog runs fast", "a cat"]], [["the dog runs fast"]])

@@ -38,7 +38,7 @@ def all_found(
 
 
 def wilson_interval(hits: int, count: int, confidence: float = 0.95) -> list[float]:
-    """An interval for a probability, of which `count` trials had so many `hits`.
+    """An interval for a probability, from `hits` successes in `count` trials.
 
         (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
 

@@ -1,4 +1,4 @@
-"""How well the notes of music are told: negative log-likelihoods of piano rolls.
+"""Negative log-likelihoods of piano rolls: how well the next notes are predicted.
 
     NLL of a step = -sum over the K keys of x log p + (1 - x) log(1 - p)
 

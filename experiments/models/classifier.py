@@ -28,8 +28,8 @@ from experiments.data.subwords import UNKNOWN
 from experiments.measures import words
 from experiments.measures.words import Explanation
 
-AT_ONCE = 256  # texts that are only read,
-TOKENS_AT_ONCE = 2**15  # and no more than have so many tokens together
+AT_ONCE = 256  # the most texts in a batch that is only read,
+TOKENS_AT_ONCE = 2**15  # and the most tokens in it
 
 
 class Params(NamedTuple):

@@ -75,7 +75,7 @@ def translator(
         half of it.
       attention: "none" leaves the decoder nothing but h_0.
       dropout: the share of vectors and of outputs that is left out while training.
-      scheduled_sampling: how often the decoder reads a draw of its own while training.
+      scheduled_sampling: the probability that the decoder reads its own draw.
 
     Example:
       >>> net = translator("lstm", 11, 13, 3, 6)

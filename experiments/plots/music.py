@@ -50,7 +50,7 @@ def piano_roll(
     Args:
       path: where the PNG goes.
       roll: [T, 88] of 0 and 1.
-      given: so many steps were given, the others are made.
+      given: how many steps were given; the others are generated.
       steps: in a quarter note.
       title: of the figure.
     """

@@ -21,7 +21,7 @@ _BY_NAME = {"elman": elman, "gru": gru, "lstm": lstm}
 
 
 def by_name(name: str) -> Callable[..., Cell]:
-    """The factory of a cell, such as an option on a command line names it.
+    """The factory of a cell by its name, such as the value of an option.
 
     Args:
       name: "elman", "gru" or "lstm".

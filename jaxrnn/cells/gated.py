@@ -112,7 +112,7 @@ def dense(params: Any) -> Dense:
 
 
 def zeros_of(carry_type: Any, hidden_size: int) -> InitialCarry:
-    """The initial carry of zeros, with an array `[H]` of its own for each field."""
+    """The initial carry of zeros, with a separate array `[H]` for each field."""
 
     def initial_carry(params, key=None):
         del key

@@ -158,7 +158,7 @@ def rekeyed(cell: Cell, params: Any, carry: Any, key: jax.Array | None = None) -
     """The carry with new randomness and the old memory.
 
     In truncated backpropagation the memory goes on from piece to piece of a sequence,
-    and each piece has dropout masks of its own.
+    and each piece has new dropout masks.
 
     Args:
       cell: whose carry it is.

@@ -29,7 +29,7 @@ def scheduled_sampling(cell: Cell, rate: float | jax.Array) -> Cell:
         x'_t = a draw from softmax(y_{t-1}), with probability rate, from the second on
         x'_t = x_t, otherwise
 
-    So it learns to go on after mistakes of its own. No gradient flows through a draw.
+    So it learns to go on after its own mistakes. No gradient flows through a draw.
     Without a key, as in evaluation, there are no draws and it is the cell alone.
 
     Args:

@@ -1,10 +1,10 @@
 """Weights in and out: torch, flax, haiku, Keras, and safetensors files.
 
-`load_torch(kind, state)` and its kin give a cell and its params that compute what the
-other framework's layer computes; `to_torch(kind, params)` and its kin give the weights
-back under the framework's own names, as numpy arrays. The kinds are "rnn", "gru" and
-"lstm". No framework needs to be installed. What does not fit is a `ValueError` that
-names the entry, what was expected and what came.
+`load_torch(kind, state)`, and the same for other frameworks, gives a cell and its
+params that compute what the framework's layer computes. `to_torch(kind, params)` gives
+the weights back under the framework's own names, as numpy arrays. The kinds are "rnn",
+"gru" and "lstm". No framework needs to be installed. What does not fit is a
+`ValueError` that names the entry, what was expected and what came.
 
 Where conventions differ, the weights are rearranged so that the function stays the
 same: gates change places, two biases become their sum, a constant that is added at run

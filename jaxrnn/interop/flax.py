@@ -1,6 +1,6 @@
 """flax: `LSTMCell`, `OptimizedLSTMCell`, `GRUCell` and `SimpleCell`, linen and nnx.
 
-Gates are in the order of jaxrnn, in a kernel of their own each or in one for all. The
+Gates are in the order of jaxrnn, with one kernel for each gate or one for all. The
 LSTM's bias is on the side of h, that of the others on the side of x; the GRU resets
 after the product, in linen with a bias inside the reset and in nnx without.
 """
@@ -29,7 +29,7 @@ Layout = Literal["linen", "nnx", "nnx_optimized"]
 
 
 class _Names(NamedTuple):
-    """Which submodules a cell has, gate after gate, and which of them have a bias."""
+    """The submodules of a cell, gate after gate, and those that have a bias."""
 
     of_x: list[str]
     of_h: list[str]
@@ -81,7 +81,7 @@ def load_flax(
         `OptimizedLSTMCell`.
       params: of the cell alone: linen's `variables["params"]`, without the "cell" that
         `nn.RNN` puts around it, or nnx's `nnx.state(cell, nnx.Param)`. The names in it
-        tell which of them it is.
+        say which form it has.
       nonlinearity: "relu" for a `SimpleCell` with that `activation_fn`.
 
     Returns:

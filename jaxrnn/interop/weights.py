@@ -125,7 +125,7 @@ def read(
 ) -> dict[str, np.ndarray]:
     """The entries for a cell: what `fit` returns, in a dtype that JAX will not round.
 
-    `hint` tells what to add to the message about an entry too many.
+    `hint` gives what to add to the message about an entry too many.
     """
     arrays = fit(name, entries, shapes, hint)
     for key, array in arrays.items():

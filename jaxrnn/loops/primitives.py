@@ -6,8 +6,8 @@ with a matrix.
 **linear_map.** Reverse-mode differentiation transposes the linear part of a program.
 For most programs JAX finds the transpose itself; for a recurrence a hand-written one is
 faster. `jax.custom_vjp` would hide the linear map from `jvp`, and under `vmap` it forms
-one weight gradient per example; so this is a primitive of its own, with the rules that
-make it compose:
+one weight gradient per example; so this is a primitive, with the rules that make it
+compose:
 
 - jvp: the map applied to the tangents of its linear arguments;
 - transpose: the given transpose;

@@ -1,4 +1,4 @@
-"""The idx format, in which MNIST and its kin are published."""
+"""The idx format, in which MNIST and similar data sets are published."""
 
 import gzip
 import math
