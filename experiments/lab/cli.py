@@ -34,7 +34,7 @@ def main(study: Study, argv: Sequence[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         names = ", ".join(missing)
-        _end(f"the experiments need {names}: pip install 'jaxrnn[experiments]'", 1)
+        _end(f"the experiments need {names}: pip install -e '.[experiments]'", 1)
     with quiet(), signals.interruptible():
         try:
             config = parse(study, argv)
