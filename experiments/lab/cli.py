@@ -91,7 +91,7 @@ def parse(study: Study, argv: Sequence[str]) -> Any:
         other = saved.get("experiment", study.name)
         mine = other == study.name
         require(mine, "resume", f"a run of {study.name}", f"one of {other}")
-        argv = [*_arguments(saved | kept, recipes.base), *argv]
+        argv = [*arguments(saved | kept, recipes.base), *argv]
         known, _ = first.parse_known_args(argv)
     default = recipes(**{name: getattr(known, name) for name in recipes.choices})
     return tyro.cli(
@@ -103,7 +103,7 @@ def parse(study: Study, argv: Sequence[str]) -> Any:
     )
 
 
-def _arguments(saved: dict[str, Any], config: Config) -> list[str]:
+def arguments(saved: dict[str, Any], config: Config) -> list[str]:
     """The command line that gives a run like `config` the options that were saved."""
     known = identity(config) | lasting(config)
     found = []

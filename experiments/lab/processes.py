@@ -48,16 +48,18 @@ def _meet(running: Running) -> None:
     # It would take SIGTERM for itself.
     jax.config.update("jax_enable_preemption_service", False)
     detect = running.coordinator == "auto"
-    named = running.coordinator, running.num_processes, running.process_id
     try:
         jax.distributed.initialize(
-            *(() if detect else named),
+            None if detect else running.coordinator,
+            running.num_processes,
+            running.process_id,
             initialization_timeout=60,
             heartbeat_timeout_seconds=20,
         )
     except Exception as error:
         if not detect:
-            failed = f"the {named[1]} processes did not meet at {named[0]}"
+            count, address = running.num_processes, running.coordinator
+            failed = f"the {count} processes did not meet at {address}"
         elif isinstance(error, ValueError):
             failed = (
                 "JAX detects no cluster here (Slurm, Open MPI, Kubernetes, Cloud TPU); "
