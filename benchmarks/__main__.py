@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         names = ", ".join(missing)
-        sys.exit(f"the benchmarks need {names}: pip install 'jaxrnn[benchmarks]'")
+        sys.exit(f"the benchmarks need {names}: pip install -e '.[benchmarks]'")
     from benchmarks.figures.records import UsageError
 
     try:

@@ -143,7 +143,7 @@ def load_images(name: str, data_dir: Path | None = None) -> ImageData:
             splits = mnist_tfds.load(name, known.builder, data_dir)
     except ImportError as error:
         raise DataError(
-            f"{name} needs more packages ({error}): pip install 'jaxrnn[experiments]'"
+            f"{name} needs more packages ({error}): pip install -e '.[experiments]'"
         ) from error
     except OSError as error:
         raise DataError(f"cannot load {name}: {error}") from error

@@ -34,7 +34,7 @@ def main(study: Study, argv: Sequence[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         names = ", ".join(missing)
-        _end(f"the experiments need {names}: pip install 'jaxrnn[experiments]'", 1)
+        _end(f"the experiments need {names}: pip install -e '.[experiments]'", 1)
     with quiet(), signals.interruptible():
         try:
             config = parse(study, argv)
@@ -91,7 +91,7 @@ def parse(study: Study, argv: Sequence[str]) -> Any:
         other = saved.get("experiment", study.name)
         mine = other == study.name
         require(mine, "resume", f"a run of {study.name}", f"one of {other}")
-        argv = [*_arguments(saved | kept, recipes.base), *argv]
+        argv = [*arguments(saved | kept, recipes.base), *argv]
         known, _ = first.parse_known_args(argv)
     default = recipes(**{name: getattr(known, name) for name in recipes.choices})
     return tyro.cli(
@@ -103,7 +103,7 @@ def parse(study: Study, argv: Sequence[str]) -> Any:
     )
 
 
-def _arguments(saved: dict[str, Any], config: Config) -> list[str]:
+def arguments(saved: dict[str, Any], config: Config) -> list[str]:
     """The command line that gives a run like `config` the options that were saved."""
     known = identity(config) | lasting(config)
     found = []

@@ -123,7 +123,8 @@ class Running(Checked):
     devices: Above0[int] = 1
     """Devices of each process to split a batch over; 2 suits two CPU cores."""
     coordinator: str | None = None
-    """Address of the process with index 0, host:port, where several work together."""
+    """Address of the process with index 0, host:port, where several work together;
+    auto: JAX detects the cluster (Slurm, Open MPI, Kubernetes or Cloud TPU)."""
     num_processes: int | None = None
     """How many processes work together; each is started with a command of its own."""
     process_id: int | None = None
@@ -139,18 +140,21 @@ class Running(Checked):
                 "an --out too, the folder of the run",
                 "none",
             )
+        if self.coordinator == "auto":
+            for name in ("num_processes", "process_id"):
+                value = getattr(self, name)
+                expected = "none beside --coordinator auto, which detects it"
+                require(value is None, name, expected, value)
+            return
         together = "coordinator", "num_processes", "process_id"
-        given = [name for name in together if getattr(self, name) is not None]
-        for name in together:
+        missing = [name for name in together if getattr(self, name) is None]
+        if 0 < len(missing) < len(together):
             expected = "a value, for --coordinator, --num-processes and --process-id "
-            expected += "go together"
-            require(not given or name in given, name, expected, "none")
-        if self.num_processes is not None and self.process_id is not None:
-            n = self.num_processes
+            require(False, missing[0], expected + "go together", "none")
+        n, index = self.num_processes, self.process_id
+        if n is not None and index is not None:
             require(n >= 1, "num_processes", "at least 1", n)
-            require(
-                0 <= self.process_id < n, "process_id", f"0 to {n - 1}", self.process_id
-            )
+            require(0 <= index < n, "process_id", f"0 to {n - 1}", index)
 
 
 @dataclass(frozen=True)

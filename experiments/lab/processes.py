@@ -31,21 +31,7 @@ def connect(running: Running) -> jax.sharding.Mesh | None:
         if running.devices > 1:
             jax.config.update("jax_num_cpu_devices", running.devices)
     if running.coordinator is not None:
-        # It would take SIGTERM for itself.
-        jax.config.update("jax_enable_preemption_service", False)
-        try:
-            jax.distributed.initialize(
-                running.coordinator,
-                running.num_processes,
-                running.process_id,
-                initialization_timeout=60,
-                heartbeat_timeout_seconds=20,
-            )
-        except Exception as error:
-            raise UsageError(
-                f"--coordinator: the {running.num_processes} processes did not meet at "
-                f"{running.coordinator}: {str(error).splitlines()[0]}"
-            ) from error
+        _meet(running)
     count = jax.local_device_count()
     if running.devices > count:
         raise UsageError(f"--devices: expected at most {count}, got {running.devices}")
@@ -55,6 +41,34 @@ def connect(running: Running) -> jax.sharding.Mesh | None:
         for device in jax.local_devices(process)[: running.devices]
     ]
     return None if len(devices) == 1 else jax.sharding.Mesh(devices, ("batch",))
+
+
+def _meet(running: Running) -> None:
+    """Joins the processes at the coordinator that is named, or that JAX detects."""
+    # It would take SIGTERM for itself.
+    jax.config.update("jax_enable_preemption_service", False)
+    detect = running.coordinator == "auto"
+    try:
+        jax.distributed.initialize(
+            None if detect else running.coordinator,
+            running.num_processes,
+            running.process_id,
+            initialization_timeout=60,
+            heartbeat_timeout_seconds=20,
+        )
+    except Exception as error:
+        if not detect:
+            count, address = running.num_processes, running.coordinator
+            failed = f"the {count} processes did not meet at {address}"
+        elif isinstance(error, ValueError):
+            failed = (
+                "JAX detects no cluster here (Slurm, Open MPI, Kubernetes, Cloud TPU); "
+                "give --coordinator host:port, --num-processes and --process-id"
+            )
+        else:
+            failed = "the processes of the cluster that JAX detects did not meet"
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--coordinator: {failed}: {reason}") from error
 
 
 def check_shares(config: Config, mesh: jax.sharding.Mesh | None) -> None:

@@ -1,6 +1,8 @@
 """Several processes that train together, and what becomes of them when one dies."""
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,11 +16,14 @@ ROOT = Path(__file__).parents[2]
 TINY = ["--hidden-size", "7", "--seeds", "2", "--batch-size", "32"]
 
 
+def rows(out: Path) -> list[str]:
+    return [sys.executable, "-m", "experiments.rows", "--out", str(out), *TINY]
+
+
 def start(
     out: Path, processes: int, *options: str, room: str = "unlimited"
 ) -> list[subprocess.Popen]:
     """Starts them; the first one can write files of so many KiB only."""
-    rows = [sys.executable, "-m", "experiments.rows", "--out", str(out), *TINY]
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -28,7 +33,7 @@ def start(
             [
                 *["bash", "-c", f'ulimit -f {"unlimited" if i else room}; exec "$@"'],
                 "bash",
-                *rows,
+                *rows(out),
                 *options,
                 *([*together, "--process-id", str(i)] if processes > 1 else []),
             ],
@@ -59,11 +64,50 @@ def assert_same_losses(a: Path, b: Path) -> None:
             np.testing.assert_allclose(one[name], other[name], rtol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> Path:
+    """Two epochs of one process."""
+    out = tmp_path_factory.mktemp("runs") / "one"
+    finish(start(out, 1, "--epochs", "2"))
+    return out
+
+
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_processes_together_have_the_losses_of_one(tmp_path, processes):
-    finish(start(tmp_path / "one", 1, "--epochs", "2"))
+def test_processes_together_have_the_losses_of_one(tmp_path, one, processes):
     finish(start(tmp_path / "all", processes, "--epochs", "2"))
-    assert_same_losses(tmp_path / "one", tmp_path / "all")
+    assert_same_losses(one, tmp_path / "all")
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun is not installed")
+def test_the_processes_of_a_cluster_that_jax_detects_have_the_losses_of_one(
+    tmp_path, one
+):
+    mpirun = ["mpirun", "-n", "2", "--oversubscribe", "--allow-run-as-root"]
+    mpirun += ["--bind-to", "none", "--mca", "oob_tcp_if_include", "lo"]  # on loopback
+    options = ["--epochs", "2", "--coordinator", "auto"]
+    found = subprocess.run(
+        [*mpirun, *rows(tmp_path / "all"), *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("results in") == 1  # of two, the one with index 0
+    assert_same_losses(one, tmp_path / "all")
+    summary = json.loads((tmp_path / "all" / "summary.json").read_text())
+    assert summary["device"]["count"] == 2
+
+
+def test_without_a_cluster_the_detection_says_so(tmp_path):
+    known = "OMPI_", "SLURM_", "KUBERNETES_", "JAX_COORDINATOR", "TPU_"
+    env = {k: v for k, v in os.environ.items() if not k.startswith(known)}
+    command = [*rows(tmp_path / "run"), "--coordinator", "auto"]
+    found = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "error: --coordinator: JAX detects no cluster here" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

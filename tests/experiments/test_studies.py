@@ -327,7 +327,7 @@ def test_missing_packages_are_named_with_the_command(case, missing, tmp_path):
 
     done = python("-m", module)
     listed = ", ".join(name for name in PACKAGES if name in names)
-    need = f"the experiments need {listed}: pip install 'jaxrnn[experiments]'\n"
+    need = f"the experiments need {listed}: pip install -e '.[experiments]'\n"
     assert (done.returncode, done.stderr) == (1, need)
     done = python("-c", f"import {module}; print('alive')")
     assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")

@@ -254,7 +254,7 @@ def test_missing_package_names_the_install_command(
     with pytest.raises(DataError) as caught:
         load_images(name, accepted)
     assert package in str(caught.value)
-    assert "pip install 'jaxrnn[experiments]'" in str(caught.value)
+    assert "pip install -e '.[experiments]'" in str(caught.value)
 
 
 # --- files on disk
@@ -438,7 +438,7 @@ def test_a_package_missing_late_names_the_install_command(accepted, cached):
     last = errors.splitlines()[-1]
     assert "DataError: mnist needs more packages" in last
     assert "array_record" in last
-    assert "pip install 'jaxrnn[experiments]'" in last
+    assert "pip install -e '.[experiments]'" in last
 
 
 def test_a_killed_preparation_is_not_taken_for_whole(accepted, arrays, tmp_path):

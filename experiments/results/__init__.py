@@ -1,0 +1,1 @@
+"""Stored results of the experiments, and what the pages say of them."""
