@@ -23,7 +23,7 @@ The laws, in their order:
 - keys: a key changes nothing in an initial carry but typed keys.
 - shapes: `step` and `unroll` return a carry like that which they are given, and the
   output of `unroll` is that of `step` with a leading time axis.
-- dtypes: float32 in, float32 out.
+- dtypes: float32 in, float32 out, if the initial carry has the dtype of the params.
 - program: a program does not grow with the number of steps, and once compiled it is not
   traced again.
 - finite: finite inputs give finite outputs.
@@ -110,12 +110,13 @@ def check(
     check_cell("check: cell", cell)
     smooth = check_flag("check: smooth", smooth)
     check_floating("check: dtype", dtype)
+    double = bool(jnp.finfo(dtype).bits > 32)
     if tolerance is None:
-        tolerance = 1e-9 if jnp.finfo(dtype).bits > 32 else 1e-3
+        tolerance = 1e-9 if double else 1e-3
     tolerance = check_number(
         "check: tolerance", tolerance, "a positive number", lambda value: value > 0
     )
-    with jax.enable_x64(True):
+    with jax.enable_x64(double):
         xs = _inputs(cell, xs)
         options = smooth, dtype, tolerance
         trial = Trial(cell, params, xs, None, *options)
