@@ -414,7 +414,7 @@ class Net:
         params = network(vocab_size).init(jax.random.key(seed))
         floats = jax.tree.map(lambda a: a.astype(jnp.float64), params)
         self.params = jitter(floats, np.random.default_rng(seed))
-        embedding, (self.w_x, self.w_h, self.b, _), (self.w, self.c) = jax.tree.map(
+        embedding, (self.w_x, self.w_h, self.b), (self.w, self.c) = jax.tree.map(
             np.asarray, self.params
         )
         self.embedding = embedding.w
