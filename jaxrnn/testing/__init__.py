@@ -67,7 +67,7 @@ def check(
     *,
     params: Any = None,
     smooth: bool = True,
-    dtype: Any = jnp.float64,
+    dtype: Any = None,
     tolerance: float | None = None,
 ) -> None:
     """Holds a cell to the laws that the text of this module lists.
@@ -81,7 +81,8 @@ def check(
       smooth: False for a cell whose derivative is not that of its values, such as a
         straight-through estimator, or that has none in forward mode: the law
         "derivatives" is left out.
-      dtype: to compute in; `jnp.float32` for a cell that can do no other.
+      dtype: to compute in; None for double precision, or for single where the initial
+        carry is single whatever the params are.
       tolerance: for differences, relative to 1 + |expected|; None for 1e-9 in double
         precision, and 1e-3 in single.
 
@@ -109,6 +110,7 @@ def check(
     """
     check_cell("check: cell", cell)
     smooth = check_flag("check: smooth", smooth)
+    dtype = _precision(cell, params) if dtype is None else dtype
     check_floating("check: dtype", dtype)
     double = bool(jnp.finfo(dtype).bits > 32)
     if tolerance is None:
@@ -124,6 +126,28 @@ def check(
         key = jax.random.key(1)
         if any(map(is_key, jax.tree.leaves(cell.initial_carry(trial.params, key)))):
             _hold(Trial(cell, params, xs, key, *options))
+
+
+def _precision(cell: Cell, params: Any) -> Any:
+    """Double, unless the initial carry stays single for params in double precision."""
+
+    def double(a):
+        floating = jnp.issubdtype(a.dtype, jnp.floating)
+        return jax.ShapeDtypeStruct(a.shape, jnp.float64 if floating else a.dtype)
+
+    try:
+        with jax.enable_x64(True):
+            key = jax.random.key(0)
+            drawn = jax.eval_shape(lambda: cell.init(key) if params is None else params)
+            carry = jax.eval_shape(cell.initial_carry, jax.tree.map(double, drawn))
+    except Exception:  # the laws say what is wrong
+        return jnp.float64
+    single = jnp.float32, jnp.complex64
+    return (
+        jnp.float32
+        if any(a.dtype in single for a in jax.tree.leaves(carry))
+        else jnp.float64
+    )
 
 
 def _hold(trial: Trial) -> None:

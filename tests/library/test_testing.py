@@ -102,6 +102,21 @@ def test_cells_of_the_library_pass(name):
     check(CASES[name].cell, XS if name == "dropout per step" else None)
 
 
+def test_a_carry_that_is_always_single_is_checked_in_single():
+    def initial_carry(params, key=None):
+        return jnp.zeros(3, jnp.float32)
+
+    def step(params, carry, x):
+        carry = params * carry + x
+        return carry, carry
+
+    def init(key):
+        return jnp.full(3, 0.5)
+
+    unroll = rnn.scan_unroll(step, initial_carry)
+    check(rnn.Cell(init, initial_carry, step, unroll), jnp.ones((7, 3)))
+
+
 def test_inputs_may_be_any_tree():
     def step(params, carry, x):
         carry = carry + x["value"] * jnp.where(x["token"] > 0, 1.0, -1.0)
