@@ -22,7 +22,7 @@ Shapes: S seeds, N images, T steps, D values of a step, H hidden units, K classe
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ import numpy as np
 import jaxrnn as rnn
 from experiments import lab
 from experiments.data.images import DATASETS, ImageData, load_images, sequences
-from experiments.models.stack import stack
+from experiments.models.reader import Reader, reader
 
 
 @dataclass(frozen=True)
@@ -106,62 +106,23 @@ def load(config: Config) -> ImageData:
     return data._replace(train=train)
 
 
-class Params(NamedTuple):
-    """Weights of the network."""
-
-    reader: Any
-    readout: Any
-
-
-class Network(NamedTuple):
+def network(config: Config, D: int, K: int) -> Reader:
     """The equations above, for one image."""
-
-    init: Callable[[jax.Array], Params]
-    read: Callable[..., jax.Array]  # (params, xs [T, D], key) -> s_1 .. s_T, [T, H]
-    tell: Callable[..., jax.Array]  # (params, states [T, H]) -> s_1 V .. s_T V, [T, K]
-
-    def logits(self, params: Params, xs: jax.Array, key: jax.Array | None = None):
-        """s_T V, [K]."""
-        state = rnn.last(self.read(params, xs, key))
-        return self.tell(params, state[None])[0]
-
-
-def network(config: Config, D: int, K: int) -> Network:
-    """Stacked cells with dropout, and a linear readout."""
-    scale = config.init_scale
-    normal: Any = None if scale is None else jax.nn.initializers.normal(scale)
-
-    def cell(D, H):
-        names = ("w_x_init", "w_h_init", "b_init") if normal else ()
-        weights = {"bias": config.bias, **dict.fromkeys(names, normal)}
-        dtype = jnp.dtype(config.compute_dtype)
-        plain = rnn.cells.by_name(config.cell)(D, H, compute_dtype=dtype, **weights)
-        return rnn.learned_carry(plain, carry_init=normal) if normal else plain
-
-    H, names = config.hidden_size, ("w_init", "b_init") if normal else ()
-    inits: dict[str, Any] = dict.fromkeys(names, normal)
-    reader = rnn.chain(*stack(cell, D, H, config.layers, dropout=config.dropout))
-    readout = rnn.linear(H, K, bias=config.bias, **inits)
-
-    def init(key):
-        reader_key, readout_key = jax.random.split(key)
-        return Params(reader.init(reader_key), readout.init(readout_key))
-
-    def read(params, xs, key=None):
-        carry = reader.initial_carry(params.reader, key)
-        return reader.unroll(params.reader, carry, xs)[1]
-
-    def tell(params, states):
-        return readout.unroll(params.readout, (), states)[1]
-
-    return Network(init, read, tell)
+    return reader(
+        *(config.cell, D, config.hidden_size, K),
+        layers=config.layers,
+        dropout=config.dropout,
+        bias=config.bias,
+        init_scale=config.init_scale,
+        compute_dtype=jnp.dtype(config.compute_dtype),
+    )
 
 
 class Problem(NamedTuple):
     """A network, and the images as it reads them."""
 
     data: ImageData
-    net: Network
+    net: Reader
     train_NTD: np.ndarray
     test_NTD: np.ndarray
     predict: Callable[..., jax.Array]  # (params [S, ...], xs_NTD) -> logits_SNK

@@ -25,7 +25,7 @@ SIBLINGS = {
         *("core", "loops.dense", "loops.mix", "loops.pointwise"),
         *("loops.primitives", "loops.substitute"),
     },
-    "cells/options": {"checks"},
+    "cells/options": {"checks", "combinators.carries", "core"},
     "cells/gated": {
         *("build", "checks", "core", "cells.options"),
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),

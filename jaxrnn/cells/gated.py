@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.build import leaf
-from jaxrnn.cells.options import DEFAULTS, Settings
+from jaxrnn.cells.options import DEFAULTS, Settings, with_carry
 from jaxrnn.checks import Input
 from jaxrnn.core import Cell, Init, InitialCarry, blank, restarted
 from jaxrnn.loops.dense import DENSE, Dense
@@ -44,7 +44,7 @@ def gated(
       split: `(params) -> (weights, theta)`, for the mix and for the pointwise part.
       part: the pointwise part, with or without a derivative.
       mix: how x and h reach z.
-      settings: of which `compute_dtype` and `unroll` are read.
+      settings: of which `carry_init`, `compute_dtype` and `unroll` are read.
 
     Returns:
       The cell.
@@ -70,7 +70,8 @@ def gated(
         carry, hs = recurrence(loop._replace(reverse=reverse), inputs)
         return carry, blank(mask, hs)
 
-    return leaf(name, reads, init, initial_carry, step, unroll_fast)
+    cell = leaf(name, reads, init, initial_carry, step, unroll_fast)
+    return with_carry(cell, settings)
 
 
 def dense_init(

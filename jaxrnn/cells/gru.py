@@ -9,7 +9,7 @@ from jax.nn import sigmoid
 
 from jaxrnn.build import leaf
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
-from jaxrnn.cells.options import Options, check_options
+from jaxrnn.cells.options import Options, check_options, with_carry
 from jaxrnn.checks import Input, check_flag, check_size
 from jaxrnn.core import Cell, scan_unroll
 from jaxrnn.loops.dense import dot
@@ -90,7 +90,8 @@ def gru(
         return gated(name, reads, init, initial_carry, _split, GRU, settings=settings)
     step = partial(_reset_before, settings.compute_dtype)
     unroll = scan_unroll(step, initial_carry, unroll=settings.unroll)
-    return leaf(name, reads, init, initial_carry, step, unroll)
+    cell = leaf(name, reads, init, initial_carry, step, unroll)
+    return with_carry(cell, settings)
 
 
 def _split(params):

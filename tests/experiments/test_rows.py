@@ -142,8 +142,7 @@ def test_the_classic_recipe_is_the_tutorials_network():
 
     # s_t = tanh(x_t U + s_{t-1} W), o = softmax(s_T V)
     xs = jax.random.uniform(jax.random.key(1), (28, 28))
-    cell = params.reader[0]
-    state = cell.carry.h
+    cell, (state,) = params.reader[0]
     for x in xs:
         state = jnp.tanh(x @ cell.w_x + state @ cell.w_h)
     np.testing.assert_allclose(

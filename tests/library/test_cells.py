@@ -8,7 +8,7 @@ import cloudpickle
 import jax
 import jax.numpy as jnp
 import pytest
-from battery import RECURRENT, D, H, T, assert_refused, janet, step_of
+from battery import RECURRENT, D, H, T, assert_close, assert_refused, janet, step_of
 
 import jaxrnn as rnn
 from jaxrnn.cells.options import DEFAULTS
@@ -47,7 +47,18 @@ def test_by_name_of_no_cell(name):
 
 
 @pytest.mark.parametrize("name", FACTORIES)
-@pytest.mark.parametrize("option", ["carry_init", "biass", "gatez"])
+def test_carry_init_is_short_for_learned_carry(name):
+    short = FACTORIES[name](D, H, carry_init=jax.nn.initializers.ones)
+    learned = rnn.learned_carry(
+        FACTORIES[name](D, H), carry_init=jax.nn.initializers.ones
+    )
+    key = jax.random.key(0)
+    assert_close(short.init(key), learned.init(key), 0)
+    assert all((a == 1).all() for a in short.initial_carry(short.init(key)))
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("option", ["carry", "biass", "gatez"])
 def test_an_option_that_does_not_exist(name, option):
     with pytest.raises(TypeError, match=f"{name}: {option}: there is no such option"):
         FACTORIES[name](D, H, **{option: None})
