@@ -139,7 +139,8 @@ def test_any_cell_may_have_a_kernel(name):
         (loop.__name__, "cpu"): Kernel(partial(vmapped, loop))
         for loop in (gated.forward_loop, gated.backward_loop)
     }
-    hold(kernels, {"lstm": rnn.lstm(D, H), "matrix": matrix_cell()}[name])
+    cell = {"lstm": rnn.lstm(D, H), "matrix": matrix_cell()}[name]
+    hold(kernels, cell, tolerance=1e-4)  # the sums of the matrix cell grow to 2,000
 
 
 def ys_of(cell, params, carry, xs, **options):
