@@ -176,8 +176,8 @@ def scan_unroll(
 
 def is_key(leaf: Any) -> bool:
     """Whether a leaf of a carry is a typed random key, or an array of them."""
-    dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    array = isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
+    return array and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def restarted(initial_carry: InitialCarry, params: Any, carry: Any) -> Any:

@@ -694,6 +694,21 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     found["attend"] = attended, {"cell": reader, **attending}
 
     tokens = jnp.arange(T) % V
+    params = gru.init(key)
+    carry = gru.initial_carry(params)
+    given = {"cell": gru, "params": params, "carry": carry}
+    factory(rnn.learned_carry, cell=gru, carry_init=zeros)
+    found["starting"] = (
+        lambda cell, carry: rnn.starting(cell, carry).initial_carry(params),
+        {"cell": gru, "carry": carry},
+    )
+    found["rekeyed"] = rnn.rekeyed, {**given, "key": key}
+    ways = {"mask": mask, "reverse": False, "starts": mask}
+    found["trace"] = rnn.trace, {**given, "xs": xs, **ways}
+    linear = rnn.linear(D, H)
+    applied = {"layer": linear, "params": linear.init(key), "x": xs[0]}
+    found["apply"] = rnn.apply, applied
+    found["pack"] = rnn.pack, {"lengths": [3, 1, 2], "row_length": 4}
     cells = {
         "elman": (rnn.elman(D, H), xs),
         "gru": (gru, xs),
@@ -730,13 +745,10 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
                 {"params": params, "carry": carry, "x": inputs[0]},
             )
         found[f"{name}: unroll"] = (
-            lambda params, carry, xs, mask, reverse, cell=cell: cell.unroll(
-                params, carry, xs, mask=mask, reverse=reverse
+            lambda params, carry, xs, mask, reverse, starts, cell=cell: cell.unroll(
+                params, carry, xs, mask=mask, reverse=reverse, starts=starts
             ),
-            {
-                **{"params": params, "carry": carry, "xs": inputs},
-                **{"mask": mask, "reverse": False},
-            },
+            {"params": params, "carry": carry, "xs": inputs, **ways},
         )
     summing = rnn.scan_unroll(lambda params, carry, x: (carry, x))
     found["scan_unroll"] = (

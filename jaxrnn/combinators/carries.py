@@ -218,6 +218,9 @@ def _with_memory(name: str, fresh: Any, memory: Any) -> Any:
 
 def _is_keyless(carry: Any, other: Any) -> bool:
     """Whether it is what the other, with keys and no memory, is in evaluation."""
+    keys = [leaf for leaf in jax.tree.leaves(other) if is_key(leaf)]
+    if jax.tree.leaves(carry) or not keys:
+        return False
     leaves = jax.tree.leaves(other)
-    memory = any(jnp.issubdtype(jnp.result_type(a), jnp.inexact) for a in leaves)
-    return not jax.tree.leaves(carry) and any(map(is_key, leaves)) and not memory
+    floats = (jnp.issubdtype(jnp.result_type(a), jnp.inexact) for a in leaves)
+    return not any(floats)

@@ -130,7 +130,7 @@ def generate(
     x, stop = match("generate", step, params, carry, x, choose, key, stop_token)
     if stop is None and stopped is not False:
         raise ValueError("generate: stopped: expected a stop_token with it, got None")
-    stopped = jnp.asarray(stopped)
+    stopped = check_array("generate: stopped", stopped)
     if stopped.dtype != jnp.bool_ or stopped.ndim:
         raise ValueError(
             "generate: stopped: expected a bool of shape [], "
