@@ -43,8 +43,8 @@ def elman(
       input_size: D.
       hidden_size: H.
       activation: `jnp.tanh`, `jax.nn.relu` or any pointwise function.
-      **options: bias, w_x_init, w_h_init, b_init, dtype, compute_dtype, unroll; see
-        `jaxrnn.cells.Options`.
+      **options: bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
+        unroll; see `jaxrnn.cells.Options`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `ElmanParams` and `ElmanCarry`.

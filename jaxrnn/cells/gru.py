@@ -51,7 +51,7 @@ def gru(
       reset_after: whether the reset gate acts after the product with w_h, as in
         cuDNN and torch, or before it, as in the paper. After it is faster, since one
         product serves all gates; before it the cell unrolls by a plain scan.
-      **options: bias (both b and b_h), w_x_init, w_h_init, b_init, dtype,
+      **options: bias (both b and b_h), w_x_init, w_h_init, b_init, carry_init, dtype,
         compute_dtype, unroll; see `jaxrnn.cells.Options`.
 
     Returns:

@@ -47,8 +47,8 @@ def lstm(
       hidden_size: H.
       forget_bias: added to the initial bias of the forget gate, so that the cell
         remembers before it has learned to (Jozefowicz, Zaremba and Sutskever, 2015).
-      **options: bias, w_x_init, w_h_init, b_init, dtype, compute_dtype, unroll; see
-        `jaxrnn.cells.Options`.
+      **options: bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
+        unroll; see `jaxrnn.cells.Options`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `LSTMParams` and `LSTMCarry`.

@@ -47,8 +47,8 @@ def recurrent(
       gates: how many pre-activations each hidden unit has.
       carry_type: a NamedTuple class; each field is `[H]`, and one is called `h`.
       theta_init: `(key) -> theta`, the pointwise part's own params, any pytree.
-      **options: bias, w_x_init, w_h_init, b_init, dtype, compute_dtype, unroll; see
-        `jaxrnn.cells.Options`.
+      **options: bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
+        unroll; see `jaxrnn.cells.Options`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `RecurrentParams` and the carry type.
