@@ -1,10 +1,13 @@
-"""Small data that tests make: music, and time series."""
+"""Small data that tests make: music, time series, and photographs with captions."""
 
+import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import mido
 import numpy as np
+from PIL import Image
 from scipy.io import savemat
 
 from experiments.data.music import DATASETS, KEYS, LOWEST
@@ -65,3 +68,35 @@ def made_series(length: int = 211, variables: int = 2, seed: int = 0) -> Series:
     waves = np.sin(2 * np.pi * steps[:, None] / 7 + np.arange(variables))
     values = 5 + waves + 0.1 * rng.standard_normal((length, variables))
     return Series(dates, values, tuple(f"v{i}" for i in range(variables)))
+
+
+def jpeg(size=(40, 30), color=(200, 100, 50), kind="JPEG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, color).save(file, kind)
+    return file.getvalue()
+
+
+def archive(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+HEADER = "image\tflickr8k_split\tcaption\n"
+LINES = [
+    "a.jpg\ttrain\tA dog , running .",
+    "a.jpg\ttrain\tTwo dogs",
+    "b.jpg\tdev\tA man",
+    'c.jpg\ttest\tA sign says " stop , now " .',
+    "d.jpg\tnone\tNobody",
+]
+IMAGES = {f"{n}.jpg": jpeg(color=(i, 9, 99)) for i, n in enumerate("abcd")}
+
+
+def caption_files(folder: Path) -> Path:
+    """The files of photographs and their captions, in a folder."""
+    (folder / "captions.tsv").write_text(HEADER + "\n".join(LINES) + "\n")
+    archive(folder / "images128.tar", {f"photos/{n}": d for n, d in IMAGES.items()})
+    return folder

@@ -50,7 +50,7 @@ def test_ten_thousand(name, tmp_path):
 
 # What makes cells of functions of the user: `rnn.testing.check` is for these.
 BUILDERS = {"leaf", "lifted", "around"}
-ARCHIVES = {"pictures.py", "fuzz.py", "test_data_captions.py", "test_captioning.py"}
+ARCHIVES = {"pictures.py", "fuzz.py", "test_data_captions.py", "made.py"}
 
 
 def test_every_public_function_is_tried(tmp_path):

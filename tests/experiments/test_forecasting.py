@@ -6,18 +6,15 @@ import json
 import os
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import needs_data
+from made import made_series
 
-import jaxrnn as rnn
 from experiments import forecasting, lab
-from experiments.data import DataError
-from experiments.data.series import Series, load_series, read_csv
-from experiments.data.windows import Windowed, make_windows, windows
-from experiments.models.forecasters import Forecaster, of_all, relative
+from experiments.data.series import load_series, read_csv
+from experiments.models.forecasters import of_all
 
 needs_series = needs_data("ett", "series")
 
@@ -25,25 +22,6 @@ needs_series = needs_data("ett", "series")
 def run(out: Path, *options: str) -> dict:
     lab.main(forecasting.STUDY, ["--out", str(out), *options])
     return json.loads((out / "summary.json").read_text())
-
-
-def made_series(length: int = 211, variables: int = 2, seed: int = 0) -> Series:
-    """A noisy wave with a period of 7 steps."""
-    rng = np.random.default_rng(seed)
-    steps = np.arange(length)
-    dates = np.datetime64("2001-01-01") + steps.astype("timedelta64[D]")
-    waves = np.sin(2 * np.pi * steps[:, None] / 7 + np.arange(variables))
-    values = 5 + waves + 0.1 * rng.standard_normal((length, variables))
-    return Series(dates, values, tuple(f"v{i}" for i in range(variables)))
-
-
-def made(series: Series, structure: str) -> tuple[Windowed, Forecaster]:
-    """The series in windows of 15 steps with a horizon of 6, and a network for it."""
-    sizes = "--window 15 --horizon 6 --patch 3 --period 7 --hidden-size 11 --csv x.csv"
-    arguments = [*sizes.split(), "--structure", structure]
-    config = lab.parse(forecasting.STUDY, arguments)
-    data = make_windows(series, 15, 6)
-    return data, forecasting.prepare(config, data, lambda name, write: Path(name)).net
 
 
 @pytest.fixture(scope="module")
@@ -122,22 +100,6 @@ def test_a_classic_series_step_by_step(tmp_path, capsys):
     }
 
 
-@needs_series
-@pytest.mark.parametrize(
-    ("dataset", "shape", "end"),
-    [
-        ("etth1", (17_420, 7), "2018-06-26T19:00:00"),
-        ("airline", (144, 1), "1960-12-01T00:00:00"),
-        ("sunspots", (2820, 1), "1983-12-01T00:00:00"),
-        ("temperatures", (3650, 1), "1990-12-31T00:00:00"),
-    ],
-)
-def test_all_of_a_series_is_read(dataset, shape, end):
-    series = load_series(dataset)
-    assert series.values.shape == (len(series.dates), len(series.names)) == shape
-    assert str(series.dates[-1]) == end
-
-
 def test_share_prices_are_said_to_be_close_to_a_random_walk(tmp_path, capsys):
     summary = run(tmp_path / "run", "--dataset", "stocks", "--preset", "smoke")
     assert "close to a random walk: the network" in capsys.readouterr().out
@@ -169,87 +131,6 @@ def test_a_file_of_ones_own(tmp_path):
     np.testing.assert_allclose(np.stack(undone, 1), found.values, rtol=1e-5)
 
 
-def test_what_comes_later_changes_nothing_before():
-    """Neither the scale nor any input; and the parts share no target."""
-    series = made_series()
-    problem, _ = made(series, "direct")
-    train, validation, test = problem.parts
-    assert (train, validation, test) == (range(126), range(126, 168), range(168, 211))
-    changed = series._replace(values=series.values.copy())
-    changed.values[validation.start :] *= -3
-    other, _ = made(changed, "direct")
-    np.testing.assert_array_equal(problem.scale.mean, other.scale.mean)
-    np.testing.assert_array_equal(problem.scale.deviation, other.scale.deviation)
-    np.testing.assert_array_equal(problem.windows(train), other.windows(train))
-    np.testing.assert_allclose(problem.values[:126].mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(problem.values[:126].std(axis=0), 1, rtol=1e-6)
-
-    # Windows of the number of the step: what is in them?
-    numbers = np.arange(211.0)[:, None]
-    seen = set()
-    for part in problem.parts:
-        steps = windows(numbers, part, 15, 6)[0].astype(int)  # [N, 21]
-        np.testing.assert_array_equal(np.diff(steps), 1)
-        targets = set(steps[:, 15:].ravel().tolist())
-        expected = range(15, 126) if part is train else part
-        assert targets == set(expected)
-        assert not targets & seen
-        seen |= targets
-
-
-@pytest.mark.parametrize("structure", ["direct", "stepwise"])
-def test_forecasts_move_with_the_series_and_read_no_future(structure):
-    problem, net = made(made_series(), structure)
-    params = jax.jit(net.init)(jax.random.key(0))
-    values = jnp.asarray(problem.windows(problem.parts[0])[1, 5])
-    variable = jnp.int32(1)
-    forecast = jax.jit(net.forecast)
-    low = forecast(params, variable, values[:15])
-    assert low.shape == (6, 9)
-    assert bool((jnp.diff(low, axis=1) >= 0).all())
-    high = forecast(params, variable, values[:15] + 7)
-    np.testing.assert_allclose(high, low + 7, rtol=1e-4)
-
-    @jax.jit
-    @jax.jacobian
-    def jacobian(values):
-        return net.outputs(params, variable, values)[0].sum(axis=1)
-
-    reads = np.asarray(jacobian(values)) != 0  # [K, L + H]
-    start = 15 if structure == "direct" else 3
-    targets = range(start, 21)
-    outputs = jax.jit(net.outputs)(params, variable, jnp.arange(21.0))
-    np.testing.assert_array_equal(outputs[1], targets)
-    for row, target in zip(reads, targets, strict=True):
-        patch_start = 15 if structure == "direct" else target - target % 3
-        assert not row[patch_start:].any()
-        assert row[:patch_start].any()
-
-
-def test_stepwise_forecasts_are_those_of_a_loop_over_steps():
-    problem, net = made(made_series(), "stepwise")
-    params, variable = jax.jit(net.init)(jax.random.key(1)), jnp.int32(0)
-    window = jnp.asarray(problem.windows(problem.parts[0])[0, 3, :15])
-    outputs, values, found = jax.jit(net.outputs), np.asarray(window), []
-    for _ in range(2):
-        padded = jnp.asarray([*values, 0, 0, 0], jnp.float32)  # a target to ignore
-        quantiles = outputs(params, variable, padded)[0][-3:]
-        found.append(np.sort(np.asarray(quantiles), axis=1))
-        values = np.append(values, found[-1][:, 4])
-    forecast = jax.jit(net.forecast)(params, variable, window)
-    np.testing.assert_allclose(forecast, np.concatenate(found), rtol=1e-5, atol=1e-5)
-
-
-def test_the_relative_cell_keeps_the_law():
-    inner = rnn.chain(rnn.linear(3, 5), rnn.gru(5, 5), rnn.linear(5, 3 * 9))
-    cell = relative(inner, 3)
-    rnn.testing.check(cell)
-    params = cell.init(jax.random.key(0))
-    carry, xs = cell.initial_carry(params), jax.random.normal(jax.random.key(1), (7, 4))
-    _, ys = jax.jit(cell.unroll)(params, carry, xs)
-    np.testing.assert_array_equal(ys[:, 0], np.repeat(xs[:, -1:], 9, axis=1))
-
-
 def test_many_windows_are_forecast_as_one_by_one():
     windows = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
 
@@ -270,38 +151,6 @@ def test_the_loss_is_that_of_quantiles():
     expected = np.where(errors > 0, levels * errors, (levels - 1) * errors).mean() * 2
     found = forecasting.pinball(jnp.asarray(quantiles), jnp.asarray(targets))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty"),
-        (b"date,a,b\n", "has no data"),
-        (b"# only\n# comments\n", "line 3: expected the names of a column of dates"),
-        (b"date\n2001-01\n", "line 1: expected the names of a column of dates"),
-        (b"date,a,a\n2001-01,1,2\n", "line 1: has two columns 'a'"),
-        (b"date,a,b\n2001-01,1,2\n2001-02,3\n", "line 3: expected 3 columns"),
-        (b"date,a,b\n2001-01,1,2\n\n2001-02,3,4\n", "line 3: expected 3 columns"),
-        (b"date,a,b\n2001-01,1,x\n", "line 2: b: expected a finite number, found 'x'"),
-        (b"date,a,b\n2001-01,nan,1\n", "line 2: a: expected a finite number"),
-        (b"date,a,b\n2001-01,1,inf\n", "line 2: b: expected a finite number"),
-        (b"date,a,b\n2001-01,,1\n", "line 2: a: expected a finite number, found ''"),
-        (b"# c\ndate,a,b\n2001-01-02,1,2\n2001-01-01,1,2\n", "line 4: expected a date"),
-        (b"date,a,b\n2001-01,1,2\n2001-01,1,2\n", "line 3: expected a date after 2001"),
-        (b"date,a,b\nJanuary,1,2\n", "line 2: expected a date such as 2016-07-01"),
-        (b'date,a,b\n"2001-01,1,2\n', "line 2: is not CSV"),
-        (b"date,a,b\n2001-01,1,2\n2001-02,\xff,2\n", "line 3: is not UTF-8"),
-        (b"date,a,c\n2001-01,1,2\n", "line 1: has no column b; there are a, c"),
-    ],
-)
-def test_bad_files_are_named_with_the_line(content, message, tmp_path):
-    path = tmp_path / "bad.csv"
-    path.write_bytes(content)
-    columns = ["b"] if b",c\n" in content else []
-    with pytest.raises(DataError) as error:
-        read_csv(path, columns)
-    assert str(error.value).startswith(str(path))
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

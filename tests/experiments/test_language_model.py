@@ -4,7 +4,6 @@ import json
 import math
 import os
 import re
-from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +17,9 @@ from conftest import needs_data
 import jaxrnn as rnn
 from experiments import lab
 from experiments import language_model as lm
-from experiments.data import DataError, corpus
+from experiments.data import corpus
 from experiments.lab.pieces import Feed
 from experiments.lab.run import find_finished
-from experiments.measures.ngrams import ngram_losses
 from experiments.models.text import mean_nats, reading
 
 SMOKE = ["--preset", "smoke", "--length", "41"]
@@ -254,54 +252,6 @@ def test_a_passage_is_read_as_it_is_step_by_step(tied, tmp_path):
         np.testing.assert_allclose(log_p_T[t], log_p, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("length", "batch_size", "chunk"), [(7, 2, 3), (100, 3, 7), (101, 1, 100)]
-)
-def test_streams_cover_the_text_once(length, batch_size, chunk):
-    batches = lab.streams(np.arange(length), batch_size, chunk)
-    used = batches.steps * batch_size * chunk
-    assert 0 <= length - 1 - used < batch_size * chunk
-    for epoch in range(3):
-        chunks, anew = batches.read(batches.plan(epoch, 0))
-        assert chunks.shape == (batches.steps, batch_size, chunk + 1)
-        read = chunks[..., :-1].transpose(1, 0, 2).ravel()  # stream after stream
-        np.testing.assert_array_equal(read, read[0] + np.arange(used))
-        np.testing.assert_array_equal(chunks[..., 1:], chunks[..., :-1] + 1)
-        np.testing.assert_array_equal(anew.any(axis=1), np.arange(batches.steps) == 0)
-    with pytest.raises(DataError, match=f"need {length + 1}"):
-        lab.streams(np.arange(length), 1, length)
-
-
-def test_ngrams_are_those_of_the_formula():
-    rng = np.random.default_rng(0)
-    train, valid = rng.integers(0, 4, 301), rng.integers(0, 5, 41)  # 4 is new
-    # The histories at the start of the validation part lie in the training part.
-    text = [*train.tolist(), *valid.tolist()]
-
-    def probabilities(history):
-        p = np.full(5, 1 / 5)
-        for n in range(1, 1 + 4):
-            h = tuple(history[len(history) - n + 1 :])
-            after = Counter(
-                text[i + n - 1]
-                for i in range(len(train) - n + 1)
-                if tuple(text[i : i + n - 1]) == h
-            )
-            if after:
-                counts = np.array([after[x] for x in range(5)])
-                p = (counts + len(after) * p) / (counts.sum() + len(after))
-        return p
-
-    found = defaultdict(list)
-    for place in range(len(train) + 1, len(text)):
-        p = probabilities(text[:place])
-        assert math.isclose(p.sum(), 1)
-        found[4].append(-np.log(p[text[place]]))
-    losses = ngram_losses(train, valid, 5)
-    assert len(losses) == 8
-    assert math.isclose(losses[3], np.mean(found[4]))
-
-
 def test_bad_files_end_in_one_message(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     contents = {
@@ -361,15 +311,3 @@ def test_korean_on_two_devices_and_in_any_form(tmp_path, capsys):
     written = capsys.readouterr().out.split(" ---\n")[1]
     assert written.startswith("님")
     assert len(written.split("\n---")[0]) == 4
-
-
-def test_a_vocabulary_comes_back_from_its_file(tmp_path):
-    vocabulary = corpus.Vocabulary.of('한글\n\t"\\ 🙂')
-    vocabulary.save(tmp_path / "v.json")
-    assert corpus.Vocabulary.load(tmp_path / "v.json") == vocabulary
-    text = "🙂한\\"
-    assert vocabulary.decode(vocabulary.encode(text)) == text
-    for damaged in ("[1]", '""', "{"):
-        (tmp_path / "v.json").write_text(damaged)
-        with pytest.raises(DataError, match=r"v\.json: holds no vocabulary"):
-            corpus.Vocabulary.load(tmp_path / "v.json")

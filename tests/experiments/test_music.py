@@ -11,29 +11,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mido
 import numpy as np
 import pytest
 from conftest import needs_data
-from scipy.io import loadmat, savemat
+from made import heard, random_roll, write_mat
 
 from experiments import lab, music
-from experiments.data import DataError, files
-from experiments.data.midi import write_midi
+from experiments.data import files
 from experiments.data.music import (
     DATASETS,
     KEYS,
-    LOWEST,
     Music,
-    Note,
     load_music,
-    notes,
     room,
     transpose,
 )
 from experiments.data.parts import cut, in_parts
 from experiments.lab.pieces import Feed
-from experiments.measures.rolls import averaged, simple_models
+from experiments.measures.rolls import averaged
 from experiments.models.notes import DrawNotes
 
 
@@ -48,40 +43,6 @@ def failing(capsys, *options: str) -> str:
         lab.main(music.STUDY, list(options))
     assert error.value.code == 2
     return capsys.readouterr().err
-
-
-def random_roll(seed: int, steps: int) -> np.ndarray:
-    """Some notes that sound on, away from the ends of the keyboard."""
-    rng = np.random.default_rng(seed)
-    roll = np.zeros((steps, KEYS), np.uint8)
-    roll[:, 20:60] = np.repeat(rng.random((-(-steps // 2), 40)) < 0.1, 2, 0)[:steps]
-    return roll
-
-
-def heard(path: Path) -> tuple[np.ndarray, mido.MidiFile]:
-    """A MIDI file as a player hears it, as a roll."""
-    song = mido.MidiFile(path)
-    (source,) = (s for s in DATASETS.values() if song.tracks[0][0].tempo == tempo(s))
-    step = song.ticks_per_beat / source.steps
-    columns, down, now = [], set(), 0.0
-    for message in song.tracks[0]:
-        for _ in range(round((now + message.time) / step) - len(columns)):
-            columns.append(sorted(down))
-        now += message.time
-        if message.type == "note_on":
-            assert message.note not in down
-            down.add(message.note)
-        elif message.type == "note_off":
-            down.remove(message.note)
-    assert not down
-    roll = np.zeros((len(columns), KEYS), np.uint8)
-    for row, column in zip(roll, columns, strict=True):
-        row[np.array(column, int) - LOWEST] = 1
-    return roll, song
-
-
-def tempo(source) -> int:
-    return mido.bpm2tempo(source.tempo)
 
 
 @pytest.fixture(scope="module")
@@ -247,47 +208,6 @@ def shifted(part: np.ndarray) -> list[np.ndarray]:
     return [transpose(part, by) for by in range(max(low, -5), min(high, 6) + 1)]
 
 
-def test_cut_pieces_have_every_transition_once():
-    rolls = [random_roll(seed, steps) for seed, steps in enumerate((2, 17, 18, 50))]
-    parts = cut(rolls, 16)
-    assert max(len(part) for part in parts) == 17
-    assert min(len(part) for part in parts[1:]) >= 9
-
-    def transitions(rolls):
-        return [a.tobytes() + b.tobytes() for roll in rolls for a, b in pairwise(roll)]
-
-    assert transitions(parts) == transitions(rolls)
-
-
-def test_transposing_moves_notes_and_never_drops_one():
-    roll = random_roll(11, 13)
-    low, high = room(roll)
-    for by in (low, -1, 0, 5, high):
-        moved = transpose(roll, by)
-        found = [Note(n.start, n.stop, n.key - by) for n in notes(moved)]
-        assert found == list(notes(roll))
-    for by in (low - 1, high + 1):
-        with pytest.raises(ValueError, match=f"semitones: expected {low} to {high}"):
-            transpose(roll, by)
-    assert room(np.zeros((3, KEYS), np.uint8)) == (0, 0)
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_a_midi_file_reads_back_as_the_roll_it_was_made_of(name, tmp_path):
-    roll = random_roll(13, 29)
-    roll[:2] = roll[-3:] = 0  # silence at both ends counts
-    roll[5:9, [0, KEYS - 1]] = 1
-    write_midi(
-        tmp_path / "a.mid", roll, DATASETS[name].steps, DATASETS[name].tempo, given=7
-    )
-    found, song = heard(tmp_path / "a.mid")
-    np.testing.assert_array_equal(found, roll)
-    struck = sum(message.type == "note_on" for message in song.tracks[0])
-    assert struck == len(list(notes(roll))) < roll.sum()  # the others are tied
-    quarters = 29 / DATASETS[name].steps
-    assert math.isclose(song.length, quarters * 60 / DATASETS[name].tempo, rel_tol=1e-4)
-
-
 def test_drawn_notes_follow_their_probabilities():
     logits = jnp.linspace(-3.0, 3.0, KEYS)
     keys = jax.random.split(jax.random.key(0), 4000)
@@ -298,108 +218,6 @@ def test_drawn_notes_follow_their_probabilities():
         np.testing.assert_array_equal(np.flatnonzero(row), np.flatnonzero(full)[-3:])
     none = DrawNotes(1.0, 3)(jnp.full(KEYS, -50.0), keys[0])
     assert not none.any()
-
-
-def test_baselines_are_what_one_counts(problem):
-    rolls = problem.music.train
-    found = simple_models(rolls, rolls)
-    starts = np.concatenate([roll[:-1] for roll in rolls])
-    ends = np.concatenate([roll[1:] for roll in rolls])
-    expected = np.zeros(2)
-    for before, after in zip(starts, ends, strict=True):
-        for key in range(KEYS):
-            every, like = ends[:, key], ends[starts[:, key] == before[key], key]
-            for i, seen in enumerate((every, like)):
-                p = (seen.sum(dtype=int) + 1) / (len(seen) + 2)
-                expected[i] -= math.log(p if after[key] else 1 - p)
-    by_step = [scores.by_step for scores in found.values()]
-    np.testing.assert_allclose(by_step, expected / len(starts))
-
-
-def write_mat(path: Path, compress: bool = True, **changes: Any) -> Path:
-    arrays = {}
-    for name in ("traindata", "validdata", "testdata"):
-        cells = np.empty((1, 3), object)
-        cells[0] = [random_roll(seed, 5 + seed).astype(float) for seed in range(3)]
-        arrays[name] = cells
-    arrays |= changes
-    arrays = {name: value for name, value in arrays.items() if value is not None}
-    savemat(path, arrays, do_compression=compress)
-    return path
-
-
-def pieces_with(change: Any) -> np.ndarray:
-    cells = np.empty((1, 2), object)
-    cells[0] = [random_roll(1, 5), change]
-    return cells
-
-
-@pytest.mark.parametrize("compress", [True, False])
-def test_a_matlab_file_is_read_as_it_was_written(tmp_path, compress):
-    write_mat(tmp_path / "JSB_Chorales.mat", compress)
-    found = load_music("jsb", tmp_path)
-    for split in found:
-        for seed, roll in enumerate(split):
-            assert roll.dtype == np.uint8
-            np.testing.assert_array_equal(roll, random_roll(seed, 5 + seed))
-
-
-@needs_data("music")
-@pytest.mark.parametrize("name", DATASETS)
-def test_the_files_are_read_as_scipy_reads_them(name):
-    found = load_music(name, None)
-    expected = loadmat(DATASETS[name].files.find(None)[0])
-    for split, rolls in found._asdict().items():
-        cells = expected[f"{split}data"].ravel()
-        assert len(rolls) == len(cells)
-        for roll, cell in zip(rolls, cells, strict=True):
-            np.testing.assert_array_equal(roll, cell)
-
-
-def test_no_damage_gets_past_a_data_error(tmp_path):
-    path = write_mat(tmp_path / "JSB_Chorales.mat", compress=False)
-    good = path.read_bytes()
-    rng = np.random.default_rng(0)
-    refused = 0
-    for _ in range(500):
-        bad = bytearray(good[: rng.integers(128, len(good))])
-        for place in rng.integers(120, min(len(bad), 900), 3):
-            bad[place] = rng.integers(256)
-        path.write_bytes(bad)
-        try:
-            load_music("jsb", tmp_path)
-        except DataError:
-            refused += 1
-    assert refused > 450
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"validdata": None}, "lacks validdata"),
-        ({"testdata": np.ones((3, KEYS))}, "testdata: expected a cell array of pieces"),
-        ({"testdata": np.empty((0, 0), object)}, "testdata: expected a cell array"),
-        ({"testdata": "music"}, "testdata: expected a cell array of pieces"),
-        (
-            {"traindata": pieces_with(np.ones((5, 87)))},
-            "piece 1: expected at least 2 steps of 88 keys, found shape [5, 87]",
-        ),
-        ({"traindata": pieces_with(np.ones((1, KEYS)))}, "piece 1: expected at least"),
-        ({"traindata": pieces_with(np.ones((0, KEYS)))}, "piece 1: expected at least"),
-        ({"traindata": pieces_with(np.full((5, KEYS), 2))}, "nothing but 0 and 1"),
-        ({"traindata": pieces_with(np.full((5, KEYS), np.nan))}, "nothing but 0 and 1"),
-        ({"traindata": pieces_with(np.ones((5, KEYS)) * 1j)}, "expected numbers"),
-        ({"traindata": pieces_with("music")}, "piece 1: expected numbers"),
-        ({"traindata": pieces_with({"a": 1})}, "piece 1: expected numbers"),
-        ({"traindata": pieces_with(pieces_with(0))}, "piece 1: expected numbers"),
-    ],
-)
-def test_files_that_hold_something_else_are_refused(changes, message, tmp_path):
-    path = write_mat(tmp_path / "JSB_Chorales.mat", **changes)
-    with pytest.raises(DataError) as error:
-        load_music("jsb", tmp_path)
-    assert str(path) in str(error.value)
-    assert message in str(error.value)
 
 
 def test_damaged_files_end_in_one_message(tmp_path, capsys, monkeypatch):

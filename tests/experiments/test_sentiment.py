@@ -14,12 +14,10 @@ import pytest
 from conftest import needs_data
 
 from experiments import lab, sentiment
-from experiments.data import DataError
-from experiments.data.documents import Documents, load_documents, tokenize
+from experiments.data.documents import Documents, tokenize
 from experiments.data.subwords import UNKNOWN, Subwords
 from experiments.lab import loop
 from experiments.lab.run import find_finished
-from experiments.measures.decisions import together
 from experiments.models.classifier import Classifier, Params, explain, pooling, read_all
 
 needs = {name: needs_data(name) for name in ("nsmc", "sst2")}
@@ -184,14 +182,6 @@ def reference(pool: str, query: np.ndarray, states: np.ndarray) -> Any:
     return weights @ states, weights
 
 
-def test_an_ensemble_has_the_mean_probability():
-    logits = np.random.default_rng(0).normal(size=(5, 7)) * 9
-    found = together(logits)
-    mean = (1 / (1 + np.exp(-logits))).mean(axis=0)
-    np.testing.assert_allclose(1 / (1 + np.exp(-found)), mean[None])
-    assert np.isfinite(together(np.full((2, 1), 1e4))).all()
-
-
 @pytest.mark.parametrize("pool", ["attention", "mean", "max", "last"])
 @pytest.mark.parametrize("length", [1, 5])
 def test_pooling_against_numpy(pool, length):
@@ -208,23 +198,6 @@ def test_pooling_against_numpy(pool, length):
     np.testing.assert_array_equal(found.weights[length:], 0)
 
 
-def test_each_word_knows_its_subwords():
-    subwords = Subwords.of(["low lower lowest", "new newer newest"] * 3, 30)
-    texts = ["low  newest", "", " ", "\N{SNOWMAN} low"]
-    documents = tokenize(subwords, Documents(texts, np.zeros(4, np.int32)))
-    assert documents.words == [["low", "newest"], [""], [""], ["\N{SNOWMAN}", "low"]]
-    for i in (1, 2):
-        np.testing.assert_array_equal(documents.tokens[i], [UNKNOWN])
-        np.testing.assert_array_equal(documents.owners[i], [0])
-    for words, tokens, owner in zip(*documents[:3], strict=True):
-        for number, word in enumerate(words):
-            if word:
-                own = subwords.encode([word])[0]
-                np.testing.assert_array_equal(tokens[owner == number], own)
-    (whole,) = subwords.encode(["low newest"])
-    np.testing.assert_array_equal(documents.tokens[0], whole)
-
-
 def write(folder: Path, files: dict[str, bytes]) -> Path:
     for name, content in files.items():
         packed = gzip.compress(content) if name.endswith(".gz") else content
@@ -232,52 +205,7 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-NSMC = b'id\tdocument\tlabel\n1\t"\xec\x99\x80\t1\n2\t\t0\n3\tno\x0bway\t0\n'
-SST2 = b"1 a fine\xc2\xa0one .\n0 dull\xe2\x80\xa8and long\n"
 TSV = b"1\tfine\r\n0\t\r\n"
-
-
-def test_readers_take_documents_as_they_are(tmp_path):
-    write(tmp_path, {f"ratings_{s}.txt.gz": NSMC for s in ("train", "test")})
-    write(tmp_path, {f"stsa.binary.{s}": SST2 for s in ("train", "dev", "test")})
-    write(tmp_path, {f"{s}.tsv": TSV for s in ("train", "validation", "test")})
-    nsmc, sst2, tsv = (load_documents(n, tmp_path) for n in ("nsmc", "sst2", "tsv"))
-    assert nsmc.test.texts == ['"와', "", "no\x0bway"]
-    assert nsmc.test.labels.tolist() == [1, 0, 0]
-    parts = nsmc.train.texts + nsmc.validation.texts
-    assert sorted(parts) == sorted(nsmc.test.texts)
-    assert len(nsmc.validation.texts) == 1
-    assert sst2.train.texts == ["a fine\xa0one .", "dull\u2028and long"]
-    assert sst2.validation.labels.tolist() == [1, 0]
-    assert tsv.test.texts == ["fine", ""]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("nsmc", b"", "ratings_test.txt.gz: is empty"),
-        ("nsmc", b"id\tdocument\tlabel\n", "ratings_test.txt.gz: has no data"),
-        ("nsmc", b"1\tfine\t1\n", "test.txt.gz, line 1: expected the columns id, doc"),
-        ("nsmc", NSMC + b"4\tone\n", "line 5: expected 3 columns (id, document, label"),
-        ("nsmc", NSMC + b"\n", "test.txt.gz, line 5: expected 3 columns"),
-        ("nsmc", NSMC + b"4\tx\t2\n", "line 5: expected the label 0 or 1, found '2'"),
-        ("nsmc", NSMC + b"4\t\xc0\xce\t1\n", "test.txt.gz, line 5: is not UTF-8"),
-        ("sst2", b"", "stsa.binary.test: is empty"),
-        ("sst2", SST2 + b"\n0 x\n", "stsa.binary.test, line 3: expected 2 columns"),
-        ("sst2", SST2 + b"fine film\n", "line 3: expected the label 0 or 1, found 'fi"),
-        ("sst2", SST2 + b"1 \xff\n", "stsa.binary.test, line 3: is not UTF-8"),
-        ("tsv", TSV + b"1 fine\n", "test.tsv, line 3: expected 2 columns (label, doc"),
-    ],
-)
-def test_bad_files_are_named_with_their_line(name, content, message, tmp_path):
-    write(tmp_path, {f"ratings_{s}.txt.gz": NSMC for s in ("train", "test")})
-    write(tmp_path, {f"stsa.binary.{s}": SST2 for s in ("train", "dev", "test")})
-    write(tmp_path, {f"{s}.tsv": TSV for s in ("train", "validation", "test")})
-    last = {"nsmc": "ratings_test.txt.gz", "sst2": "stsa.binary.test"}
-    write(tmp_path, {last.get(name, "test.tsv"): content})
-    with pytest.raises(DataError) as error:
-        load_documents(name, tmp_path)
-    assert message in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path, capsys):
@@ -292,12 +220,3 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     write(tmp_path, {"train.tsv": b"1\tfine\n" * 7})
     said = failing(capsys, *options)
     assert "train.tsv: all documents have the label 1, expected 0 and 1" in said
-
-
-@needs["nsmc"]
-@needs["sst2"]
-def test_the_published_splits():
-    nsmc, sst2 = (load_documents(name) for name in ("nsmc", "sst2"))
-    counts = [len(split.texts) for split in (*nsmc, *sst2)]
-    assert counts == [145_000, 5000, 50_000, 6920, 872, 1821]
-    assert [split.texts.count("") for split in nsmc] == [5, 0, 3]

@@ -1,52 +1,20 @@
 """Captions and photographs: every form of the files, and damaged ones."""
 
-import io
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from made import HEADER, IMAGES, LINES, archive, caption_files, jpeg
 
 from experiments.data import DataError
 from experiments.data.captions import load_captions
 from experiments.data.formats.pictures import nearest
 
 
-def jpeg(size=(40, 30), color=(200, 100, 50), kind="JPEG") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", size, color).save(file, kind)
-    return file.getvalue()
-
-
-def archive(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-
-
-HEADER = "image\tflickr8k_split\tcaption\n"
-
-
-LINES = [
-    "a.jpg\ttrain\tA dog , running .",
-    "a.jpg\ttrain\tTwo dogs",
-    "b.jpg\tdev\tA man",
-    'c.jpg\ttest\tA sign says " stop , now " .',
-    "d.jpg\tnone\tNobody",
-]
-
-
-IMAGES = {f"{n}.jpg": jpeg(color=(i, 9, 99)) for i, n in enumerate("abcd")}
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    (tmp_path / "captions.tsv").write_text(HEADER + "\n".join(LINES) + "\n")
-    archive(tmp_path / "images128.tar", {f"photos/{n}": d for n, d in IMAGES.items()})
-    return tmp_path
+    return caption_files(tmp_path)
 
 
 def test_captions_and_images_come_together(folder):
