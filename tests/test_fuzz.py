@@ -15,6 +15,11 @@ from jaxrnn import interop
 
 ROOT = Path(__file__).parents[1]
 # Known and left: what jax.jit itself says of arguments that are no arrays.
+# After a damaged checkpoint orbax answers on a thread of its own, sometimes too late.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 # What the loss that a user wrote raises for what it is given.
 OF_A_LOSS = r"^(update|epoch): \w+ from below (no frame|train\.example_loss)"
 KNOWN = {"arguments": [OF_A_LOSS]}
