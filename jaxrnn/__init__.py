@@ -4,8 +4,10 @@ A model is a `Cell`; everything else is where its carry comes from, where its in
 come from, and which outputs you read. Import it as `import jaxrnn as rnn`.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from jaxrnn import cells as cells
-from jaxrnn import testing as testing
 from jaxrnn.attention import AttentionParams as AttentionParams
 from jaxrnn.attention import attend as attend
 from jaxrnn.attention import bahdanau as bahdanau
@@ -78,4 +80,14 @@ from jaxrnn.train import make_update as make_update
 from jaxrnn.train import shuffled as shuffled
 from jaxrnn.train import train_state as train_state
 
+if TYPE_CHECKING:
+    from jaxrnn import testing as testing
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `jaxrnn.testing` when it is first used, which few programs do."""
+    if name == "testing":
+        return import_module("jaxrnn.testing")
+    raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")

@@ -14,12 +14,8 @@ from jaxrnn.checks import check_size
 class Packed(NamedTuple):
     """Where sequences stand in N rows of T steps, in arrays of NumPy; see `pack`."""
 
-    sequence: (
-        np.ndarray
-    )  # [N, T] int32, the index of the sequence; -1 where there is none
-    position: (
-        np.ndarray
-    )  # [N, T] int32, the step of the sequence; 0 where there is none
+    sequence: np.ndarray  # [N, T] int32, the index of the sequence, -1 for none
+    position: np.ndarray  # [N, T] int32, the step of the sequence, 0 for none
     starts: np.ndarray  # [N, T] bool, where a sequence begins
     mask: np.ndarray  # [N, T] bool, where there is a sequence
 
