@@ -18,7 +18,6 @@ from experiments.lab.errors import RunError as RunError
 from experiments.lab.errors import UsageError as UsageError
 from experiments.lab.errors import require as require
 from experiments.lab.errors import say as say
-from experiments.lab.options import GIVEN as GIVEN
 from experiments.lab.options import Above0 as Above0
 from experiments.lab.options import Asked as Asked
 from experiments.lab.options import AtLeast0 as AtLeast0
@@ -26,10 +25,11 @@ from experiments.lab.options import AtLeast1 as AtLeast1
 from experiments.lab.options import CellName as CellName
 from experiments.lab.options import Config as Config
 from experiments.lab.options import Range as Range
-from experiments.lab.options import Recipes as Recipes
 from experiments.lab.options import Share as Share
 from experiments.lab.options import Training as Training
-from experiments.lab.options import When as When
+from experiments.lab.recipes import GIVEN as GIVEN
+from experiments.lab.recipes import Recipes as Recipes
+from experiments.lab.recipes import When as When
 from experiments.lab.seeds import divergence as divergence
 from experiments.lab.seeds import lowest as lowest
 from experiments.lab.seeds import of_seed as of_seed

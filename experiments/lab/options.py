@@ -1,4 +1,4 @@
-"""The options of a study as data: their ranges, their groups and their defaults."""
+"""The options of a study as data: their ranges and their groups."""
 
 import dataclasses
 import math
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import (
     Annotated,
     Any,
-    Generic,
     Literal,
     NamedTuple,
     TypeVar,
@@ -211,61 +210,6 @@ def _own(config: Config, *, asked: bool) -> dict[str, Any]:
 
 def _is_asked(hint: Any) -> bool:
     return any(type(part) is _Asked for part in getattr(hint, "__metadata__", ()))
-
-
-class When(NamedTuple):
-    """Other defaults where the choices are these.
-
-    A choice is a value, a tuple of values, or `GIVEN` for any but None.
-    """
-
-    choices: dict[str, Any]
-    options: dict[str, Any]
-
-    def holds(self, chosen: Mapping[str, Any]) -> bool:
-        """Whether they are the choices of this rule."""
-        for name, wanted in self.choices.items():
-            found = chosen[name]
-            if wanted is GIVEN:
-                holds = found is not None
-            else:
-                holds = found in (wanted if isinstance(wanted, tuple) else (wanted,))
-            if not holds:
-                return False
-        return True
-
-
-GIVEN: Any = object()
-
-
-class Recipes(Generic[ConfigT]):
-    """The default options of a study, and what each choice makes of them.
-
-    Args:
-      base: the config with all defaults.
-      *rules: in this order; where several hold, the last one to name an option wins.
-
-    Example:
-      >>> recipes = Recipes(
-      ...     Config(train=Training(epochs=10)),
-      ...     When({"optimizer": "sgd"}, {"learning_rate": 0.1, "clip": None}),
-      ... )
-      >>> recipes.choices, recipes(optimizer="sgd").train.learning_rate
-      ({'optimizer': 'adamw'}, 0.1)
-    """
-
-    def __init__(self, base: ConfigT, *rules: When):
-        self.base, self.rules = base, rules
-        known = vars(base) | vars(base.train) | vars(base.run)
-        self.choices = {name: known[name] for rule in rules for name in rule.choices}
-
-    def __call__(self, **choices: Any) -> ConfigT:
-        """The defaults that hold for these choices."""
-        chosen, options = self.choices | choices, {}
-        for rule in self.rules:
-            if rule.holds(chosen):
-                options |= rule.options
-        return replaced(self.base, options)
 
 
 def plain(value: Any) -> Any:

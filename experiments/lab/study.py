@@ -21,7 +21,7 @@ import numpy as np
 from experiments.lab.batches import Batches
 from experiments.lab.errors import UsageError
 from experiments.lab.guard import Guard
-from experiments.lab.options import Recipes
+from experiments.lab.recipes import Recipes
 
 
 class Task(NamedTuple):
