@@ -4,7 +4,7 @@ A model is a `Cell`; everything else is where its carry comes from, where its in
 come from, and which outputs you read. Import it as `import jaxrnn as rnn`.
 """
 
-from importlib import import_module
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells as cells
@@ -89,5 +89,5 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Imports `jaxrnn.testing` when it is first used, which few programs do."""
     if name == "testing":
-        return import_module("jaxrnn.testing")
+        return importlib.import_module("jaxrnn.testing")
     raise AttributeError(f"module 'jaxrnn' has no attribute {name!r}")
