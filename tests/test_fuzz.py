@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 # What the loss that a user wrote raises for what it is given.
-OF_A_LOSS = r"^(update|epoch): \w+ from below (no frame|train\.example_loss)"
+OF_A_LOSS = r"^(update|epoch): \w+ from below (no frame|update\.example_loss)"
 KNOWN = {"arguments": [OF_A_LOSS]}
 
 
