@@ -12,7 +12,9 @@ ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
 SIBLINGS = {
     "checks": set(),
-    "core": {"checks"},
+    "made": set(),
+    "serialization": set(),
+    "core": {"checks", "made"},
     "build": {"checks", "core"},
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},

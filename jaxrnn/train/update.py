@@ -1,5 +1,6 @@
 """An update of all params, from the loss of one example."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jaxrnn.checks import check_function, check_length, check_size
+from jaxrnn.checks import check_function, check_length, check_size, noting_keyless
 from jaxrnn.core import is_key
 from jaxrnn.train.batch import accumulated, averaged_over
 from jaxrnn.train.optimizer import advance, check_optimizer, single, trained
@@ -31,14 +32,21 @@ def make_update(
 
     Args:
       loss_fn: `(params, *example, key) -> loss`, or `-> (loss, aux)`.
-      optimizer: from optax.
+      optimizer: from optax or `optax.contrib`. It is given, if it asks for them, the
+        mean loss of the batch (`value`), its gradient (`grad`), and the functions that
+        compute both for other params and the same examples and keys (`value_fn`,
+        `obj_fn`; `grad_fn`), as line searches do. Params in half precision have
+        gradients and an optimizer state in single precision: only the params are
+        rounded. For params whose gradient is complex it is conjugated, as optax reads
+        it.
       has_aux: whether the loss returns a pair.
       has_carry: truncated backpropagation through time. The loss is then that of the
         next piece of a long sequence, `(params, carry, *example, key) -> (loss,
         carry)`, or `-> (loss, (carry, aux))`; the carry goes on to the next batch, in
         `state.carry`, and no gradient flows through it. Its random keys do not: each
         piece of each sequence gets new ones, made of the old ones and the key of the
-        example, so that dropout draws new masks.
+        example, so that dropout draws new masks. A carry that was made without a key
+        has none: dropout then does nothing, as in evaluation, and a warning says so.
       microbatches: how many equal parts of a batch (of each device's share of it) are
         worked on one after the other, to need the memory of one part only.
       mesh: a mesh, such as `jax.make_mesh((2,), ("batch",))`. Its first axis splits the
@@ -55,7 +63,9 @@ def make_update(
 
     Raises:
       ValueError: if `microbatches` is below 1; from `update`, if the arrays of a batch
-        differ in their leading axis or do not divide evenly.
+        differ in their leading axis or do not divide evenly, the optimizer asks for
+        anything else (`dpsgd`: the gradient of each example) or its state was not made
+        by `train_state`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn, optax
@@ -158,7 +168,15 @@ def make_update(
         key, examples_key = jax.random.split(state.key)
         keys = jax.random.split(examples_key, size)
         params, inputs = trained(state.params), (state.carry, batch, keys)
-        (loss, aux, grads), carry = gradients(params, *inputs)
+        with noting_keyless() as keyless:
+            (loss, aux, grads), carry = gradients(params, *inputs)
+        if has_carry and keyless:
+            warnings.warn(
+                f"update: state.carry: {', '.join(sorted(keyless))} does nothing, since "
+                "the carry was made without a key: make it by initial_carry(params, "
+                "key), or give it new keys in the loss by rekeyed",
+                stacklevel=2,
+            )
         params, opt_state = advance(
             optimizer,
             grads,
