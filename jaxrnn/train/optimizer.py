@@ -77,8 +77,14 @@ def _asked(
         for names in itertools.combinations(offered, count):
             try:
                 return update(*args, **{name: offered[name] for name in names})
-            except TypeError as error:
-                if "argument" not in str(error):
+            except NameError as error:  # of `axis_name`, for a pmean
+                raise ValueError(
+                    "update: optimizer: expected one that takes no means over an axis, "
+                    f"since the gradient is a mean already: {error}"
+                ) from error
+            except (TypeError, ValueError) as error:
+                refused = isinstance(error, TypeError) and "argument" in str(error)
+                if not refusals and not refused:
                     raise
                 refusals.append(error)
     raise ValueError(

@@ -57,7 +57,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "sam": (SGD, SGD),
     "scale": (-0.1,),
     "scale_by_backtracking_linesearch": (5,),
-    "scale_by_muon": (),
     "scale_by_schedule": (lambda step: -0.1,),
     "scale_by_zoom_linesearch": (5,),
     "schedule_free": (SGD, 0.01),
@@ -69,15 +68,18 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "with_extra_args_support": (SGD,),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
-    "scale_by_muon": {
-        "weight_dimension_numbers": {
-            name: contrib.MuonDimensionNumbers() if a.ndim == 2 else None
-            for name, a in PARAMS.items()
-        }
-    },
     "selective_transform": {"optimizer": SGD, "freeze_mask": False},
 }
 COMPOSED = {
+    "scale_by_muon": lambda: optax.masked(  # of matrices alone
+        contrib.scale_by_muon(
+            weight_dimension_numbers={
+                "w": contrib.MuonDimensionNumbers(),
+                "b": optax.MaskedNode(),
+            }
+        ),
+        {"w": True, "b": False},
+    ),
     "inject_hyperparams": lambda: optax.inject_hyperparams(optax.adam)(0.01),
     "inject_stateful_hyperparams": lambda: optax.inject_stateful_hyperparams(
         optax.adam
@@ -236,7 +238,7 @@ def check_values(name):
         assert_close(got, expected, 2e-4)
 
 
-@pytest.mark.parametrize("name", ["lbfgs", "lookahead", "sam opaque in a chain"])
+@pytest.mark.parametrize("name", ["polyak_sgd", "lookahead", "sam opaque in a chain"])
 def test_some_train_as_by_hand(name):
     check_values(name)
 
@@ -322,10 +324,15 @@ def test_what_no_update_can_give_is_refused():
     both = optax.chain(
         contrib.sam(SGD, SGD, opaque_mode=True), contrib.reduce_on_plateau()
     )
-    for optimizer, said in ((identity, "'labels'"), (both, "update: optimizer")):
+    over_an_axis = contrib.sam(SGD, SGD, opaque_mode=True, batch_axis_name="devices")
+    for optimizer, said in (
+        (identity, "'labels'"),
+        (both, "asks for nothing but"),
+        (over_an_axis, "takes no means over an axis"),
+    ):
         update = rnn.make_update(loss_fn, optimizer)
         state = rnn.train_state(PARAMS, optimizer, KEY)
-        assert_refused(partial(update, state, XS, YS), "asks for nothing but", said)
+        assert_refused(partial(update, state, XS, YS), "update: optimizer", said)
 
 
 @pytest.mark.filterwarnings("ignore")
