@@ -172,9 +172,9 @@ def make_update(
             (loss, aux, grads), carry = gradients(params, *inputs)
         if has_carry and keyless:
             warnings.warn(
-                f"update: state.carry: {', '.join(sorted(keyless))} does nothing, since "
-                "the carry was made without a key: make it by initial_carry(params, "
-                "key), or give it new keys in the loss by rekeyed",
+                f"update: state.carry: {', '.join(sorted(keyless))} does nothing, "
+                "since the carry was made without a key: make it by initial_carry("
+                "params, key), or give it new keys in the loss by rekeyed",
                 stacklevel=2,
             )
         params, opt_state = advance(

@@ -330,7 +330,16 @@ def truncated(name, **options):
     )
 
 
-@pytest.mark.parametrize("name", TOKENS_AND_NOISE)
+QUICK = {"chain", "scheduled sampling", "a user's own"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name in TOKENS_AND_NOISE
+    ],
+)
 def test_what_is_random_in_a_carry_is_drawn_anew(name):
     """In an epoch of two seeds on a mesh: from the second piece on, no loss is one that
     was before, and a carry begun with the same keys gives the same."""
