@@ -320,7 +320,8 @@ def test_what_no_update_can_give_is_refused():
     def needs(updates, state, params=None, *, labels, **more):
         return updates, state
 
-    identity = optax.GradientTransformationExtraArgs(lambda params: (), needs)
+    update: Any = needs
+    identity = optax.GradientTransformationExtraArgs(lambda params: (), update)
     both = optax.chain(
         contrib.sam(SGD, SGD, opaque_mode=True), contrib.reduce_on_plateau()
     )
