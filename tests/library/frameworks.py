@@ -121,7 +121,6 @@ def paddle_cases():
         ("rnn", {"activation": "relu"}),
         ("gru", {"num_layers": 2, "direction": "bidirect"}),
         ("lstm", {"num_layers": 2, "direction": "bidirect"}),
-        ("lstm", {"bias_ih_attr": False, "bias_hh_attr": False}),
         ("lstm", {"proj_size": P}),
         ("lstm", {"proj_size": P, "num_layers": 2, "direction": "bidirect"}),
     ]
@@ -131,8 +130,7 @@ def paddle_cases():
         except TypeError:  # before Paddle 3 an LSTM has no projection
             continue
         for i, parameter in enumerate(layer.parameters()):
-            if "bias_ih_attr" not in options or "weight" in parameter.name:
-                parameter.set_value(values(*parameter.shape, seed=i))
+            parameter.set_value(values(*parameter.shape, seed=i))
         weights = {k: a.numpy() for k, a in layer.state_dict().items()}
         both = "direction" in options
         number = options.get("num_layers", 1) * (1 + both)
@@ -360,10 +358,12 @@ def chainer_cases():
     )
     link = L.GRU(D, H)
     weights = filled(link)
+    # Without a state it leaves out the biases of U in its first step.
+    link.set_state(chainer.Variable(starts(1)[0]))
     ys = [link(XS[:, t]).array for t in range(T)]
     yield "gru GRU", case(
         *(weights, np.stack(ys, 1), [ys[-1]]),
-        **{"reader": "load_chainer", "args": ["gru"]},
+        **{"reader": "load_chainer", "args": ["gru"], "start": starts(1)},
     )
     forms = [
         ("rnn", "NStepRNNTanh", 1, {}),
@@ -526,6 +526,7 @@ def tensorflow_cases():
             *(np.stack(ys, 1), [a.numpy() for a in leaves]),
             **{"reader": "load_tensorflow", "args": [name]},
             **{"start": starts(2) if lstm else starts(1), **read},
+            prefix=cell.variables[0].name.split("/")[0],
         )
 
 
@@ -551,6 +552,9 @@ def cudnn_cases():
         raise StopIteration
 
     gru_lstm_utils.canonical_to_params = canonical
+    of_cuda = {"is_cuda_build": True, "is_rocm_build": False}
+    for module in (gru, lstm):
+        module.tf.sysconfig.get_build_info = lambda: of_cuda
     for kind, gates in (("gru", 3), ("lstm", 4)):
         kernel, recurrent = values(D, gates * H), values(H, gates * H, seed=1)
         bias = values(*((2, 3 * H) if kind == "gru" else (4 * H,)), seed=2)
