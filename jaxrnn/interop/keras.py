@@ -7,18 +7,15 @@ does: hard_sigmoid is clip(x / 5 + 1 / 2, 0, 1) in Keras 2 and clip(x / 6 + 1 / 
 in Keras 3.
 """
 
-import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.combinators import Directions, bidirectional
 from jaxrnn.core import Cell
 from jaxrnn.interop.entries import read
+from jaxrnn.interop.keras_layers import function_of, version_of
 from jaxrnn.interop.weights import (
     GATES,
     Kind,
@@ -34,27 +31,6 @@ from jaxrnn.interop.weights import (
 
 _CLASSES = {"rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 _MERGES: dict[Any, Any] = {"concat": "concatenate", "sum": "sum", "ave": "mean"}
-_SAME: dict[str, Callable] = {  # in Keras 2 and 3
-    "tanh": jnp.tanh,
-    "sigmoid": jax.nn.sigmoid,
-    "relu": jax.nn.relu,
-    "linear": lambda x: x,
-    "elu": jax.nn.elu,
-    "selu": jax.nn.selu,
-    "exponential": jnp.exp,
-    "gelu": partial(jax.nn.gelu, approximate=False),
-    "silu": jax.nn.silu,
-    "swish": jax.nn.silu,
-    "softplus": jax.nn.softplus,
-    "softsign": jax.nn.soft_sign,
-}
-
-
-def _hard_sigmoid_2(x: jax.Array) -> jax.Array:
-    return jnp.clip(x / 5 + 0.5, 0, 1)
-
-
-_HARD_SIGMOID = {2: _hard_sigmoid_2, 3: jax.nn.hard_sigmoid}
 
 
 class _Layer(NamedTuple):
@@ -103,7 +79,7 @@ def load_keras(
     Raises:
       ValueError: if an entry is missing, is one too many, or has not the shape, or not
         the dtype, that the others call for; if an activation is not known or not said;
-        if a layer is of another class or runs backwards by itself (give its weights,
+        if a layer is of another class or runs backwards (give its weights,
         and unroll with `reverse=True`); if it is float64 while `jax_enable_x64` is off.
 
     Example:
@@ -156,8 +132,8 @@ def load_keras(
             f"{recurrent_activation!r}"
         )
     layer = _Layer(
-        _function("nonlinearity", nonlinearity, version),
-        _function("recurrent_activation", recurrent_activation or "sigmoid", version),
+        function_of("nonlinearity", nonlinearity, version),
+        function_of("recurrent_activation", recurrent_activation or "sigmoid", version),
         reset_after,
     )
     return _of_list(kind, "load_keras: weights", weights, layer)
@@ -172,8 +148,8 @@ def to_keras(kind: Kind, params: Any) -> list[np.ndarray]:
         a `Bidirectional`.
 
     Returns:
-      A list for `set_weights` of a layer with `use_bias` if the params have a bias, with
-      the activations of the cell, and for a GRU with its `reset_after`.
+      A list for `set_weights` of a layer with `use_bias` if the params have a bias, the
+      activations of the cell, and for a GRU its `reset_after`.
 
     Raises:
       ValueError: if the params are of another kind.
@@ -250,44 +226,13 @@ def _of_layer(kind: Kind, layer: Any, *, backwards: bool = False) -> tuple[Cell,
             f"load_keras: weights: expected a layer with go_backwards={backwards}, got "
             f"{not backwards}; load its get_weights() and unroll with reverse=True"
         )
-    config, version = cell.get_config(), _version(cell)
+    config, version = cell.get_config(), version_of(cell)
     functions = (
-        _function(option, config.get(option, "sigmoid"), version)
+        function_of(option, config.get(option, "sigmoid"), version)
         for option in ("activation", "recurrent_activation")
     )
     described = _Layer(*functions, reset_after=config.get("reset_after"))
     return _of_list(kind, f"load_keras: {name}", layer.get_weights(), described)
-
-
-def _version(layer: Any) -> int | None:
-    """The first number of the version of the Keras that a layer is of."""
-    for base in type(layer).__mro__:
-        top = base.__module__.split(".")[0]
-        if top == "tf_keras" or base.__module__.startswith("tensorflow.python.keras"):
-            return 2
-        if top == "keras":
-            return int(str(getattr(sys.modules.get(top), "__version__", "3"))[0])
-    return None
-
-
-def _function(option: str, value: Any, version: int | None) -> Callable:
-    if callable(value):
-        return value
-    name = f"load_keras: {option}"
-    if value == "hard_sigmoid":
-        if version not in _HARD_SIGMOID:
-            raise ValueError(
-                f"{name}: expected also version=2 or version=3 for 'hard_sigmoid', "
-                "which is clip(x / 5 + 1 / 2, 0, 1) in Keras 2 and "
-                f"clip(x / 6 + 1 / 2, 0, 1) in Keras 3, got version={version!r}"
-            )
-        return _HARD_SIGMOID[version]
-    if not isinstance(value, str) or value not in _SAME:
-        raise ValueError(
-            f"{name}: expected one of {', '.join((*_SAME, 'hard_sigmoid'))}, or a "
-            f"function of jax arrays, got {value!r}"
-        )
-    return _SAME[value]
 
 
 def _hint(key: str) -> str:

@@ -34,6 +34,7 @@ def cell_name(leaf: str, layer: int, direction: int) -> str:
 
 
 def flat_name(leaf: str, layer: int, direction: int) -> str:
+    """torch's names of the entries of its layers."""
     return f"{leaf}_l{layer}{'_reverse' * direction}"
 
 
@@ -76,7 +77,12 @@ def read_layers(
 
 
 def write_layers(
-    name: str, kind: Kind, params: Any, name_of: NameOf, projection: str = "weight_hr"
+    name: str,
+    framework: str,
+    kind: Kind,
+    params: Any,
+    name_of: NameOf,
+    projection: str = "weight_hr",
 ) -> dict[str, np.ndarray]:
     """The inverse of `read_layers`."""
     layers = unstack(name, params)
@@ -99,7 +105,7 @@ def write_layers(
     leaf = projection if found[0, 0].w_p is not None else ""
     directions = len(layers[0])
     shapes = _shapes(kind, name_of, len(layers), directions, bias, leaf)
-    fit(f"{name}: as ", flatten("", state), shapes)
+    fit(f"{name}: as {framework}'s ", flatten("", state), shapes)
     return {key: widened(a) for key, a in state.items()}
 
 

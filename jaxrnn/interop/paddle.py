@@ -101,7 +101,9 @@ def to_paddle(kind: Kind, params: Any, *, cell: bool = False) -> dict[str, np.nd
     if not isinstance(cell, bool):
         raise ValueError(f"to_paddle: cell: expected a bool, got {cell!r}")
     name_of = cell_name if cell else _name(2 if _both(params) else 1)
-    state = write_layers("to_paddle: params", kind, params, name_of, "weight_ho")
+    state = write_layers(
+        "to_paddle: params", "Paddle", kind, params, name_of, "weight_ho"
+    )
     if cell and any("_l" in key for key in state):
         raise ValueError(
             "to_paddle: params: expected those of one layer in one direction for a "

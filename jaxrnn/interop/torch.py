@@ -118,7 +118,7 @@ def to_torch(
     if not isinstance(cell, bool):
         raise ValueError(f"to_torch: cell: expected a bool, got {cell!r}")
     state = write_layers(
-        "to_torch: params", kind, params, cell_name if cell else flat_name
+        "to_torch: params", "torch", kind, params, cell_name if cell else flat_name
     )
     if cell and ("weight_hr" in state or any("_l" in key for key in state)):
         raise ValueError(
@@ -133,6 +133,8 @@ def _check_prefix(name: str, state: Mapping[str, Any], prefix: str) -> None:
     first = r"weight_ih(_l0)?"
     names = [key for key in state if isinstance(key, str)]
     longer = [re.fullmatch(rf"(.+\.){first}", key) for key in names]
+    if prefix and not prefix.endswith("."):
+        prefix += "."
     candidates = [f"{prefix}{m[1]}" for m in longer if m]
     if candidates and not any(re.fullmatch(first, key) for key in names):
         raise ValueError(

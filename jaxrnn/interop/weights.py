@@ -213,5 +213,5 @@ def own(a: np.ndarray) -> np.ndarray:
 
 
 def widened(a: np.ndarray) -> np.ndarray:
-    """The same for frameworks that do not read numpy's bfloat16: in float32, exactly."""
+    """The same in float32 if it is bfloat16, for those that do not read numpy's."""
     return own(a.astype(np.float32) if a.dtype == jnp.bfloat16 else a)

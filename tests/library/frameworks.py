@@ -1,3 +1,4 @@
+# ruff: noqa: B905, UP032 (Python 3.8 has no zip(strict=))
 """What recurrent layers of other frameworks compute: run where one is installed.
 
     python tests/library/frameworks.py torch [FOLDER]
@@ -11,6 +12,7 @@ This file imports numpy alone and runs on Python 3.8 and numpy 1.18, which Chain
 needs. Weights are multiples of 1/32, which every dtype represents.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -89,10 +91,13 @@ def torch_cases():
         start = [a for pair in zip(hs, cs) for a in pair] if lstm else hs
         read = {k: a for k, a in options.items() if k not in ("bias", "proj_size")}
         name = " ".join([kind, *map(str, sum(options.items(), ()))])
-        yield name, case(
-            *(weights, ys.numpy(), [a.numpy() for a in leaves]),
-            **{"reader": "load_torch", "args": [kind], "start": start},
-            **{"lengths": LENGTHS, **read},
+        yield (
+            name,
+            case(
+                *(weights, ys.numpy(), [a.numpy() for a in leaves]),
+                **{"reader": "load_torch", "args": [kind], "start": start},
+                **{"lengths": LENGTHS, **read},
+            ),
         )
     for kind in ("rnn", "gru", "lstm"):
         module = getattr(torch.nn, kind.upper() + "Cell")(D, H, dtype=torch.float64)
@@ -104,9 +109,12 @@ def torch_cases():
                 new = module(x, tuple(carry) if kind == "lstm" else carry[0])
                 carry = list(new) if kind == "lstm" else [new]
                 ys.append(carry[0].numpy())
-        yield kind + " cell", case(
-            *(weights, np.stack(ys, 1), [a.numpy() for a in carry]),
-            **{"reader": "load_torch", "args": [kind], "start": starts(len(carry))},
+        yield (
+            kind + " cell",
+            case(
+                *(weights, np.stack(ys, 1), [a.numpy() for a in carry]),
+                **{"reader": "load_torch", "args": [kind], "start": starts(len(carry))},
+            ),
         )
     return
 
@@ -149,11 +157,14 @@ def paddle_cases():
         if "activation" in options:
             read["nonlinearity"] = "relu"
         name = " ".join([kind, *map(str, sum(options.items(), ()))])
-        yield name, case(
-            *(weights, ys.numpy(), [a for arrays in zip(*carry) for a in arrays]),
-            **{"reader": "load_paddle", "args": [kind], "lengths": LENGTHS},
-            start=[a for pair in zip(hs, cs) for a in pair] if lstm else hs,
-            **read,
+        yield (
+            name,
+            case(
+                *(weights, ys.numpy(), [a for arrays in zip(*carry) for a in arrays]),
+                **{"reader": "load_paddle", "args": [kind], "lengths": LENGTHS},
+                start=[a for pair in zip(hs, cs) for a in pair] if lstm else hs,
+                **read,
+            ),
         )
     for kind in names:
         cell = getattr(paddle.nn, names[kind] + "Cell")(D, H)
@@ -166,10 +177,17 @@ def paddle_cases():
             y, new = cell(x, tuple(carry) if kind == "lstm" else carry[0])
             carry = list(new) if kind == "lstm" else [new]
             ys.append(y.numpy())
-        yield kind + " cell", case(
-            {k: a.numpy() for k, a in cell.state_dict().items()},
-            *(np.stack(ys, 1), [a.numpy() for a in carry]),
-            **{"reader": "load_paddle", "args": [kind], "start": starts(len(carry))},
+        yield (
+            kind + " cell",
+            case(
+                {k: a.numpy() for k, a in cell.state_dict().items()},
+                *(np.stack(ys, 1), [a.numpy() for a in carry]),
+                **{
+                    "reader": "load_paddle",
+                    "args": [kind],
+                    "start": starts(len(carry)),
+                },
+            ),
         )
 
 
@@ -218,10 +236,13 @@ def keras_cases(keras=None):
         if "activation" in options:
             read["nonlinearity"] = options["activation"]
         name = " ".join([kind, *map(str, sum(options.items(), ()))])
-        yield name, case(
-            *(layer.get_weights(), np.asarray(ys), [np.asarray(a) for a in carry]),
-            **{"reader": "load_keras", "args": [kind], "lengths": LENGTHS},
-            **read,
+        yield (
+            name,
+            case(
+                *(layer.get_weights(), np.asarray(ys), [np.asarray(a) for a in carry]),
+                **{"reader": "load_keras", "args": [kind], "lengths": LENGTHS},
+                **read,
+            ),
         )
 
 
@@ -253,11 +274,14 @@ def equinox_cases():
                 ys.append(np.asarray(carry[0]))
             fields = ("weight_ih", "weight_hh", "bias", "bias_n")
             found = {f: getattr(cell, f, None) for f in fields}
-            yield kind + ("" if bias else " without bias"), case(
-                {k: np.asarray(a) for k, a in found.items() if a is not None},
-                *(np.stack(ys, 1), [np.asarray(a) for a in carry]),
-                **{"reader": "load_equinox", "args": [kind]},
-                start=starts(len(carry)),
+            yield (
+                kind + ("" if bias else " without bias"),
+                case(
+                    {k: np.asarray(a) for k, a in found.items() if a is not None},
+                    *(np.stack(ys, 1), [np.asarray(a) for a in carry]),
+                    **{"reader": "load_equinox", "args": [kind]},
+                    start=starts(len(carry)),
+                ),
             )
 
 
@@ -277,9 +301,12 @@ def mlx_cases():
             start = [mx.array(a.astype("f4")) for a in starts(1 + (kind == "lstm"))]
             out = layer(mx.array(XS.astype("f4")), *start)
             hs = [np.array(a) for a in (out if kind == "lstm" else [out])]
-            yield kind + ("" if bias else " without bias"), case(
-                *(found, hs[0], [a[:, -1] for a in hs]),
-                **{"reader": "load_mlx", "args": [kind], "start": starts(len(hs))},
+            yield (
+                kind + ("" if bias else " without bias"),
+                case(
+                    *(found, hs[0], [a[:, -1] for a in hs]),
+                    **{"reader": "load_mlx", "args": [kind], "start": starts(len(hs))},
+                ),
             )
 
 
@@ -308,10 +335,13 @@ def sonnet_cases():
             y, carry = core(tf.constant(XS[:, t]), carry)
             ys.append(y.numpy())
         read = {"nonlinearity": "relu"} if "activation" in options else {}
-        yield kind + (" " + next(iter(options)) if options else ""), case(
-            {v.name: v.numpy() for v in core.variables},
-            *(np.stack(ys, 1), [a.numpy() for a in tf.nest.flatten(carry)]),
-            **{"reader": "load_sonnet", "args": [kind], "start": start, **read},
+        yield (
+            kind + (" " + next(iter(options)) if options else ""),
+            case(
+                {v.name: v.numpy() for v in core.variables},
+                *(np.stack(ys, 1), [a.numpy() for a in tf.nest.flatten(carry)]),
+                **{"reader": "load_sonnet", "args": [kind], "start": start, **read},
+            ),
         )
 
 
@@ -320,7 +350,7 @@ def chainer_cases():
 
     warnings.simplefilter("ignore")
     import chainer
-    import chainer.links as L
+    from chainer import links
 
     chainer.global_config.dtype = np.dtype("f8")
 
@@ -329,41 +359,53 @@ def chainer_cases():
             parameter.array = values(*parameter.shape, seed=i)
         return {k.lstrip("/"): a.array.copy() for k, a in link.namedparams()}
 
-    link = L.StatelessLSTM(D, H)
+    link = links.StatelessLSTM(D, H)
     h, c = (chainer.Variable(a) for a in starts(2))
     weights, ys = filled(link), []
     for t in range(T):
         c, h = link(c, h, XS[:, t])
         ys.append(h.array)
-    yield "lstm StatelessLSTM", case(
-        *(weights, np.stack(ys, 1), [h.array, c.array]),
-        **{"reader": "load_chainer", "args": ["lstm"], "start": starts(2)},
+    yield (
+        "lstm StatelessLSTM",
+        case(
+            *(weights, np.stack(ys, 1), [h.array, c.array]),
+            **{"reader": "load_chainer", "args": ["lstm"], "start": starts(2)},
+        ),
     )
-    link = L.LSTM(D, H)
+    link = links.LSTM(D, H)
     weights = filled(link)
     ys = [link(XS[:, t]).array for t in range(T)]
-    yield "lstm LSTM", case(
-        *(weights, np.stack(ys, 1), [link.h.array, link.c.array]),
-        **{"reader": "load_chainer", "args": ["lstm"]},
+    yield (
+        "lstm LSTM",
+        case(
+            *(weights, np.stack(ys, 1), [link.h.array, link.c.array]),
+            **{"reader": "load_chainer", "args": ["lstm"]},
+        ),
     )
-    link = L.StatelessGRU(D, H)
+    link = links.StatelessGRU(D, H)
     weights, ys = filled(link), []
     (h,) = starts(1)
     for t in range(T):
         h = link(h, XS[:, t])
         ys.append(h.array)
-    yield "gru StatelessGRU", case(
-        *(weights, np.stack(ys, 1), [h.array]),
-        **{"reader": "load_chainer", "args": ["gru"], "start": starts(1)},
+    yield (
+        "gru StatelessGRU",
+        case(
+            *(weights, np.stack(ys, 1), [h.array]),
+            **{"reader": "load_chainer", "args": ["gru"], "start": starts(1)},
+        ),
     )
-    link = L.GRU(D, H)
+    link = links.GRU(D, H)
     weights = filled(link)
     # Without a state it leaves out the biases of U in its first step.
     link.set_state(chainer.Variable(starts(1)[0]))
     ys = [link(XS[:, t]).array for t in range(T)]
-    yield "gru GRU", case(
-        *(weights, np.stack(ys, 1), [ys[-1]]),
-        **{"reader": "load_chainer", "args": ["gru"], "start": starts(1)},
+    yield (
+        "gru GRU",
+        case(
+            *(weights, np.stack(ys, 1), [ys[-1]]),
+            **{"reader": "load_chainer", "args": ["gru"], "start": starts(1)},
+        ),
     )
     forms = [
         ("rnn", "NStepRNNTanh", 1, {}),
@@ -374,7 +416,7 @@ def chainer_cases():
         ("lstm", "NStepBiLSTM", 1, {"bidirectional": True}),
     ]
     for kind, name, layers, options in forms:
-        link = getattr(L, name)(layers, D, H, 0.0)
+        link = getattr(links, name)(layers, D, H, 0.0)
         weights = filled(link)
         number = layers * (1 + len(options) * ("Bi" in name))
         lstm = kind == "lstm"
@@ -387,10 +429,13 @@ def chainer_cases():
         for i, y in enumerate(ys):
             padded[i, : len(y.array)] = y.array
         carry = [a.array for a in carry]
-        yield "{} {}".format(kind, name), case(
-            *(weights, padded, [a for arrays in zip(*carry) for a in arrays]),
-            **{"reader": "load_chainer", "args": [kind], "start": leaves},
-            **{"lengths": LENGTHS, "num_layers": layers, **options},
+        yield (
+            "{} {}".format(kind, name),
+            case(
+                *(weights, padded, [a for arrays in zip(*carry) for a in arrays]),
+                **{"reader": "load_chainer", "args": [kind], "start": leaves},
+                **{"lengths": LENGTHS, "num_layers": layers, **options},
+            ),
         )
 
 
@@ -423,11 +468,14 @@ def mindspore_cases():
         )
         carry = [a.asnumpy() for a in (carry if lstm else [carry])]
         read = {k: a for k, a in options.items() if k != "has_bias"}
-        yield " ".join([kind, *map(str, sum(options.items(), ()))]), case(
-            {k: a.asnumpy() for k, a in named.items()},
-            *(ys.asnumpy(), [a for arrays in zip(*carry) for a in arrays]),
-            **{"reader": "load_torch", "args": [kind], "start": leaves},
-            **{"lengths": LENGTHS, **read},
+        yield (
+            " ".join([kind, *map(str, sum(options.items(), ()))]),
+            case(
+                {k: a.asnumpy() for k, a in named.items()},
+                *(ys.asnumpy(), [a for arrays in zip(*carry) for a in arrays]),
+                **{"reader": "load_torch", "args": [kind], "start": leaves},
+                **{"lengths": LENGTHS, **read},
+            ),
         )
     for kind in ("rnn", "gru", "lstm"):
         cell = getattr(ms.nn, kind.upper() + "Cell")(D, H)
@@ -441,10 +489,13 @@ def mindspore_cases():
             new = cell(x, tuple(carry) if kind == "lstm" else carry[0])
             carry = list(new) if kind == "lstm" else [new]
             ys.append(carry[0].asnumpy())
-        yield kind + " cell", case(
-            {k: a.asnumpy() for k, a in named.items()},
-            *(np.stack(ys, 1), [a.asnumpy() for a in carry]),
-            **{"reader": "load_torch", "args": [kind], "start": starts(len(carry))},
+        yield (
+            kind + " cell",
+            case(
+                {k: a.asnumpy() for k, a in named.items()},
+                *(np.stack(ys, 1), [a.asnumpy() for a in carry]),
+                **{"reader": "load_torch", "args": [kind], "start": starts(len(carry))},
+            ),
         )
 
 
@@ -459,10 +510,13 @@ def tinygrad_cases():
     for t in range(T):
         carry = list(cell(Tensor(XS[:, t].astype("f4")), tuple(carry)))
         ys.append(carry[0].numpy())
-    yield "lstm cell", case(
-        {k: a.numpy() for k, a in named.items()},
-        *(np.stack(ys, 1), [a.numpy() for a in carry]),
-        **{"reader": "load_torch", "args": ["lstm"], "start": starts(2)},
+    yield (
+        "lstm cell",
+        case(
+            {k: a.numpy() for k, a in named.items()},
+            *(np.stack(ys, 1), [a.numpy() for a in carry]),
+            **{"reader": "load_torch", "args": ["lstm"], "start": starts(2)},
+        ),
     )
 
 
@@ -492,7 +546,10 @@ def tensorflow_cases():
         )
 
     yield "BlockLSTM", block("BlockLSTM", {})
-    yield "BlockLSTM options", block("BlockLSTM", {"forget_bias": 0.5, "cell_clip": 1.0})
+    yield (
+        "BlockLSTM options",
+        block("BlockLSTM", {"forget_bias": 0.5, "cell_clip": 1.0}),
+    )
     yield "BlockLSTM peephole", block("BlockLSTM", {}, peephole=True)
     yield "BlockLSTM without clip", block("BlockLSTM", {"cell_clip": 0.0})
     yield "BlockLSTMV2", block("BlockLSTMV2", {})
@@ -505,7 +562,9 @@ def tensorflow_cases():
             ("BasicLSTMCell", {"forget_bias": 0.5}, {"forget_bias": 0.5}),
             ("LSTMCell", {"use_peepholes": True, "cell_clip": 1.0}, {"cell_clip": 1.0}),
         ]
-        made = [(n, getattr(cells, n)(H, dtype=tf.float64, **o), r) for n, o, r in forms]
+        made = [
+            (n, getattr(cells, n)(H, dtype=tf.float64, **o), r) for n, o, r in forms
+        ]
     except (AttributeError, ImportError):  # they came with Keras 2
         return
     for name, cell, read in made:
@@ -521,12 +580,15 @@ def tensorflow_cases():
             y, carry = cell(tf.constant(XS[:, t]), carry)
             ys.append(y.numpy())
         leaves = [carry[1], carry[0]] if lstm else [carry]
-        yield name, case(
-            {v.name: v.numpy() for v in cell.variables},
-            *(np.stack(ys, 1), [a.numpy() for a in leaves]),
-            **{"reader": "load_tensorflow", "args": [name]},
-            **{"start": starts(2) if lstm else starts(1), **read},
-            prefix=cell.variables[0].name.split("/")[0],
+        yield (
+            name,
+            case(
+                {v.name: v.numpy() for v in cell.variables},
+                *(np.stack(ys, 1), [a.numpy() for a in leaves]),
+                **{"reader": "load_tensorflow", "args": [name]},
+                **{"start": starts(2) if lstm else starts(1), **read},
+                prefix=cell.variables[0].name.split("/")[0],
+            ),
         )
 
 
@@ -561,21 +623,34 @@ def cudnn_cases():
         states = [tf.constant(a) for a in starts(1 + (kind == "lstm"))]
         named = dict(zip(("init_h", "init_c"), states))
         options = {
-            "inputs": tf.constant(XS), "kernel": tf.constant(kernel),
-            "recurrent_kernel": tf.constant(recurrent), "bias": tf.constant(bias),
-            "mask": None, "time_major": False, "go_backwards": False,
-            "sequence_lengths": None, "return_sequences": True, **named,
+            "inputs": tf.constant(XS),
+            "kernel": tf.constant(kernel),
+            "recurrent_kernel": tf.constant(recurrent),
+            "bias": tf.constant(bias),
+            "mask": None,
+            "time_major": False,
+            "go_backwards": False,
+            "sequence_lengths": None,
+            "return_sequences": True,
+            **named,
         }
         module = gru if kind == "gru" else lstm
-        try:
+        with contextlib.suppress(StopIteration):
             getattr(module, "gpu_" + kind)(**options)
-        except StopIteration:
-            pass
         out = getattr(module, "standard_" + kind)(zero_output_for_mask=False, **options)
         _, ys, *carry, _ = out
-        yield kind, case(
-            dict(captured), ys.numpy(), [a.numpy() for a in carry],
-            **{"reader": "load_cudnn", "args": [kind], "start": starts(len(states))},
+        yield (
+            kind,
+            case(
+                dict(captured),
+                ys.numpy(),
+                [a.numpy() for a in carry],
+                **{
+                    "reader": "load_cudnn",
+                    "args": [kind],
+                    "start": starts(len(states)),
+                },
+            ),
         )
 
 
@@ -618,10 +693,17 @@ def flax_cases():
                 carry, y = step(carry, XS[:, t])
                 ys.append(np.asarray(y))
             found = carry[::-1] if kind == "lstm" else [carry]
-            flat = {f"{a}/{b}": np.asarray(v) for a, d in params.items() for b, v in d.items()}
-            yield f"{name} {form}", case(
-                *(flat, np.stack(ys, 1), [np.asarray(a) for a in found]),
-                **{"reader": "load_flax", "args": [kind], "start": leaves},
+            flat = {
+                f"{a}/{b}": np.asarray(v)
+                for a, d in params.items()
+                for b, v in d.items()
+            }
+            yield (
+                f"{name} {form}",
+                case(
+                    *(flat, np.stack(ys, 1), [np.asarray(a) for a in found]),
+                    **{"reader": "load_flax", "args": [kind], "start": leaves},
+                ),
             )
 
 
@@ -654,10 +736,13 @@ def haiku_cases():
             module, leaf = key.split("|")
             nested.setdefault(module, {})[leaf] = a
         ys, state = model.apply(nested, XS, leaves)
-        yield kind, case(
-            *(params, np.asarray(ys)),
-            [np.asarray(a) for a in jax.tree_util.tree_leaves(state)],
-            **{"reader": "load_haiku", "args": [kind], "start": leaves},
+        yield (
+            kind,
+            case(
+                *(params, np.asarray(ys)),
+                [np.asarray(a) for a in jax.tree_util.tree_leaves(state)],
+                **{"reader": "load_haiku", "args": [kind], "start": leaves},
+            ),
         )
 
 
@@ -670,7 +755,9 @@ CASES = {
 
 def version(framework):
     module = {
-        "haiku": "haiku", "cudnn": "tensorflow", "mlx": "mlx.core",
+        "haiku": "haiku",
+        "cudnn": "tensorflow",
+        "mlx": "mlx.core",
     }.get(framework, framework)
     __import__(module)
     return str(getattr(sys.modules[module], "__version__", "unknown"))
