@@ -39,7 +39,9 @@ def load_chainer(
     """A cell, and its params, that compute what a recurrent link of Chainer does.
 
     The names of the entries tell which link it was. The state of `L.LSTM`, (c, h) for
-    `StatelessLSTM`, is jaxrnn's `LSTMCarry(h, c)`; that of an NStep link is torch's.
+    `StatelessLSTM`, is jaxrnn's `LSTMCarry(h, c)`; that of an NStep link is torch's. A
+    `StatefulGRU` whose state was never set leaves the biases of U out of its first
+    step; here, as after `set_state` with zeros, it has them.
 
     Args:
       kind: "rnn" for `NStepRNNTanh` and `NStepRNNReLU`; "gru" for `StatelessGRU`,

@@ -104,8 +104,8 @@ def load_keras(
         for option, value in given.items():
             if value is not None:
                 raise ValueError(
-                    f"load_keras: {option}: expected none beside a layer, which says it "
-                    f"itself, got {value!r}"
+                    f"load_keras: {option}: expected none beside a layer, which says "
+                    f"it itself, got {value!r}"
                 )
         return _of_layer(kind, weights)
     if not isinstance(weights, list | tuple):
@@ -124,8 +124,8 @@ def load_keras(
         expected = (
             "None, since a SimpleRNN has none"
             if kind == "rnn"
-            else "'sigmoid', which is Keras's default, or another, since the weights do "
-            "not tell; or pass the layer instead of its weights"
+            else "'sigmoid', which is Keras's default, or another, since the weights "
+            "do not tell; or pass the layer instead of its weights"
         )
         raise ValueError(
             f"load_keras: recurrent_activation of {kind!r}: expected {expected}, got "
