@@ -972,3 +972,39 @@ def test_importing_needs_none_of_the_frameworks():
         check=True,
     )
     assert found.stdout.strip() == "[]"
+
+
+@old_array
+@pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid"])
+@pytest.mark.parametrize("name", ["GRU", "LSTM"])
+def test_keras_layer_tells_its_activations(name, gate, keras):
+    inner = getattr(keras.layers, name)(
+        H, return_sequences=True, activation="softsign", recurrent_activation=gate
+    )
+    layer = keras.layers.Bidirectional(inner, merge_mode="ave")
+    layer.build((B, T, D))
+    layer.set_weights(random_like(layer.get_weights()))
+    loaded = interop.load_keras(name.lower(), layer)  # type: ignore[arg-type]
+    ys = run(*loaded)[1]
+    expected = np.where(MASK[..., None], layer(XS, mask=MASK), 0)
+    np.testing.assert_allclose(ys, expected, atol=1e-6)  # its functions round
+    # Biases are added up on the way, so the layer is computed again.
+    layer.set_weights(interop.to_keras(name.lower(), loaded[1]))  # type: ignore
+    again = np.where(MASK[..., None], layer(XS, mask=MASK), 0)
+    np.testing.assert_allclose(again, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="go_backwards=False"):
+        interop.load_keras(name.lower(), layer.backward_layer)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected a layer SimpleRNN"):
+        interop.load_keras("rnn", inner)
+
+
+def test_bfloat16_of_torch():
+    torch = installed("torch")
+    module = torch.nn.LSTM(D, H, dtype=torch.bfloat16)
+    state = module.state_dict()
+    _, params = interop.load_torch("lstm", state)
+    assert params.w_x.dtype == jnp.bfloat16
+    back = interop.to_torch("lstm", params)
+    module.load_state_dict({k: torch.from_numpy(a) for k, a in back.items()})
+    assert torch.equal(state["weight_ih_l0"], module.weight_ih_l0)
+    np.testing.assert_array_equal(back["weight_ih_l0"], params.w_x.T.astype("float32"))
