@@ -54,7 +54,7 @@ def smoke(tmp_path_factory):
 def finished(out: Path) -> tuple[rnn.Cell, lab.Finished]:
     config = lab.parse(lm.STUDY, ["--out", str(out)])
     config, found = find_finished(lm.STUDY, config, "generate")
-    text, _ = lm.load(config)
+    text = lm.load(config)
     return lm.network(config, text.vocabulary.size), found
 
 
@@ -76,7 +76,7 @@ def test_a_run_leaves_a_model_that_has_learned(smoke):
 def test_the_saved_model_is_the_one_that_was_measured(smoke):
     model, found = finished(smoke)
     params = lab.of_seed(found.load(model.init), 0)
-    text, _ = lm.load(lab.parse(lm.STUDY, ["--preset", "smoke"]))
+    text = lm.load(lab.parse(lm.STUDY, ["--preset", "smoke"]))
     tokens = jnp.asarray(text.valid)
     assert corpus.Vocabulary.load(smoke / "vocabulary.json") == text.vocabulary
     loss = jax.jit(partial(mean_nats, model))(params, tokens)
