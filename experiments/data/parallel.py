@@ -1,7 +1,7 @@
 """Sentences and their translations: Multi30k, and Tatoeba's English and Korean."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +61,19 @@ class Corpus(NamedTuple):
         parts = (part.at(range(len(part.sources))[:count]) for part in self[1:])
         return Corpus(self.name, *parts)
 
+    def tidied(self) -> "Corpus":
+        """The sentences with one space in the place of all other blanks."""
+        parts = (
+            Part(
+                [BLANKS.sub(" ", text) for text in part.sources],
+                [[BLANKS.sub(" ", t) for t in texts] for texts in part.references],
+            )
+            for part in self[1:]
+        )
+        return Corpus(self.name, *parts)
 
+
+BLANKS = re.compile(r"\s+")  # no-break spaces too
 _PARTS = ("train", "val", "test_2016_flickr")
 
 
@@ -101,15 +113,28 @@ def _tatoeba(source: str, target: str, data_dir: Path | None) -> Corpus:
     group = alike(sources, targets)
     order = np.random.default_rng(0).permutation(group.max() + 1)
     place = order[group] / len(order)  # in 0..1
-    parts = []
-    for low, high in ((0.2, 1.0), (0.1, 0.2), (0.0, 0.1)):
-        translations: dict[str, list[str]] = {}
-        for i in np.flatnonzero((low <= place) & (place < high)):
-            translations.setdefault(sources[i], []).append(targets[i])
-        parts.append(Part(list(translations), list(translations.values())))
-    if not all(part.sources for part in parts):
+    chosen = [
+        np.flatnonzero((low <= place) & (place < high))
+        for low, high in ((0.2, 1.0), (0.1, 0.2), (0.0, 0.1))
+    ]
+    if not all(map(len, chosen)):
         raise DataError(f"{path}: has too few lines to split, {len(lines)}")
-    return Corpus("tatoeba", *parts)
+    return Corpus("tatoeba", *(gathered(sources, targets, rows) for rows in chosen))
+
+
+def gathered(
+    sources: Sequence[str], targets: Sequence[str], rows: Iterable[int]
+) -> Part:
+    """The pairs with these numbers, all translations of a sentence beside it.
+
+    Example:
+      >>> gathered(["Hi.", "Go.", "Hi."], ["안녕.", "가.", "안녕하세요."], [0, 2])
+      Part(sources=['Hi.'], references=[['안녕.', '안녕하세요.']])
+    """
+    translations: dict[str, list[str]] = {}
+    for i in rows:
+        translations.setdefault(sources[i], []).append(targets[i])
+    return Part(list(translations), list(translations.values()))
 
 
 def _sentence(text: str) -> str:

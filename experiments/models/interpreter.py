@@ -51,6 +51,15 @@ class Interpreter(NamedTuple):
                     of_seed[i] = self.target.decode(tokens)
         return found
 
+    def by_first(self, params: Any, texts: Sequence[str]) -> list[str]:
+        """The translations of texts by the first seed; of a text without words none."""
+        for text in self.with_unknown(texts):
+            lab.say(f"note: {text!r} has letters that the run has not learned")
+        params = jax.tree.map(lambda a: a[:1], params)
+        some = [text for text in texts if text.strip()]
+        said = iter(self.translate(params, some, beam=True)[0])
+        return [next(said) if text.strip() else "" for text in texts]
+
     def with_unknown(self, texts: Sequence[str]) -> list[str]:
         """The texts with a part that no subword of the source stands for."""
         pairs = zip(texts, self.source.encode(texts), strict=True)
