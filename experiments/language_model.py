@@ -19,7 +19,8 @@ one pass from the first to the last character, each predicted from all before it
 is no test part: the result is that of the epoch that does best on the validation part.
 
 A text may be of any size. One of more than 16,777,216 characters is never in memory as
-a whole: its tokens are written to the folder of the run and read from there.
+a whole: its tokens are written to the folder of the run and read from there, and the
+n-grams are counted in the last 2,097,152 characters that are trained on.
 
 What to expect on tiny Shakespeare, in nats per character of the validation part, one
 seed, 13 minutes on two cores; beside it stand n-grams (Witten and Bell, 1991) and what
@@ -192,7 +193,7 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     text, _, model = problem
     vocabulary, seen_N = text.vocabulary, text.valid[:4000]
     best_S, epochs_S = lab.lowest(outcome.history, "valid_loss")
-    ngrams = ngram_losses(text.train, text.valid, vocabulary.size)
+    ngrams = ngram_losses(corpus.counted_in(text.train), text.valid, vocabulary.size)
     n = int(np.argmin(ngrams)) + 1
     params = lab.of_seed(outcome.params, int(best_S.argmin()))
     how = config.train.seed, config.length, config.temperature, config.top_p

@@ -269,10 +269,13 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     columns = own_pairs.read_questions(config.predict or Path())
     said = columns["beam"] = translated(config, finished, columns["source"])
     body: list[str | lab.Table] = [*one_below_another(columns, SHOWN)]
-    if references := [[text] for text in columns.get("reference", ())]:
-        words = own_pairs.words_of(config.target, columns["reference"])
-        scores, signature = bleu_per_seed([said], references, words)
-        title = f"BLEU of {len(said):,} sentences ({signature})"
+    if "reference" in columns:
+        pairs = zip(said, columns["reference"], strict=True)
+        some, references = zip(*(pair for pair in pairs if pair[0]), strict=True)
+        words = own_pairs.words_of(config.target, references)
+        right = [[text] for text in references]
+        scores, signature = bleu_per_seed([some], right, words)
+        title = f"BLEU of {len(some):,} sentences ({signature})"
         body.append(lab.Table(title, {"BLEU": ".2f"}, [lab.Row("beam", [scores])]))
     return lab.Report(body, files={PREDICTIONS: side_by_side(columns)})
 

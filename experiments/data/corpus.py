@@ -16,6 +16,7 @@ from experiments.data.vocabulary import Vocabulary
 FEWEST = 30  # characters in a text that can be cut in two
 SHORT = 1 << 24  # characters of a text that is held in memory, at most
 VALID = 1 << 22  # characters of a validation part, at most
+COUNTED = 1 << 21  # characters of a text that is not in memory that are counted in
 
 # Folders of the standard library that are not its own source, or hold tables.
 _NOT_SOURCE = {
@@ -196,6 +197,11 @@ def long_corpus(text: LongText, path: Path) -> Corpus:
 def train_count(characters: int) -> int:
     """How many characters of a text are trained on."""
     return max(characters * 9 // 10, characters - VALID)
+
+
+def counted_in(train: np.ndarray | Tokens) -> np.ndarray:
+    """What n-grams are counted in: all of a text in memory, the end of another one."""
+    return train if isinstance(train, np.ndarray) else train[-COUNTED:]
 
 
 def digested(text: Corpus | LongText) -> tuple:

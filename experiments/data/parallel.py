@@ -204,6 +204,37 @@ DATASETS = {  # by the language that is not English
 }
 
 
+def oddities(name: str, data_dir: Path | None = None) -> list[tuple[str, int]]:
+    """What one would not expect of one of `DATASETS`, and how often it is there.
+
+    Args:
+      name: the language that is not English.
+      data_dir: see `files.find`.
+    """
+    corpus, languages, found = load_corpus("en", name, data_dir), ("en", name), []
+    parts = {
+        part: dict(zip(languages, pairs.pairs(), strict=True))
+        for part, pairs in corpus._asdict().items()
+        if part != "name"
+    }
+    if name == "de":
+        for path in DATASETS[name].files.find(data_dir):
+            ends = sum(line != line.strip() for line in files.read_lines(path))
+            what = f"{path.name.removesuffix('.gz')}: lines with blanks at an end"
+            found.append((f"{what} (never read)", ends))
+    for part, columns in parts.items():
+        for language, texts in columns.items():
+            where = f"{part}, {language}: sentences"
+            odd = sum(BLANKS.sub(" ", text) != text for text in texts)
+            found.append((f"{where} with odd blanks within (--tidy-blanks)", odd))
+            again = len(texts) - len(set(texts))
+            found.append((f"{where} that stood there before", again))
+            if part != "train":
+                both = sum(map(set(parts["train"][language]).__contains__, texts))
+                found.append((f"{where} that stand in train too", both))
+    return found
+
+
 def load_corpus(source: str, target: str, data_dir: Path | None = None) -> Corpus:
     """Loads what there is for two languages.
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-MOST = 1 << 24  # characters in which n-grams are counted, the last ones
-
 
 def ngram_losses(
     train: np.ndarray, valid: np.ndarray, vocab_size: int, longest: int = 8
@@ -16,7 +14,7 @@ def ngram_losses(
     many different characters follow h in the training text, and p_0 = 1 / V.
 
     Args:
-      train: the text to count in, [N] integers below V, or `MOST` at its end.
+      train: the text to count in, [N] integers below V.
       valid: the text to predict, each character but the first; it goes on from the
         training text.
       vocab_size: V.
@@ -31,7 +29,6 @@ def ngram_losses(
       >>> [round(loss, 3) for loss in losses]  # the second is nearly certain
       [1.099, 0.043]
     """
-    train = train[-MOST:]
     tokens = np.concatenate([train, valid]).astype(np.int64)
     p = np.full(len(tokens), 1 / vocab_size)
     h = np.zeros(len(tokens), np.int64)  # at each place, the number of its history
