@@ -202,7 +202,6 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     panels = {"nats per character": ("train_loss", "valid_loss")}
     name = config.dataset if config.text is None else config.text.stem
     title = f"{name}, next character"
-
     return lab.Report(
         body=[
             samples,
@@ -224,11 +223,8 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
             "valid_loss": best_S.mean(),
             "valid_bits": best_S.mean() / np.log(2),
             "valid_perplexity": np.exp(best_S.mean()),
-            "valid_loss_per_seed": best_S,
-            "best_epoch_per_seed": epochs_S,
-            "unigram_loss": ngrams[0],
-            "ngram_loss": min(ngrams),
-            "ngram": n,
+            **{"valid_loss_per_seed": best_S, "best_epoch_per_seed": epochs_S},
+            **{"unigram_loss": ngrams[0], "ngram_loss": min(ngrams), "ngram": n},
         },
         figures={
             "curves.png": lambda path: curves(path, outcome.history, panels, title),

@@ -29,10 +29,9 @@ tenth for validation. What to expect, with one seed:
       the source as it is        0.56
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -47,7 +46,6 @@ from experiments.measures.bleu import bleu_per_seed, compare
 from experiments.models.interpreter import Interpreter, interpreter
 
 SHOWN = 4  # translations printed, and drawn
-PREDICTIONS = "predictions.tsv"
 SUBWORDS = "subwords.{}.json"  # by language
 Even = Annotated[lab.AtLeast1, lab.Range("an even number", lambda v: v % 2 == 0)]
 Penalty = Annotated[float, lab.Range("in [0, 10]", lambda v: 0 <= v <= 10)]
@@ -107,9 +105,6 @@ class Config(lab.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.pairs is not None:
-            expected = "one file or two"
-            lab.require(len(self.pairs) in (1, 2), "pairs", expected, len(self.pairs))
         if self.translate is not None:
             texts = bool(self.translate) and all(map(str.strip, self.translate))
             lab.require(texts, "translate", "some text", "none")
@@ -136,7 +131,7 @@ RECIPES = lab.Recipes(
 def load(config: Config) -> Corpus:
     """Loads the sentences and their translations."""
     languages = config.source, config.target
-    own_pairs.check_languages(*languages, own=config.pairs is not None)
+    own_pairs.check(*languages, config.pairs)
     if config.pairs is None:
         corpus = load_corpus(*languages, config.run.data_dir)
     else:
@@ -249,35 +244,27 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     return lab.Report(body, facts, figures, {"translations.tsv": side_by_side(texts)})
 
 
-def translated(config: Config, finished: lab.Finished, texts: Sequence[str]):
-    """The translations of texts by the first seed."""
+def opened(config: Config, finished: lab.Finished) -> tuple[Interpreter, Any]:
+    """The interpreter of a finished run, and the params of its seeds."""
     languages = config.source, config.target
     paths = (finished.path / SUBWORDS.format(language) for language in languages)
     inter = make_interpreter(config, *map(Subwords.load, paths))
-    return inter.by_first(finished.load(inter.net.init), texts)
+    return inter, finished.load(inter.net.init)
 
 
 def answer(config: Config, finished: lab.Finished) -> lab.Report:
-    """Translates the texts of `--translate`."""
+    """Translates the texts of `--translate` by the first seed."""
     texts, (source, target) = config.translate or (), (config.source, config.target)
-    pairs = zip(texts, translated(config, finished, texts), strict=True)
+    inter, params = opened(config, finished)
+    pairs = zip(texts, inter.by_first(params, texts), strict=True)
     return lab.Report([f"{source}: {text}\n{target}: {said}" for text, said in pairs])
 
 
 def predict(config: Config, finished: lab.Finished) -> lab.Report:
-    """Translates the lines of `--predict`, and measures them if it has translations."""
-    columns = own_pairs.read_questions(config.predict or Path())
-    said = columns["beam"] = translated(config, finished, columns["source"])
-    body: list[str | lab.Table] = [*one_below_another(columns, SHOWN)]
-    if "reference" in columns:
-        pairs = zip(said, columns["reference"], strict=True)
-        some, references = zip(*(pair for pair in pairs if pair[0]), strict=True)
-        words = own_pairs.words_of(config.target, references)
-        right = [[text] for text in references]
-        scores, signature = bleu_per_seed([some], right, words)
-        title = f"BLEU of {len(some):,} sentences ({signature})"
-        body.append(lab.Table(title, {"BLEU": ".2f"}, [lab.Row("beam", [scores])]))
-    return lab.Report(body, files={PREDICTIONS: side_by_side(columns)})
+    """Translates the lines of `--predict` by the first seed."""
+    inter, params = opened(config, finished)
+    questions = own_pairs.read_questions(config.predict or Path())
+    return inter.report(params, questions, config.target)
 
 
 STUDY = lab.Study(

@@ -137,16 +137,18 @@ def read_questions(path: Path) -> dict[str, list[str]]:
     return {"source": sources, "reference": references}
 
 
-def check_languages(source: str, target: str, *, own: bool) -> None:
+def check(source: str, target: str, paths: Sequence[Path] | None) -> None:
     """Raises a UsageError unless there can be pairs of two languages.
 
     Args:
       source: the language to translate from.
       target: the language to translate into.
-      own: whether the pairs are those of a user.
+      paths: of the pairs of a user; None: of a data set.
     """
     known = {"en": ("de", "ko"), "de": ("en",), "ko": ("en",)}
-    if own:
+    if paths is not None:
+        count = len(paths)
+        lab.require(count in (1, 2), "pairs", "one file or two", count)
         for name, value in (("source", source), ("target", target)):
             fits = bool(re.fullmatch(r"[\w-]+", value))
             lab.require(fits, name, "a name of letters, digits and -", value)

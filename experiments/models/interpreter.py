@@ -9,11 +9,20 @@ import numpy as np
 
 import jaxrnn as rnn
 from experiments import lab
-from experiments.data.pairs import Pairs, source_tokens, target_tokens
+from experiments.data.own_pairs import words_of
+from experiments.data.pairs import (
+    Pairs,
+    one_below_another,
+    side_by_side,
+    source_tokens,
+    target_tokens,
+)
 from experiments.data.subwords import UNKNOWN, Subwords
+from experiments.measures.bleu import bleu_per_seed
 from experiments.models.translator import Translator, translator
 
 AT_ONCE = 100  # sentences
+SHOWN = 4  # translations of a file that are printed
 
 
 class AttentionMap(NamedTuple):
@@ -59,6 +68,30 @@ class Interpreter(NamedTuple):
         some = [text for text in texts if text.strip()]
         said = iter(self.translate(params, some, beam=True)[0])
         return [next(said) if text.strip() else "" for text in texts]
+
+    def report(
+        self, params: Any, columns: dict[str, list[str]], language: str
+    ) -> lab.Report:
+        """The translations of a file by the first seed, and BLEU if it has any.
+
+        Args:
+          params: of the seeds.
+          columns: see `experiments.data.own_pairs.read_questions`.
+          language: that is translated into.
+        """
+        said = self.by_first(params, columns["source"])
+        found = {**columns, "beam": said}
+        body: list[str | lab.Table] = [*one_below_another(found, SHOWN)]
+        if "reference" in columns:
+            pairs = zip(said, columns["reference"], columns["source"], strict=True)
+            some = [(text, [right]) for text, right, source in pairs if source]
+            texts, references = zip(*some, strict=True)
+            words = words_of(language, columns["reference"])
+            scores, signature = bleu_per_seed([texts], references, words)
+            title = f"BLEU of {len(some):,} sentences ({signature})"
+            row = lab.Row("beam", [scores])
+            body.append(lab.Table(title, {"BLEU": ".2f"}, [row]))
+        return lab.Report(body, files={"predictions.tsv": side_by_side(found)})
 
     def with_unknown(self, texts: Sequence[str]) -> list[str]:
         """The texts with a part that no subword of the source stands for."""

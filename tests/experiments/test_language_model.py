@@ -164,8 +164,9 @@ def test_a_finished_run_reads_new_files(smoke, tmp_path, capsys):
         assert "gone: cannot be read" in gone
 
 
+@pytest.mark.slow
 def test_a_text_that_is_not_in_memory_gives_the_same_numbers(tmp_path, monkeypatch):
-    """Bit for bit those of the same text in memory; its tokens are kept with the run."""
+    """Bit for bit those of the text in memory; its tokens stay with the run."""
     path = tmp_path / "text.txt"
     words = np.random.default_rng(0).choice(["to be", " or", " not\n", "가나"], 4000)
     path.write_text("".join(words))

@@ -215,7 +215,7 @@ TINY += "--embedding-size 5 --vocab-size 60 --batch-size 8 --attention none"
 
 
 def test_pairs_of_your_own_and_a_finished_run_on_a_file(tmp_path, capsys):
-    numbers = "một hai ba bốn năm sáu bảy tám".split()
+    numbers = ["một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tám"]
     lines = [f"n {i} <pad>\t{numbers[i % 8]} {i}" for i in range(60)]
     (tmp_path / "both.tsv").write_text("\n".join([*lines, "", "alone\t", ""]))
     columns = zip(*(line.split("\t") for line in lines), strict=True)
@@ -249,10 +249,6 @@ def test_pairs_of_your_own_and_a_finished_run_on_a_file(tmp_path, capsys):
     assert table[0] == ["source", "reference", "beam"]
     assert [row[0] for row in table[1:]] == ["n 3 <pad>", "", "n 5"]
     assert table[2] == ["", "", ""]
-    run("--out", str(out), "--translate", "n 5", "n 3 <pad>")
-    said = capsys.readouterr().out.splitlines()
-    assert said[1] == f"vi: {table[3][2]}"
-    assert said[3] == f"vi: {table[1][2]}"
     assert "gone: cannot be read" in failing(
         capsys, "--out", str(out), "--predict", str(tmp_path / "gone")
     )
@@ -279,7 +275,7 @@ def test_pairs_that_are_none_end_in_one_message(tmp_path, capsys):
     assert "few: has too few pairs to split, 5" in message("few")
     assert "too few pairs to split, 50 of which 1 are not alike" in message("alike")
     assert "no line has a translation" in message("lone")
-    assert "two has 2 lines: expected as many" in message("one", "two")
+    assert "two has 2: expected as many" in message("one", "two")
     assert "--pairs: expected one file or two, got 3" in message("one", "two", "few")
     assert "--target: expected another one than --source, got en" in message(
         "few", options=["--source", "en", "--target", "en"]
