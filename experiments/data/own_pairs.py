@@ -93,7 +93,7 @@ def split_pairs(name: str, rows: Rows, seed: int) -> Corpus:
     sizes = np.bincount(group)
     room = {2: len(group) // 10, 1: len(group) // 10}  # the test, and validation
     part = np.zeros(len(sizes), int)
-    for chosen in np.random.default_rng(seed).permutation(len(sizes)):
+    for chosen in np.random.default_rng(seed).permutation(len(sizes)).tolist():
         for place, left in room.items():
             if sizes[chosen] <= left:
                 part[chosen] = place

@@ -69,6 +69,7 @@ def test_tokens_in_a_file_are_those_in_memory(tmp_path, monkeypatch, letters):
     path = tmp_path / "text.txt"
     path.write_text(text)
     want = corpus.load_corpus(path)
+    assert isinstance(want, corpus.Corpus)
     monkeypatch.setattr(corpus, "SHORT", 100)
     monkeypatch.setattr(streamed, "BLOCK", 97)
     monkeypatch.setattr(streamed, "AT_ONCE", 3)

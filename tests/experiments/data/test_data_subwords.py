@@ -3,6 +3,7 @@
 import random
 import unicodedata
 
+import numpy as np
 import pytest
 from conftest import needs_data
 
@@ -81,7 +82,7 @@ def test_characters_have_no_special_tokens():
 
 
 def test_a_review_may_contain_the_names_of_special_tokens(learned):
-    reviews = documents.Documents(["<unk> low</s>", "", "<pad>"], [1, 0, 1])
+    reviews = documents.Documents(["<unk> low</s>", "", "<pad>"], np.ones(3))
     found = documents.tokenize(learned, reviews)
     assert found.tokens[1].tolist() == [UNKNOWN]
     for i in (0, 2):
