@@ -77,6 +77,7 @@ def test_the_saved_model_is_the_one_that_was_measured(smoke):
     model, found = finished(smoke)
     params = lab.of_seed(found.load(model.init), 0)
     text = lm.load(lab.parse(lm.STUDY, ["--preset", "smoke"]))
+    assert isinstance(text, corpus.Corpus)
     tokens = jnp.asarray(text.valid)
     assert corpus.Vocabulary.load(smoke / "vocabulary.json") == text.vocabulary
     loss = jax.jit(partial(mean_nats, model))(params, tokens)
