@@ -85,7 +85,7 @@ SIBLINGS = {
     "testing/laws": {"testing.trees", "testing.trial"},
     "train/optimizer": set(),
     "train/batch": set(),
-    "train/state": {"core", "train.optimizer"},
+    "train/state": {"checks", "core", "train.optimizer"},
     "train/update": {"checks", "core", "train.batch", "train.optimizer", "train.state"},
     "train/epoch": {"checks", "train.state"},
     "interop/entries": set(),
