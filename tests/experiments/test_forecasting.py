@@ -46,7 +46,8 @@ def test_etth1_from_end_to_end(smoke):
     with (out / "forecast.csv").open() as file:
         rows = list(csv.reader(file))
     assert len(rows) == 1 + 7 * 24
-    quantiles = np.array([row[2:] for row in rows[1:]], float)
+    assert rows[1][:3] == ["HUFL", "2018-02-21T00:00:00", "1"]
+    quantiles = np.array([row[3:] for row in rows[1:]], float)
     assert (np.diff(quantiles, axis=1) >= 0).all()
 
 

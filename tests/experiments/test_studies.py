@@ -121,7 +121,7 @@ CASES = [
     ),
     Case(
         forecasting.STUDY,
-        {"forecast.csv", "forecasts.png", "steps.png", "coverage.png"},
+        {"forecast.csv", "series.json", "forecasts.png", "steps.png", "coverage.png"},
         options=("--dataset", "stocks"),
         mistakes=(
             ("--data-dir /nowhere", "/nowhere does not exist"),

@@ -21,8 +21,10 @@ def parse(text: str, form: str | None = None) -> datetime:
       ValueError: if it is none.
 
     Example:
-      >>> [str(parse(text)) for text in ("1949", "1949-01", "2016/7/1 5:30", "2020Q2")]
-      ['1949-01-01 00:00:00', '1949-01-01 00:00:00', '2016-07-01 05:30:00', '2020-04-01 00:00:00']
+      >>> [str(parse(text)) for text in ("1949", "2020Q2")]
+      ['1949-01-01 00:00:00', '2020-04-01 00:00:00']
+      >>> [str(parse(text)) for text in ("1949-01", "2016/7/1 5:30")]
+      ['1949-01-01 00:00:00', '2016-07-01 05:30:00']
       >>> str(parse("2016-07-01T05:30Z")), str(parse("1.7.2016", "%d.%m.%Y"))
       ('2016-07-01 05:30:00+00:00', '2016-07-01 00:00:00')
     """
@@ -40,7 +42,9 @@ def parse(text: str, form: str | None = None) -> datetime:
                 text += "T" + (f"0{clock}" if re.match(r"\d:", clock) else clock)
         return datetime.fromisoformat(text)
     except ValueError:
-        like = "such as 2016-07-01 or 2016-07" if form is None else f"of the form {form}"
+        like = (
+            "such as 2016-07-01 or 2016-07" if form is None else f"of the form {form}"
+        )
         hint = "; --date-format names another form" if form is None else ""
         raise ValueError(f"expected a date {like}, found {text[:40]!r}{hint}") from None
 
@@ -88,7 +92,8 @@ def one_clock(dates: Sequence[datetime], local: tzinfo | None = None) -> Clock:
     offsets = {date.utcoffset() for date in dates}
     if offsets == {None} and local is None:
         return Clock(naive, None, False)
-    if len({date.time() for date in naive}) == 1 and len(dates) > 1:
+    days = len(set(naive)) == len(naive) > len({date.time() for date in naive})
+    if days and len({date.time() for date in naive}) == 1:
         return Clock(naive, None, False)
     if offsets == {None}:
         utc = _placed(naive, local)

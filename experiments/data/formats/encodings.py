@@ -55,10 +55,8 @@ def _announced(data: bytes) -> str:
         if data.startswith(mark):
             return name
     start = data[:2000]
-    if len(start) > 3 and 0 < start.count(0) and b"\0" not in start[::2]:
-        return "utf-16-le"
-    if len(start) > 3 and 0 < start.count(0) and b"\0" not in start[1::2]:
-        return "utf-16-be"
+    if 3 * start.count(0) > len(start):  # half of what is plain English
+        return "utf-16-le" if b"\0" not in start[::2] else "utf-16-be"
     return "utf-8"
 
 

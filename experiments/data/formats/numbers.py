@@ -28,8 +28,8 @@ def decimal_sign(texts: Iterable[str], separator: str = ",") -> str:
       ValueError: if they may be read either way.
 
     Example:
-      >>> decimal_sign(["1,5"], ";"), decimal_sign(["1.234,5"]), decimal_sign(["1,234.5"])
-      (',', ',', '.')
+      >>> [decimal_sign([text], ";") for text in ("1,5", "1.234,5", "1,234.5")]
+      [',', ',', '.']
     """
     unclear = ""
     for text in texts:
