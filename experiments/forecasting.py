@@ -58,7 +58,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import lab
-from experiments.data.series import DATASETS, CsvConfig, forecast_csv, load_series
+from experiments.data.csv_options import CsvConfig
+from experiments.data.series import DATASETS, forecast_csv, load_series
 from experiments.data.windows import Windowed, make_windows
 from experiments.measures.ahead import Ahead
 from experiments.measures.comparison import random_walk_verdict

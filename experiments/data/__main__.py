@@ -19,6 +19,7 @@ from experiments.data import (
     series,
 )
 from experiments.data.files import Files
+from experiments.lab.pipe import until_closed
 
 TABLES = {
     "rows": images.DATASETS,
@@ -62,7 +63,8 @@ def main() -> None:
         description="Says which data sets are there, and how to get the others.",
     )
     parser.add_argument("--data-dir", type=Path, help="default: $JAXRNN_DATA")
-    data_dir = parser.parse_args().data_dir
+    given = parser.parse_args().data_dir
+    data_dir = given and given.expanduser()
     for experiment, table in TABLES.items():
         for name, known in table.items():
             print(f"{experiment}, {name}: {known.title}")
@@ -70,4 +72,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with until_closed():
+        main()

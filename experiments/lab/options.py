@@ -40,6 +40,7 @@ CellName = Literal["elman", "gru", "lstm"]
 AtLeast1 = Annotated[int, Range("at least 1", lambda v: v >= 1)]
 AtLeast0 = Annotated[int, Range("at least 0", lambda v: v >= 0)]
 Above0 = Annotated[T, Range("above 0", lambda v: v > 0)]  # Above0[int], Above0[float]
+NotNegative = Annotated[float, Range("at least 0", lambda v: v >= 0)]
 Share = Annotated[float, Range("in [0, 1)", lambda v: 0 <= v < 1)]
 # Asked[str | None]: an option that asks a finished run something, or says how a run
 # shows what it has learned. It does not decide what is learned: a resumed run and a
@@ -111,7 +112,7 @@ class Training(Checked):
     """From optax."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """cosine: a short rise and then a fall to zero."""
-    weight_decay: Annotated[float, Range("at least 0", lambda v: v >= 0)] = 0.0
+    weight_decay: NotNegative = 0.0
     """For adamw."""
     clip: Above0[float] | None = 1.0
     """Largest global norm of a gradient; None: no limit."""
