@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def test_data_that_has_moved_is_known_by_its_digest(
     other.write_text("4 5 6")
     before = (out / "config.json").read_bytes()
     message = failing(capsys, "--out", str(out), "--resume", "--numbers", str(other))
-    digests = [word.strip(",\n") for word in message.split() if len(word) >= 64]
+    digests = re.findall(r"[0-9a-f]{64}", message)
     assert len(set(digests)) == 2
     assert digests[0] == (out / "data.sha256").read_text().strip()
     assert (out / "config.json").read_bytes() == before

@@ -72,7 +72,7 @@ def test_what_comes_later_changes_nothing_before():
             b"t,a\n2001-01-01T00Z,1\n2001-01-01T01,1\n",
             "line 3: expected a time with an",
         ),
-        (b"t,a\n1/2/2001,1\n", "--date-format names others"),
+        (b"t,a\n1/2/2001,1\n", "--date-format names another form"),
         (b"t;a\n2001-01;1,500\n", "line 2: '1,500' may have a decimal comma or thou"),
         (b"t;a\n2001-01;1.5.0\n", "line 2: a: expected a finite number, found '1.5.0'"),
         (b"t,a\n2001-01,1_0\n", "line 2: a: expected a finite number, found '1_0'"),
