@@ -108,7 +108,7 @@ def test_data_that_has_moved_is_known_by_its_digest(
     other.write_text("4 5 6")
     before = (out / "config.json").read_bytes()
     message = failing(capsys, "--out", str(out), "--resume", "--numbers", str(other))
-    digests = re.findall(r"[0-9a-f]{64}", message)
+    digests = re.findall(r"[0-9a-f]{64}", message)
     assert len(set(digests)) == 2
     assert digests[0] == (out / "data.sha256").read_text().strip()
     assert (out / "config.json").read_bytes() == before
@@ -184,8 +184,9 @@ WITHOUT = """if True:
 """
 
 
-def test_every_module_and_the_lock_work_without_what_only_posix_has(tmp_path):
-    for _ in range(2):  # the second finds the mark of the first, which has ended
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_module_and_the_lock_work_without_what_only_posix_has(times, tmp_path):
+    for _ in range(times):  # the second finds the mark of the first, which has ended
         done = subprocess.run(
             [sys.executable, "-c", WITHOUT, str(tmp_path / ".lock")],
             cwd=ROOT,
