@@ -35,7 +35,7 @@ class Series(NamedTuple):
         spacing = self.spacing
         found = spacing.after(last, steps).astype("datetime64[s]").tolist()
         texts = [self._written(date) for date in found]
-        if spacing.unit == "second" and spacing.count % 86400:
+        if spacing.unit == "second" and spacing.size % 86400:
             return texts
         return [text.removesuffix("T00:00:00") for text in texts]
 
@@ -199,7 +199,10 @@ def read_csv(
 
 
 def _in_order(
-    path: Path, found: Columns, duplicates: str, remarks: list[str]
+    path: Path,
+    found: Columns,
+    duplicates: Literal["mean", "first", "last", "refuse"],
+    remarks: list[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dates that rise, and their values."""
     dates, values = np.array(found.clock.dates, "datetime64[s]"), np.array(found.values)

@@ -14,14 +14,14 @@ class Spacing(NamedTuple):
     """The time from one row to the next, in the terms of the calendar."""
 
     unit: Literal["second", "weekday", "month"]
-    count: int
+    size: int  # in units
     day: int = 1  # of the month; where a month is shorter, its last one
 
     def __str__(self) -> str:
-        count, name = self.count, self.unit
+        count, name = self.size, self.unit
         if name == "second":
-            size, name = next(u for u in _UNITS if count % u[0] == 0)
-            count //= size
+            unit, name = next(u for u in _UNITS if count % u[0] == 0)
+            count //= unit
         elif name == "month" and count % 12 == 0:
             count, name = count // 12, "year"
         return f"{count} {name}{'s' if count > 1 else ''}"
@@ -57,7 +57,7 @@ class Spacing(NamedTuple):
           ['2024-01-31', '2024-02-29']
         """
         first = self.ticks(np.array([last]))
-        return self.dates(first + self.count * np.arange(1, steps + 1), last)
+        return self.dates(first + self.size * np.arange(1, steps + 1), last)
 
 
 def find_spacing(dates: np.ndarray) -> Spacing:
@@ -89,7 +89,7 @@ def find_spacing(dates: np.ndarray) -> Spacing:
         ):
             kind = Spacing("weekday", 1)
     sizes, counts = np.unique(np.diff(kind.ticks(dates)), return_counts=True)
-    return kind._replace(count=int(sizes[counts.argmax()]) if len(sizes) else 1)
+    return kind._replace(size=int(sizes[counts.argmax()]) if len(sizes) else 1)
 
 
 def _length(months: np.ndarray) -> np.ndarray:
@@ -118,8 +118,8 @@ def find_gaps(dates: np.ndarray, spacing: Spacing) -> Gaps:
     apart = np.diff(spacing.ticks(dates))
     if not len(apart):
         return Gaps(0, 0, 0, 0, 0)
-    uneven = apart % spacing.count != 0
-    lost = np.where(uneven, 0, apart // spacing.count - 1)
+    uneven = apart % spacing.size != 0
+    lost = np.where(uneven, 0, apart // spacing.size - 1)
     place = int(lost.argmax())
     holes = int((lost > 0).sum())
     return Gaps(int(lost.sum()), holes, int(lost[place]), place, int(uneven.sum()))
@@ -180,13 +180,13 @@ def fill(
             f"{gaps.uneven:,} of {len(dates):,} rows are not"
         )
     ticks = spacing.ticks(dates)
-    places = (ticks - ticks[0]) // spacing.count
+    places = (ticks - ticks[0]) // spacing.size
     if places[-1] >= MOST:
         raise DataError(
             f"{source}: from {dates[0]} to {dates[-1]} there are {places[-1]:,} "
             f"steps of {spacing}, too many to fill"
         )
-    whole = ticks[0] + spacing.count * np.arange(places[-1] + 1)
+    whole = ticks[0] + spacing.size * np.arange(places[-1] + 1)
     made = np.full((len(whole), values.shape[1]), np.nan)
     made[places] = values
     every = np.arange(len(whole))

@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from experiments.data import DataError, files
 from experiments.data.formats import dates as dates_
 from experiments.data.formats.encodings import decode
 from experiments.data.formats.numbers import decimal_sign, number
+
+T = TypeVar("T")
 
 _SEPARATORS = ("\t", ";", "|", ",")  # of which a comma may be part of a number
 
@@ -91,7 +93,7 @@ def read_columns(
         rows = rows[1:]
     chosen = _chosen(f"{path}, line {top}", header, columns, where)
 
-    def parsed(row: _Row, part: Callable[..., object], *args: object):
+    def parsed(row: _Row, part: Callable[..., T], *args: Any) -> T:
         try:
             return part(*args)
         except ValueError as error:
@@ -107,7 +109,7 @@ def read_columns(
     texts = (row.fields[i].strip() for row, _ in found for _, i in chosen)
     decimal = form.decimal or parsed(found[0][0], decimal_sign, texts, separator)
 
-    def numbers(row):
+    def numbers(row: _Row) -> list[float]:
         values = []
         for name, i in chosen:
             try:
