@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.data import scenes
 from experiments.data.captions import CaptionData, Captioned, load_captions
+from experiments.data.formats.pictures import nearest, read_image
 from experiments.data.subwords import Subwords, padded, words
 
 SIZE = scenes.SIZE  # of the images that a network reads, in pixels
@@ -74,16 +75,12 @@ def read_photographs(options: Options, data_dir: Path | None) -> CaptionData:
 
 def picture_of_scene(options: Options, path: Path) -> np.ndarray:
     """An image of your own, [SIZE, SIZE, 1], white on black as MNIST's digits are."""
-    from experiments.data.formats.pictures import read_image
-
     pixels = read_image(path, SIZE, gray=True)
     return 255 - pixels if np.median(pixels) > 127 else pixels
 
 
 def picture_of_photograph(options: Options, path: Path) -> np.ndarray:
     """An image of your own, [R, R, 3], as it would be read for training."""
-    from experiments.data.formats.pictures import read_image
-
     return read_image(path, SIZE + options.shift)
 
 
@@ -112,7 +109,6 @@ def scenes_material(options: Options, digits: scenes.Digits) -> Material:
 
 def photographs_material(options: Options, data: CaptionData) -> Material:
     """Photographs and what people say of them."""
-    from experiments.data.formats.pictures import nearest
     from experiments.measures.bleu import best_constant
 
     train, validation, test = (split.first(options.limit) for split in data)

@@ -19,6 +19,8 @@ import numpy as np
 
 from experiments.data import DataError, files
 from experiments.data.files import Files
+from experiments.data.formats.pictures import read_image as read_image
+from experiments.data.formats.pictures import read_images
 from experiments.data.images import MNIST
 
 ABSENT = (
@@ -114,8 +116,6 @@ def load_captions(
       models and evaluation metrics", Journal of Artificial Intelligence Research 47,
       2013.
     """
-    from experiments.data.formats.pictures import read_images
-
     (path,) = files.find("flickr8k", data_dir, captions)
     found: dict[str, list[str]] = {}
     splits: dict[str, str | None] = {}

@@ -1,4 +1,7 @@
-"""Decisions between yes and no: S classifiers, N examples."""
+"""Decisions between yes and no or K classes: S classifiers, N examples."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -77,3 +80,46 @@ def majority(train_labels: np.ndarray, labels: np.ndarray) -> float:
       0.25
     """
     return float((labels == (train_labels.mean() > 0.5)).mean())
+
+
+def mean_probabilities(logits: np.ndarray) -> np.ndarray:
+    """The mean over classifiers of the softmax, [N, K] float64.
+
+    Args:
+      logits: [S, N, K].
+
+    Example:
+      >>> mean_probabilities(np.log([[[1.0, 3.0]], [[1.0, 1.0]]])).tolist()
+      [[0.375, 0.625]]
+    """
+    logits = np.asarray(logits, np.float64)
+    logits = logits - logits.max(-1, keepdims=True)
+    shares = np.exp(logits)
+    return (shares / shares.sum(-1, keepdims=True)).mean(0)
+
+
+def by_class(
+    answers: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> dict[str, list[Any]]:
+    """Of each class: its examples, the share [S] that is right, and the usual mistake.
+
+    Args:
+      answers: [S, N], numbers of classes.
+      labels: [N], the true ones.
+      classes: their names.
+
+    Example:
+      >>> found = by_class(np.array([[0, 1, 0]]), np.array([0, 0, 1]), ["a", "b", "c"])
+      >>> [(name, n, wrong) for name, (n, _, wrong) in found.items()]
+      [('a', 2, 'b'), ('b', 1, 'a'), ('c', 0, None)]
+      >>> found["a"][1].tolist()
+      [0.5]
+    """
+    found = {}
+    for number, name in enumerate(classes):
+        own = answers[:, labels == number]
+        taken = np.bincount(own[own != number], minlength=len(classes))
+        right = (own == number).mean(1) if own.size else None
+        mistake = classes[taken.argmax()] if taken.any() else None
+        found[name] = [own.shape[1], right, mistake]
+    return found
