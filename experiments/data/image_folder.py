@@ -49,12 +49,6 @@ class OwnImages(lab.Config):
     """Train nothing; say which classes these images have, or those in these folders,
     with the finished run in --out."""
 
-    def __post_init__(self):
-        super().__post_init__()
-        own = self.dataset == "own"
-        expected = "own, which goes together with --images"
-        lab.require(own == (self.images is not None), "dataset", expected, self.dataset)
-
     @property
     def how(self) -> "How":
         """How new images are read; those of the known data sets are light on dark."""
@@ -65,6 +59,9 @@ class OwnImages(lab.Config):
 
     def load(self) -> ImageData:
         """Reads the folder, or the data set of that name."""
+        own = self.dataset == "own"
+        expected = "own together with --images, and only with it"
+        lab.require(own == (self.images is not None), "dataset", expected, self.dataset)
         if self.images is not None:
             return load_folder(self.images, self.how)
         return load_images(self.dataset, self.run.data_dir)
