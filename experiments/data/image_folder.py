@@ -63,7 +63,7 @@ class OwnImages(lab.Config):
         expected = "own together with --images, and only with it"
         lab.require(own == (self.images is not None), "dataset", expected, self.dataset)
         if self.images is not None:
-            return load_folder(self.images, self.how)
+            return load_folder(Path(self.images), self.how)
         return load_images(self.dataset, self.run.data_dir)
 
 

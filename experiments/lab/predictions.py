@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ from experiments.lab.study import Report
 SHOWN = 20  # lines; the file has them all
 
 
-def free(folder: Path, name: str) -> str:
-    """A name that no file of the folder has: `name`, or it with a number.
+def free(folder: Path, name: str, taken: Collection[str] = ()) -> str:
+    """A name that is not taken by a file of the folder: `name`, or it with a number.
 
     Example:
       >>> free(Path("nowhere"), "predictions.csv")
       'predictions.csv'
     """
     path, number = Path(name), 1
-    while (folder / name).exists():
+    while name in taken or (folder / name).exists():
         number += 1
         name = f"{path.stem}-{number}{path.suffix}"
     return name
