@@ -32,12 +32,8 @@ import numpy as np
 
 import jaxrnn as rnn
 from experiments import lab
-from experiments.data.image_folder import (
-    OwnImages,
-    image_paths,
-    keep_classes,
-    kept_classes,
-)
+from experiments.data.classes import keep_classes, kept_classes
+from experiments.data.image_folder import OwnImages, image_paths
 from experiments.data.images import DATASETS, ImageData, sequences
 from experiments.measures.decisions import by_class, mean_probabilities
 from experiments.models.reader import Reader, reader

@@ -29,6 +29,8 @@ TABLES = {
     "music": music.DATASETS,
     "forecasting": series.DATASETS,
 }
+# What is odd about a data set, counted: (name, data_dir) -> lines.
+ODD = {"sentiment": documents.counted, "music": music.counted}
 
 
 def state(known: Files | None, data_dir: Path | None) -> str:
@@ -66,7 +68,14 @@ def main() -> None:
     for experiment, table in TABLES.items():
         for name, known in table.items():
             print(f"{experiment}, {name}: {known.title}")
-            print(f"    {state(known.files, data_dir)}")
+            found = state(known.files, data_dir)
+            print(f"    {found}")
+            if found == "there" and experiment in ODD:
+                try:
+                    lines = ODD[experiment](name, data_dir)
+                except DataError as error:
+                    lines = [str(error)]
+                print("".join(f"    {line}\n" for line in lines), end="")
 
 
 if __name__ == "__main__":

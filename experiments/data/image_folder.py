@@ -5,7 +5,6 @@ in every run; or FOLDER/train/class/image.jpg and FOLDER/test/class/image.jpg. I
 may lie deeper in the folder of their class.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ SUFFIXES = {  # of files that are meant to be images; not all of them can be rea
 }
 CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # of systems, not of people
 TEST = ("test", "val", "valid", "validation")  # the first one there is measured on
-CLASSES = "classes.json"
 HELD_OUT = 5  # one image of so many, of each class
 
 
@@ -150,21 +148,6 @@ def _mixed(of_classes: list[list[Path]], how: How) -> Images:
     order = np.random.default_rng(0).permutation(len(labeled))
     paths, labels = zip(*(labeled[i] for i in order), strict=True)
     return Images(how.read_all(paths), np.array(labels, np.int32))
-
-
-def keep_classes(keep: lab.Keep, classes: tuple[str, ...]) -> None:
-    """Writes the names of the classes into the folder of a run."""
-    text = json.dumps(classes, ensure_ascii=False)
-    keep(CLASSES, lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def kept_classes(folder: Path) -> tuple[str, ...]:
-    """The names of the classes, from the folder of a run."""
-    path = folder / CLASSES
-    try:
-        return tuple(map(str, json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: holds no names of classes: {error}") from error
 
 
 def image_paths(given: Iterable[Path]) -> list[Path]:
