@@ -37,7 +37,7 @@ class OwnTexts(lab.Config):
     texts: Path | None = None
     """Texts and labels of your own, two or more classes: a file .csv, .tsv, .jsonl or
     .json. A column split (train, validation, test) divides it; otherwise a tenth of
-    each class is for validation, and, without --test-texts, a tenth for the test."""
+    each class is for validation and, without --test-texts, for the test."""
     test_texts: Path | None = None
     """--texts: the file of the test."""
     text_column: str | None = None
