@@ -24,7 +24,7 @@ class OwnPhotographs(lab.Config):
     images: Path | None = None
     """Photographs of your own: a folder."""
     captions: Path | None = None
-    """--images: their captions, .csv, .tsv, .json, .jsonl or .txt; None: the file in the
+    """--images: their captions, .csv, .tsv, .json, .jsonl or .txt; None: the one in the
     folder called captions or metadata, or else the texts beside the images."""
     predict: lab.Asked[tuple[Path, ...] | None] = None
     """Train nothing; caption these images, or those in these folders, with the finished

@@ -112,7 +112,7 @@ def _from_text(path: Path) -> Iterator[Line]:
     separator = next((s for s in "\t|," if s in lines[0]), None)
     if separator is None:
         raise DataError(
-            f"{path}, line 1: expected an image, a tab, a bar or a comma and a caption, "
+            f"{path}, line 1: expected an image, a tab, bar or comma and a caption, "
             f"found {lines[0][:80]!r}"
         )
     head = [part.strip().strip('"').lower() for part in lines[0].split(separator)]

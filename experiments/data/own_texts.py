@@ -43,7 +43,7 @@ class OwnTexts(lab.Config):
     text_column: str | None = None
     """The column with the texts; None: one called text, document, review and so on."""
     label_column: str | None = None
-    """The column with the labels; None: one called label, class, ..."""
+    """The column with the labels; None: one called label, class ..."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: an example weighs N / (K n) for N examples, K classes and the n examples
     of its own, so that all classes weigh alike."""
