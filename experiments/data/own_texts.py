@@ -45,8 +45,8 @@ class OwnTexts(lab.Config):
     label_column: str | None = None
     """The column with the labels; None: one called label, class ..."""
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced: an example weighs N / (K n) for N examples, K classes and the n examples
-    of its own, so that all classes weigh alike."""
+    """balanced: an example weighs N / (K n) for N examples of K classes, n of them of
+    its own, so that all classes weigh alike."""
     drop_both_labels: bool = False
     """Leave out training texts that stand there with different labels."""
     drop_repeated: bool = False
