@@ -42,6 +42,10 @@ class Scope:
         maker = self._found("makers", name)
         if maker is None or not left or maker.op_type in (*RECURRENT, "If", "Loop"):
             return None
+        if maker.op_type == "Shape":
+            shape = self.shape(maker.input[0]) or [None]
+            whole = not maker.attribute and all(isinstance(s, int) for s in shape)
+            return np.array(shape, np.int64) if whole else None
         feeds = {i: self.constant(i, left - 1) for i in maker.input if i}
         if any(value is None for value in feeds.values()):
             return None

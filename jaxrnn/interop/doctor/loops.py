@@ -66,12 +66,11 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
     xs = node.place.node.input[0]
     gs = step.projected(w, xs)
     if backward:
-        gs = w.flipped(gs)
+        gs = w.flipped(gs, form)
     shape = w.sizes(xs, -2, size)  # [B, H]
     states = [_initial(w, node, k, step.d) or w.zeros(shape) for k in range(1 + lstm)]
     time = w("Gather", w("Shape", xs), w.constant(0, np.int64), axis=0)
     last = w("Sub", time, w.constant(1, np.int64))
-    batch = node.batch if isinstance(node.batch, int) else "batch"
 
     b = Writer(f"{w.prefix}/{step.d}", w.constants)
 
@@ -79,9 +78,9 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
         return helper.make_tensor_value_info(f"{b.prefix}/{kind}", dtype, dims)
 
     i = info("i", [], TensorProto.INT64)
-    held = [info(f"{k}_before", [batch, size]) for k in "hc"[: 1 + lstm]]
+    held = [info(f"{k}_before", [None, size]) for k in "hc"[: 1 + lstm]]
     h, c = held[0].name, held[1].name if lstm else ""
-    g = info("g", [batch, step_width(node)])
+    g = info("g", [None, step_width(node)])
     if form == "Loop":
         b("Gather", gs, i.name, axis=0, out=g.name)
     new_h, new_c = step(b, g.name, h, c)
@@ -92,10 +91,10 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
         mask = b("Unsqueeze", b("Less", t, lengths), b.ints(1))
         shown = b("Where", mask, new_h, b.constant(np.zeros((1, size))))
         new_h, new_c = _kept(b, mask, new_h, h), _kept(b, mask, new_c, c)
-    after = [info(f"{k}_after", [batch, size]) for k in "hc"[: 1 + lstm]]
+    after = [info(f"{k}_after", [None, size]) for k in "hc"[: 1 + lstm]]
     for name, out in zip((new_h, new_c), after, strict=False):
         b("Identity", name, out=out.name)
-    y = info("y", [batch, size])
+    y = info("y", [None, size])
     b("Identity", shown, out=y.name)
     if form == "Loop":
         go, goes = (info(k, [], TensorProto.BOOL) for k in ("go", "goes"))
@@ -112,7 +111,7 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
         _, *finals, ys = w.many("Scan", inputs, 3 + lstm, body=body, num_scan_inputs=1)
     # Some runtimes give the stacked outputs other shapes, with the numbers in order.
     ys = w("Reshape", ys, w.sizes(xs, -1, 1, -2, size))
-    ys = w.flipped(ys) if backward else ys
+    ys = w.flipped(ys, form) if backward else ys
     final = w.sizes(xs, 1, -2, size)
     finals = [w("Reshape", f, final) for f in finals]
     return ys, finals[0], finals[1] if lstm else ""

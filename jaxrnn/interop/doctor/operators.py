@@ -41,10 +41,19 @@ class Writer:
         """Adds a constant list of int64."""
         return self.constant(values, np.int64)
 
-    def flipped(self, name: str, out: str = "") -> str:
-        """The tensor with its first axis turned around, of any length."""
-        ends = self.ints(-1), self.ints(-(2**31)), self.ints(0), self.ints(-1)
-        return self("Slice", name, *ends, out=out)
+    def flipped(self, name: str, form: str) -> str:
+        """The tensor with its first axis, of any length, turned around.
+
+        MNN loses its memory over a Slice with a negative step, and tract has no Range
+        over a length that it does not know: the form says which of them reads it.
+        """
+        if form == "Scan":
+            ends = self.ints(-1), self.ints(-(2**31)), self.ints(0), self.ints(-1)
+            return self("Slice", name, *ends)
+        one, back = self.constant(1, np.int64), self.constant(-1, np.int64)
+        size = self("Gather", self("Shape", name), self.constant(0, np.int64), axis=0)
+        places = self("Range", self("Sub", size, one), back, back)
+        return self("Gather", name, places, axis=0)
 
     def sizes(self, name: str, *sizes: int) -> str:
         """A shape: the tensor's own size where -1 - axis stands, else the size."""

@@ -1,6 +1,7 @@
 """Rewrites a file to forms that all runtimes compute alike."""
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from jaxrnn.interop.doctor.graphs import RECURRENT, Place, walk
 from jaxrnn.interop.doctor.loops import names_of, replaced
 from jaxrnn.interop.doctor.operators import Writer
 from jaxrnn.interop.doctor.recurrent import Recurrent
-from jaxrnn.interop.doctor.rules import REFUSES, RUNTIMES
+from jaxrnn.interop.doctor.rules import REFUSES, RUNTIMES, lacks_states
 
 LONGEST = 512  # steps that are unrolled; a longer sequence becomes a Loop or a Scan
 REFUSED = {"Loop": {"tract"}, "Scan": {"opencv", "mnn"}}
@@ -24,8 +25,8 @@ def rewrite(
 ) -> onnx.ModelProto:
     """Gives a model that the runtimes compute alike, as onnxruntime computes it.
 
-    A node stays what it is where that is enough: a reverse node is flipped outside,
-    layout=1 becomes transposes, other dtypes casts; a coupled forget gate has minus the
+    A node stays what it is where that is enough: a reverse node becomes one
+    half of a bidirectional one, layout=1 becomes transposes, other dtypes casts; a coupled forget gate has minus the
     weights of the input gate, since 1 - sigmoid(z) = sigmoid(-z). What no node says in
     all of the runtimes becomes standard operators, unrolled where the number of steps
     is known and at most 512, else in a Loop or a Scan. The final state of a row of
@@ -77,6 +78,8 @@ def rewrite(
                 _put(place, written)
             count += 1
         model = onnx.shape_inference.infer_shapes(model)
+    for graph in (model.graph, *(p.scope.graph for p in walk(model))):
+        del graph.value_info[:]  # names of sizes there keep tract from other sizes
     onnx.checker.check_model(model)
     return model
 
@@ -149,47 +152,59 @@ def _tidied(node: Recurrent, prefix: str, wanted: set[str]) -> Writer:
         inputs[7] = ""
     if node.input_forget and node.constant and _coupled(w, node, inputs):
         given.pop("input_forget")
-    flip = node.direction == "reverse" and not node.ragged
-    if flip:
-        given.pop("direction")
-        inputs[0] = w.flipped(inputs[0])
-    states = node.op == "LSTM" and (
-        any(node.states) or ("Y_c" in node.used and isinstance(node.time, int))
-    )
-    if states and not all(node.states):
-        shape = w.sizes(inputs[0], node.directions, -2, node.hidden_size)
-        zeros = w.zeros(shape)
-        if isinstance(node.batch, int):
-            w.nodes = [n for n in w.nodes if n.op_type in ("Cast", "Transpose", "Slice")]
-            size = (node.directions, node.batch, node.hidden_size)
-            zeros = w.constant(np.zeros(size))
-        inputs[5], inputs[6] = inputs[5] or zeros, inputs[6] or zeros
+    if node.op == "LSTM":
+        _completed(w, node, inputs)
+    # Two directions are read where one alone is not: the other one's answer is left.
+    twice = lacks_states(node) or (node.direction == "reverse" and not node.ragged)
+    if twice:
+        given["direction"] = "bidirectional"
+        for key in ("activations", "activation_alpha", "activation_beta"):
+            if key in given:
+                given[key] *= 2
+        for k, axis in ((1, 0), (2, 0), (3, 0), (5, 0), (6, 0), (7, 0)):
+            inputs[k] = inputs[k] and w("Concat", inputs[k], inputs[k], axis=axis)
     while not inputs[-1]:
         inputs.pop()
     keys = ("Y", "Y_h", "Y_c") if node.op == "LSTM" else ("Y", "Y_h")
     names = dict(zip(keys, [*node.outputs, "", "", ""], strict=False))
-    raw = {k: f"{prefix}/{k}" for k in keys}
     cast = node.dtype != TensorProto.FLOAT
+    changed = cast or node.layout or twice
+    raw = {k: f"{prefix}/{k}" if changed or not names[k] else names[k] for k in keys}
+    outputs = [raw[k] for k in keys]
+    w.nodes.append(helper.make_node(old.op_type, inputs, outputs, old.name, **given))
     for k in keys:
-        changed = cast or node.layout or (flip and k == "Y")
-        raw[k] = raw[k] if changed or not names[k] else names[k]
-    w.nodes.append(
-        helper.make_node(old.op_type, inputs, [raw[k] for k in keys], old.name, **given)
-    )
-    for k in keys:
-        if not names[k] or raw[k] == names[k]:
+        if not names[k] or not changed:
             continue
-        last = [("Cast", {"to": node.dtype})] if cast else []
+        after: list[tuple[str, list[str], dict[str, Any]]] = []
+        if twice:
+            side = w.ints(int(node.direction == "reverse"))
+            after.append(("Gather", [side], {"axis": int(k == "Y")}))
         if node.layout:
             perm = [2, 0, 1, 3] if k == "Y" else [1, 0, 2]
-            last.insert(0, ("Transpose", {"perm": perm}))
+            after.append(("Transpose", [], {"perm": perm}))
+        if cast:
+            after.append(("Cast", [], {"to": node.dtype}))
         name = raw[k]
-        if flip and k == "Y":
-            name = w.flipped(name, "" if last else names[k])
-        for i, (op, attrs) in enumerate(last):
-            out = names[k] if i == len(last) - 1 else ""
-            name = w(op, name, out=out, **attrs)
+        for i, (op, more, attrs) in enumerate(after):
+            out = names[k] if i == len(after) - 1 else ""
+            name = w(op, name, *more, out=out, **attrs)
     return w
+
+
+def _completed(w: Writer, node: Recurrent, inputs: list[str]) -> None:
+    """Writes an LSTM's bias, and the second of two initial states, if absent."""
+    if not any(node.states):
+        return
+    if not inputs[3]:
+        inputs[3] = w.constant(np.zeros((node.directions, 8 * node.hidden_size)))
+    if not all(node.states):
+        if isinstance(node.batch, int):
+            size = (node.directions, node.batch, node.hidden_size)
+            zeros = w.constant(np.zeros(size))
+        else:
+            shape = w.sizes(inputs[0], node.directions, -2, node.hidden_size)
+            zeros = w.zeros(shape)
+        inputs[5], inputs[6] = inputs[5] or zeros, inputs[6] or zeros
 
 
 def _coupled(w: Writer, node: Recurrent, inputs: list[str]) -> bool:

@@ -91,6 +91,20 @@ def _spelt_otherwise(node: Recurrent) -> bool:
     return list(node.given.get("activations", names)) != names
 
 
+def lacks_states(node: Recurrent) -> bool:
+    """Whether tract takes the batch of the cell state for 1."""
+    fixed = [s for s in node.states if not s or node.place.scope.constant(s) is not None]
+    return (
+        node.op == "LSTM"
+        and node.direction != "bidirectional"
+        and node.batch != 1
+        and "Y_c" in node.used
+        and len(fixed) == 2
+        and "P" not in node.weights
+        and not node.ragged
+    )
+
+
 def _may_be_empty(node: Recurrent) -> bool:
     if not _any_state(node) or not node.used & {"Y_h", "Y_c"} or node.lengths is None:
         return False
@@ -156,7 +170,7 @@ RULES: tuple[Rule, ...] = (
                 final="first",
             ),
         ),
-        "flip X and Y outside of the node by a Slice with step -1",
+        "one half of a bidirectional node, whose other half is left",
     ),
     Rule(
         "linear_before_reset=0",
@@ -297,17 +311,16 @@ RULES: tuple[Rule, ...] = (
         "float32 between two Casts",
     ),
     Rule(
-        "Y_c of a batch without initial states",
-        lambda node: (
-            node.op == "LSTM"
-            and node.direction != "bidirectional"
-            and node.batch != 1
-            and "Y_c" in node.used
-            and not _any_state(node)
-            and "P" not in node.weights
-        ),
+        "Y_c of a batch, initial states absent or constant",
+        lacks_states,
         _refuses("tract"),
-        "write initial states of zeros",
+        "one half of a bidirectional node, whose other half is left",
+    ),
+    Rule(
+        "initial states without bias",
+        lambda node: _both_states(node) and "B" not in node.weights,
+        _refuses("opencv"),
+        "write a bias of zeros",
     ),
     Rule(
         "one of two initial states",
