@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
+DOCTOR = "interop.doctor"
 SIBLINGS = {
     "checks": set(),
     "core": {"checks"},
@@ -86,11 +87,43 @@ SIBLINGS = {
     "interop/haiku": {"core", "interop.weights"},
     "interop/keras": {"core", "interop.weights"},
     "interop/safetensors": {"interop.weights"},
+    "interop/doctor/graphs": set(),
+    "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
+    "interop/doctor/rules": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/operators": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/loops": {f"{DOCTOR}.operators", f"{DOCTOR}.recurrent"},
+    "interop/doctor/fixed": {f"{DOCTOR}.graphs"},
+    "interop/doctor/diagnosis": {
+        *("interop.doctor", f"{DOCTOR}.fixed", f"{DOCTOR}.graphs", f"{DOCTOR}.rules"),
+    },
+    "interop/doctor/rewriting": {
+        *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.fixed"),
+        *(f"{DOCTOR}.{name}" for name in ("graphs", "loops", "operators")),
+        *(f"{DOCTOR}.{name}" for name in ("recurrent", "rules")),
+    },
+    "interop/doctor/runtimes": set(),  # a program of its own
+    "interop/doctor/comparison": {
+        *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.graphs"),
+    },
+    "interop/doctor/pages": {f"{DOCTOR}.rules"},
+    "interop/doctor/__main__": {
+        *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
+        f"{DOCTOR}.rules",
+    },
 }
 OUTSIDE = {
     "losses": {"optax"},
     "train": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
+    "interop/doctor/runtimes": {
+        *("onnx", "onnxruntime", "openvino", "tract", "cv2", "MNN", "_tools"),
+    },
+} | {
+    f"interop/doctor/{name}": {"onnx"}
+    for name in (
+        *("graphs", "recurrent", "rules", "operators", "loops", "fixed"),
+        *("diagnosis", "rewriting", "comparison"),
+    )
 }
 
 

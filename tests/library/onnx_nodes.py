@@ -134,9 +134,7 @@ def loop(op, w, feeds, o):
         names = o["given"][:n] * directions
     alphas = o.get("activation_alpha") or [None] * len(names)
     betas = o.get("activation_beta") or [None] * len(names)
-    every = [
-        function(*each) for each in zip(names, alphas, betas, strict=True)
-    ]
+    every = [function(*each) for each in zip(names, alphas, betas, strict=True)]
     bound = o.get("clip")
     clip = (lambda z: np.clip(z, -bound, bound)) if bound else (lambda z: z)
     lengths = o["lengths"] if o.get("lengths") is not None else [steps] * batch

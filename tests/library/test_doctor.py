@@ -60,14 +60,19 @@ CASES = {
     "any length, clip": Case("RNN", time="T", clip=0.5, direction="reverse"),
     "opset 7": Case("LSTM", opset=7, states=HC, input_forget=1),
 }  # fmt: skip
-SMALL = ("onnxruntime", "reference")  # which the tests declare; the others may be absent
+SMALL = (
+    "onnxruntime",
+    "reference",
+)  # which the tests declare; the others may be absent
 here = pytest.mark.parametrize(
     "runtime",
     [
         pytest.param(
             r,
             marks=[
-                pytest.mark.skipif(r not in runtimes.installed(), reason="not installed"),
+                pytest.mark.skipif(
+                    r not in runtimes.installed(), reason="not installed"
+                ),
                 *([] if r in SMALL else [pytest.mark.slow]),
             ],
         )
@@ -79,7 +84,8 @@ here = pytest.mark.parametrize(
 def same(answer, wanted):
     return all(
         array.shape == wanted[name].shape
-        and np.abs(array - wanted[name]).max() < 1e-5 * max(1, np.abs(wanted[name]).max())
+        and np.abs(array - wanted[name]).max()
+        < 1e-5 * max(1, np.abs(wanted[name]).max())
         for name, array in answer.items()
     )
 
@@ -212,7 +218,10 @@ def test_a_projection_is_refused_by_its_name():
         (lambda: doctor.diagnose(onnx.ModelProto()), "it has no node"),
         (lambda: doctor.diagnose(CASES["clip"].model, ["ort"]), "runtimes: expected"),
         (lambda: doctor.rewrite(CASES["clip"].model, time=0), "time: expected an int"),
-        (lambda: doctor.rewrite(CASES["clip"].model, time=4), "time: no recurrent node"),
+        (
+            lambda: doctor.rewrite(CASES["clip"].model, time=4),
+            "time: no recurrent node",
+        ),
     ],
 )
 def test_mistakes(call, words):

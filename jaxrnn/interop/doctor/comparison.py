@@ -21,7 +21,9 @@ def inputs(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
         if place.node.op_type in RECURRENT:
             node = recurrent.read(place)
             if isinstance(node.lengths, str):
-                lengths[node.lengths] = node.time if isinstance(node.time, int) else FREE
+                lengths[node.lengths] = (
+                    node.time if isinstance(node.time, int) else FREE
+                )
     stored = {i.name for i in model.graph.initializer}
     found = {}
     for value in model.graph.input:

@@ -65,7 +65,7 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
     lstm, size = node.op == "LSTM", node.hidden_size
     xs = node.place.node.input[0]
     gs = step.projected(w, xs)
-    if backward:
+    if backward and form == "Scan":
         gs = w.flipped(gs, form)
     shape = w.sizes(xs, -2, size)  # [B, H]
     states = [_initial(w, node, k, step.d) or w.zeros(shape) for k in range(1 + lstm)]
@@ -81,12 +81,12 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
     held = [info(f"{k}_before", [None, size]) for k in "hc"[: 1 + lstm]]
     h, c = held[0].name, held[1].name if lstm else ""
     g = info("g", [None, step_width(node)])
+    t = b("Sub", last, i.name) if backward else i.name
     if form == "Loop":
-        b("Gather", gs, i.name, axis=0, out=g.name)
+        b("Gather", gs, t, axis=0, out=g.name)
     new_h, new_c = step(b, g.name, h, c)
     shown = new_h
     if lengths:
-        t = b("Sub", last, i.name) if backward else i.name
         t = b("Cast", t, to=TensorProto.INT32)
         mask = b("Unsqueeze", b("Less", t, lengths), b.ints(1))
         shown = b("Where", mask, new_h, b.constant(np.zeros((1, size))))

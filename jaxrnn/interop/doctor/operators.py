@@ -102,7 +102,9 @@ class Step:
             np.asarray(node.weights[k], np.float32)[direction].T for k in "WR"
         )
         bias = node.weights.get("B")
-        bias = np.zeros((1, 2 * gates * size)) if bias is None else bias[direction][None]
+        bias = (
+            np.zeros((1, 2 * gates * size)) if bias is None else bias[direction][None]
+        )
         w_b, self.r_b = np.split(np.asarray(bias, np.float32), 2, axis=1)
         self.inner = node.op == "GRU"  # whose candidate's bias r_b stays inside
         outer = self.r_b.copy()

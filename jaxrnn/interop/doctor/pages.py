@@ -46,7 +46,10 @@ def table() -> str:
         for runtime in RUNTIMES:
             kinds = [e for e in rule.effects if e.runtime == runtime]
             words = [
-                e.what if e.kind == DIFFERS else f"**{e.what}**" if e.kind != REFUSES
+                e.what
+                if e.kind == DIFFERS
+                else f"**{e.what}**"
+                if e.kind != REFUSES
                 else e.what
                 for e in kinds
             ]

@@ -103,7 +103,9 @@ def read(place: Place) -> Recurrent:
     weights = {k: scope.constant(name) for k, name in names.items() if name}
     hidden_size = given.get("hidden_size") or (scope.shape(inputs[2]) or [None])[-1]
     if not isinstance(hidden_size, int):
-        raise ValueError(f"{place.path}: neither hidden_size nor the shape of R is known")
+        raise ValueError(
+            f"{place.path}: neither hidden_size nor the shape of R is known"
+        )
     sizes = {"W": gates, "R": gates, "B": 2 * gates, "P": 3}
     for key, name in names.items():
         shape = scope.shape(name) if name else None
@@ -147,7 +149,9 @@ def read(place: Place) -> Recurrent:
         states=states,
         time=time,
         batch=batch,
-        dtype=scope.dtype(inputs[0]) or scope.dtype(inputs[1]) or onnx.TensorProto.FLOAT,
+        dtype=scope.dtype(inputs[0])
+        or scope.dtype(inputs[1])
+        or onnx.TensorProto.FLOAT,
         given=given,
         outputs=outputs,
         used=frozenset(k for k, name in named if name and scope.readers(name)),

@@ -90,7 +90,9 @@ def _new_enough(model: onnx.ModelProto) -> onnx.ModelProto:
         try:
             model = version_converter.convert_version(model, 17)
         except Exception as error:  # its own errors are of many classes
-            raise ValueError(f"opset {opset} cannot be raised to 17: {error}") from error
+            raise ValueError(
+                f"opset {opset} cannot be raised to 17: {error}"
+            ) from error
         model = onnx.shape_inference.infer_shapes(model)
     model.ir_version = max(model.ir_version, 7)
     return model
@@ -99,9 +101,7 @@ def _new_enough(model: onnx.ModelProto) -> onnx.ModelProto:
 def _declared(model: onnx.ModelProto, time: int) -> onnx.ModelProto:
     if isinstance(time, bool) or not isinstance(time, int) or time < 1:
         raise ValueError(f"time: expected an int of at least 1, got {time!r}")
-    names = {
-        recurrent.read(p).time for p in walk(model) if p.node.op_type in RECURRENT
-    }
+    names = {recurrent.read(p).time for p in walk(model) if p.node.op_type in RECURRENT}
     names = {n for n in names if isinstance(n, str) and not n.startswith("unk__")}
     if not names:
         raise ValueError("time: no recurrent node has a time axis with a declared name")
@@ -135,7 +135,10 @@ def _tidied(node: Recurrent, prefix: str, wanted: set[str]) -> Writer:
     if not node.usual:
         each = [a for direction in node.activations for a in direction]
         given["activations"] = [a.name for a in each]
-        for key, values in (("alpha", [a.alpha for a in each]), ("beta", [a.beta for a in each])):
+        for key, values in (
+            ("alpha", [a.alpha for a in each]),
+            ("beta", [a.beta for a in each]),
+        ):
             if numbers := [v for v in values if v is not None]:
                 given[f"activation_{key}"] = numbers
     if node.dtype != TensorProto.FLOAT:

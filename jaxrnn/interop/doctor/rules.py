@@ -93,7 +93,9 @@ def _spelt_otherwise(node: Recurrent) -> bool:
 
 def lacks_states(node: Recurrent) -> bool:
     """Whether tract takes the batch of the cell state for 1."""
-    fixed = [s for s in node.states if not s or node.place.scope.constant(s) is not None]
+    fixed = [
+        s for s in node.states if not s or node.place.scope.constant(s) is not None
+    ]
     return (
         node.op == "LSTM"
         and node.direction != "bidirectional"
@@ -113,9 +115,7 @@ def _may_be_empty(node: Recurrent) -> bool:
 
 def _lacks_constants(node: Recurrent) -> bool:
     bare = not node.given.get("activation_alpha")
-    return bare and bool(
-        node.functions() & {"Affine", "ScaledTanh", "ThresholdedRelu"}
-    )
+    return bare and bool(node.functions() & {"Affine", "ScaledTanh", "ThresholdedRelu"})
 
 
 STANDARD = "the step in standard operators: unrolled, or in a Loop or Scan"
@@ -287,9 +287,7 @@ RULES: tuple[Rule, ...] = (
         (
             *_refuses("onnxruntime", "opencv"),
             *_refuses("openvino", when=_any_state),
-            *_refuses(
-                "mnn", when=lambda node: node.op != "RNN" and _any_state(node)
-            ),
+            *_refuses("mnn", when=lambda node: node.op != "RNN" and _any_state(node)),
             *_differs("takes the batch for time", "openvino", "mnn", layout=0),
         ),
         "layout=0 between two Transposes",

@@ -134,7 +134,9 @@ def _tract(path: str, feeds: Feeds, names: list[str]):
     order = [model.input_name(i) for i in range(model.input_count())]
     for i, name in enumerate(order):
         array = feeds[name]
-        kind = "bool" if array.dtype == bool else f"{array.dtype.kind}{array.itemsize * 8}"
+        kind = (
+            "bool" if array.dtype == bool else f"{array.dtype.kind}{array.itemsize * 8}"
+        )
         model.set_input_fact(i, ",".join([*map(str, array.shape), kind]))
     found = model.into_model().into_runnable().run([feeds[name] for name in order])
     return {n: np.array(f.to_numpy()) for n, f in zip(names, found, strict=True)}
