@@ -50,9 +50,11 @@ class Writer:
         if form == "Scan":
             ends = self.ints(-1), self.ints(-(2**31)), self.ints(0), self.ints(-1)
             return self("Slice", name, *ends)
-        one, back = self.constant(1, np.int64), self.constant(-1, np.int64)
-        size = self("Gather", self("Shape", name), self.constant(0, np.int64), axis=0)
-        places = self("Range", self("Sub", size, one), back, back)
+        zero, one = self.constant(0, np.int64), self.constant(1, np.int64)
+        size = self("Gather", self("Shape", name), zero, axis=0)
+        # A Range that counts down is made a Slice to -1, an empty one, in onnxruntime.
+        last = self("Sub", size, one)
+        places = self("Sub", last, self("Range", zero, size, one))
         return self("Gather", name, places, axis=0)
 
     def sizes(self, name: str, *sizes: int) -> str:
