@@ -32,7 +32,7 @@ class Case:
     """A model, its inputs, and what is asked of it."""
 
     def __init__(self, op, *, opset=17, time: int | str = T, lengths=None, fed=False,
-                 states=(), outputs=None, dtype=np.float32, hidden=True, bias=True,
+                 states=(), outputs=None, dtype: Any = np.float32, hidden=True, bias=True,
                  peepholes=False, **attrs: Any):  # fmt: skip
         self.op, self.attrs, self.lengths = op, attrs, lengths
         twice = attrs.get("direction") == "bidirectional"

@@ -1,7 +1,7 @@
 """ONNX files with recurrent nodes: which runtimes compute them otherwise, and why.
 
-`diagnose(model)` names the runtimes that drop or misread what a file says, or refuse it;
-`rewrite(model)` gives a file on which they agree. As a command:
+`diagnose(model)` names the runtimes that drop or misread what a file says, or refuse
+it; `rewrite(model)` gives a file on which they agree. As a command:
 
     python -m jaxrnn.interop.doctor model.onnx --rewrite same.onnx --run
 

@@ -1,4 +1,4 @@
-"""The command: what is wrong with a file, in which runtimes, and a file that is right."""
+"""The command: what runtimes do with a file, and a file on which they agree."""
 
 import argparse
 import json

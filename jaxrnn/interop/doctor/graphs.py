@@ -1,4 +1,4 @@
-"""What the nodes of an ONNX file see: constants, shapes, dtypes, and who reads a name."""
+"""What the nodes of an ONNX file see: constants, shapes, dtypes, readers of a name."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

@@ -169,10 +169,8 @@ class Step:
             i = w("Add", i, w("Mul", c, self.peepholes[0]))
             f = w("Add", f, w("Mul", c, self.peepholes[2]))
         i, n = self._gate(w, 0, i), self._gate(w, 1, n)
-        if self.node.input_forget:
-            f = w("Sub", self.one, i)
-        else:
-            f = self._gate(w, 0, f)
+        coupled = self.node.input_forget
+        f = w("Sub", self.one, i) if coupled else self._gate(w, 0, f)
         c = w("Add", w("Mul", f, c), w("Mul", i, n))
         if self.peepholes:
             o = w("Add", o, w("Mul", c, self.peepholes[1]))

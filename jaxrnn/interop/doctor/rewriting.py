@@ -25,12 +25,13 @@ def rewrite(
 ) -> onnx.ModelProto:
     """Gives a model that the runtimes compute alike, as onnxruntime computes it.
 
-    A node stays what it is where that is enough: a reverse node becomes one
-    half of a bidirectional one, layout=1 becomes transposes, other dtypes casts; a coupled forget gate has minus the
-    weights of the input gate, since 1 - sigmoid(z) = sigmoid(-z). What no node says in
-    all of the runtimes becomes standard operators, unrolled where the number of steps
-    is known and at most 512, else in a Loop or a Scan. The final state of a row of
-    length 0 is its initial state. What is left over, `diagnose` of the result names.
+    A node stays what it is where that is enough: a reverse node becomes one half of a
+    bidirectional one, layout=1 becomes transposes, other dtypes casts; a coupled
+    forget gate has minus the weights of the input gate, since
+    1 - sigmoid(z) = sigmoid(-z). What no node says in all of the runtimes becomes
+    standard operators, unrolled where the number of steps is known and at most 512,
+    else in a Loop or a Scan. The final state of a row of length 0 is its initial
+    state. What is left over, `diagnose` of the result names.
 
     Args:
       model: the model, or the path of a file; it is not changed.
@@ -48,7 +49,8 @@ def rewrite(
       >>> model = parser.parse_model('''
       ...   <ir_version: 8, opset_import: ["" : 17]>
       ...   g (float[5, 2, 3] X) => (float[5, 1, 2, 1] Y)
-      ...   <float[1, 3, 3] W = {0, 1, 2, 3, 4, 5, 6, 7, 8}, float[1, 3, 1] R = {1, 2, 3}>
+      ...   <float[1, 3, 3] W = {0, 1, 2, 3, 4, 5, 6, 7, 8},
+      ...    float[1, 3, 1] R = {1, 2, 3}>
       ...   { Y, H = GRU <hidden_size = 1, direction = "reverse"> (X, W, R) }''')
       >>> {finding.runtime for finding in doctor.diagnose(model)} == {
       ...     "tract", "opencv", "mnn"}
@@ -135,10 +137,8 @@ def _tidied(node: Recurrent, prefix: str, wanted: set[str]) -> Writer:
     if not node.usual:
         each = [a for direction in node.activations for a in direction]
         given["activations"] = [a.name for a in each]
-        for key, values in (
-            ("alpha", [a.alpha for a in each]),
-            ("beta", [a.beta for a in each]),
-        ):
+        for key in ("alpha", "beta"):
+            values = [getattr(a, key) for a in each]
             if numbers := [v for v in values if v is not None]:
                 given[f"activation_{key}"] = numbers
     if node.dtype != TensorProto.FLOAT:
@@ -158,7 +158,9 @@ def _tidied(node: Recurrent, prefix: str, wanted: set[str]) -> Writer:
     if node.op == "LSTM":
         _completed(w, node, inputs)
     # Two directions are read where one alone is not: the other one's answer is left.
-    twice = lacks_states(node) or (node.direction == "reverse" and not node.ragged)
+    twice = node.direction == "reverse" and not node.ragged
+    if lacks_states(node) and "tract" in wanted:
+        twice = False  # tract does not read it either way
     if twice:
         given["direction"] = "bidirectional"
         for key in ("activations", "activation_alpha", "activation_beta"):

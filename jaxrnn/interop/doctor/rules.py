@@ -278,7 +278,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "Affine, ScaledTanh or ThresholdedRelu without alpha",
         _lacks_constants,
-        _differs("alpha = beta = 0", "onnxruntime", activation_alpha=0),
+        _differs("alpha = beta = 0", "onnxruntime", activation_alpha=(0.0,)),
         "write activation_alpha and activation_beta",
     ),
     Rule(
@@ -312,7 +312,7 @@ RULES: tuple[Rule, ...] = (
         "Y_c of a batch, initial states absent or constant",
         lacks_states,
         _refuses("tract"),
-        "one half of a bidirectional node, whose other half is left",
+        STANDARD,
     ),
     Rule(
         "initial states without bias",

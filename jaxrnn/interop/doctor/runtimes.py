@@ -156,10 +156,8 @@ def _mnn(path: str, feeds: Feeds, names: list[str]):
     import MNN  # pyright: ignore[reportMissingImports]
 
     made = f"{path}.mnn"
-    _tools.mnnconvert(
-        ["mnnconvert", "-f", "ONNX", "--modelFile", path, "--MNNModel", made]
-        + ["--bizCode", "none"]
-    )
+    command = ["mnnconvert", "-f", "ONNX", "--modelFile", path, "--MNNModel", made]
+    _tools.mnnconvert([*command, "--bizCode", "none"])
     if not os.path.exists(made):
         raise ValueError("not converted")
     kinds = {
