@@ -115,14 +115,11 @@ OUTSIDE = {
     "losses": {"optax"},
     "train": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
-    "interop/doctor/runtimes": {
-        *("onnx", "onnxruntime", "openvino", "tract", "cv2", "MNN", "_tools"),
-    },
 } | {
     f"interop/doctor/{name}": {"onnx"}
     for name in (
         *("graphs", "recurrent", "rules", "operators", "loops", "fixed"),
-        *("diagnosis", "rewriting", "comparison"),
+        *("diagnosis", "rewriting", "comparison", "runtimes"),
     )
 }
 

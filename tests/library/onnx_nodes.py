@@ -31,9 +31,9 @@ def weights(op, directions=1, peepholes=False, bias=True, dtype=np.float32):
 class Case:
     """A model, its inputs, and what is asked of it."""
 
-    def __init__(self, op, *, opset=17, time: int | str = T, lengths=None, fed=False,
-                 states=(), outputs=None, dtype: Any = np.float32, hidden=True, bias=True,
-                 peepholes=False, **attrs: Any):  # fmt: skip
+    def __init__(self, op, *, opset=17, time: Any = T, lengths=None, fed=False,
+                 states=(), outputs=None, dtype: Any = np.float32, hidden=True,
+                 bias=True, peepholes=False, **attrs: Any):  # fmt: skip
         self.op, self.attrs, self.lengths = op, attrs, lengths
         twice = attrs.get("direction") == "bidirectional"
         self.w = weights(op, 1 + twice, peepholes, bias, dtype)
@@ -53,7 +53,7 @@ class Case:
         if time != T:
             shapes["X"] = [time, *shapes["X"][1:]]
         ins = [info(k, s) for k, s in shapes.items()]
-        stored = dict(self.w)
+        stored: dict[str, Any] = dict(self.w)
         if lengths is not None:
             array = np.array(lengths, np.int32)
             if fed:

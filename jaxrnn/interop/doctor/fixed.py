@@ -60,9 +60,9 @@ def _places(scope: Scope, name: str, axis: int, rank: int) -> set[int] | None:
 
 def _sliced(scope: Scope, node: onnx.NodeProto, axis: int, rank: int):
     parts = [scope.constant(i) if i else None for i in node.input[1:]]
-    if len(parts) < 2 or any(p is None for p in parts[:2]):
+    if len(parts) < 2 or parts[0] is None or parts[1] is None:
         return None
-    starts, ends = (np.ravel(p).tolist() for p in parts[:2])
+    starts, ends = np.ravel(parts[0]).tolist(), np.ravel(parts[1]).tolist()
     axes = parts[2] if len(parts) > 2 else None
     axes = range(len(starts)) if axes is None else (np.ravel(axes) % rank).tolist()
     spans = {a: (s, e) for a, s, e in zip(axes, starts, ends, strict=True)}

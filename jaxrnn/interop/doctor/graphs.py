@@ -50,7 +50,7 @@ class Scope:
         if any(value is None for value in feeds.values()):
             return None
         try:
-            found = ReferenceEvaluator(maker).run(None, feeds)
+            found: Any = ReferenceEvaluator(maker).run(None, feeds)
         except Exception:  # an operator that it does not have: no constant to us
             return None
         return np.asarray(found[list(maker.output).index(name)])

@@ -20,7 +20,8 @@ def replaced(node: Recurrent, form: str, prefix: str) -> Writer:
         backward = d == 1 or node.direction == "reverse"
         run = _unrolled if form == "unrolled" else _looped
         y, h, c = run(w, node, step, lengths, backward, form)
-        ys.append(y), hs.append(h), cs.append(c)
+        for parts, part in ((ys, y), (hs, h), (cs, c)):
+            parts.append(part)
     names = [*node.outputs, "", "", ""]
     for name, parts, axis in zip(names, (ys, hs, cs), (1, 0, 0), strict=False):
         if name and parts[0]:

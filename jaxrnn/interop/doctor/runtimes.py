@@ -4,6 +4,7 @@ A runtime may end its process, or never come back: it takes nobody with it. This
 also the program of that process, which imports no more than the runtime.
 """
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def run(
         folder = Path(name)
         for i, (model, feeds) in enumerate(jobs):
             (folder / f"{i}.onnx").write_bytes(model)
-            np.savez(folder / f"{i}.feeds.npz", **dict(feeds))
+            np.savez(folder / f"{i}.feeds.npz", **dict[str, Any](feeds))
         while len(found) < len(jobs):
             command = [sys.executable, "-P", __file__, runtime, name, str(len(found))]
             try:
@@ -88,8 +89,9 @@ def _main(runtime: str, folder: str, first: str) -> None:
             Path(folder, f"{i}.error").write_text(text)
         else:
             half = os.path.join(folder, f"{i}.half")
+            arrays: dict[str, Any] = {k: np.asarray(v) for k, v in answer.items()}
             with open(half, "wb") as file:
-                np.savez(file, **{k: np.asarray(v) for k, v in answer.items()})
+                np.savez(file, **arrays)
             os.replace(half, os.path.join(folder, f"{i}.npz"))
 
 
@@ -100,7 +102,7 @@ def _outputs(path: str) -> list[str]:
 
 
 def _onnxruntime(path: str, feeds: Feeds, names: list[str]):
-    import onnxruntime
+    onnxruntime = importlib.import_module("onnxruntime")
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
@@ -111,7 +113,7 @@ def _onnxruntime(path: str, feeds: Feeds, names: list[str]):
 
 
 def _openvino(path: str, feeds: Feeds, names: list[str]):
-    import openvino
+    openvino = importlib.import_module("openvino")
 
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
@@ -128,7 +130,7 @@ def _reference(path: str, feeds: Feeds, names: list[str]):
 
 
 def _tract(path: str, feeds: Feeds, names: list[str]):
-    import tract
+    tract = importlib.import_module("tract")
 
     model = tract.onnx().load(path)
     order = [model.input_name(i) for i in range(model.input_count())]
@@ -143,7 +145,7 @@ def _tract(path: str, feeds: Feeds, names: list[str]):
 
 
 def _opencv(path: str, feeds: Feeds, names: list[str]):
-    import cv2
+    cv2 = importlib.import_module("cv2")
 
     net = cv2.dnn.readNetFromONNX(path)
     for name, array in feeds.items():
@@ -152,8 +154,7 @@ def _opencv(path: str, feeds: Feeds, names: list[str]):
 
 
 def _mnn(path: str, feeds: Feeds, names: list[str]):
-    import _tools  # pyright: ignore[reportMissingImports]
-    import MNN  # pyright: ignore[reportMissingImports]
+    _tools, MNN = map(importlib.import_module, ("_tools", "MNN"))
 
     made = f"{path}.mnn"
     command = ["mnnconvert", "-f", "ONNX", "--modelFile", path, "--MNNModel", made]
