@@ -11,9 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
 DOCTOR = "interop.doctor"
+READER = {"core", "interop.entries", "interop.weights"}  # of weights
 SIBLINGS = {
     "checks": set(),
-    "core": {"checks"},
+    "made": set(),
+    "serialization": set(),
+    "core": {"checks", "made"},
     "build": {"checks", "core"},
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},
@@ -34,6 +37,7 @@ SIBLINGS = {
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, "build", "loops.dense", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
+    "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
     "layers": {"build", "checks", "core", "loops.primitives"},
     "pooling": {"checks", "core"},
@@ -110,10 +114,33 @@ SIBLINGS = {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
         f"{DOCTOR}.rules",
     },
+    "train/optimizer": set(),
+    "train/batch": set(),
+    "train/state": {"core", "train.optimizer"},
+    "train/update": {"checks", "core", "train.batch", "train.optimizer", "train.state"},
+    "train/epoch": {"checks", "train.state"},
+    "interop/entries": set(),
+    "interop/weights": {"cells", "checks", "combinators", "core", "interop.entries"},
+    "interop/layers": READER,
+    "interop/torch": {*READER, "interop.layers"},
+    "interop/paddle": {*READER, "interop.layers"},
+    "interop/cudnn": READER,
+    "interop/chainer": {*READER, "interop.cudnn"},
+    "interop/flax": READER,
+    "interop/haiku": READER,
+    "interop/sonnet": READER,
+    "interop/equinox": READER,
+    "interop/mlx": READER,
+    "interop/keras_layers": set(),
+    "interop/keras": {*READER, "combinators", "interop.keras_layers"},
+    "interop/tensorflow": {*READER, "cells", "checks"},
+    "interop/safetensors": {"interop.entries"},
 }
 OUTSIDE = {
     "losses": {"optax"},
-    "train": {"optax"},
+    "train/optimizer": {"optax"},
+    "train/state": {"optax"},
+    "train/update": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
 } | {
     f"interop/doctor/{name}": {"onnx"}

@@ -5,6 +5,7 @@ from experiments.lab.batches import check_batch_size as check_batch_size
 from experiments.lab.batches import in_turn as in_turn
 from experiments.lab.batches import made as made
 from experiments.lab.batches import shuffled as shuffled
+from experiments.lab.batches import stream_steps as stream_steps
 from experiments.lab.batches import streams as streams
 from experiments.lab.batches import take as take
 from experiments.lab.buckets import Buckets as Buckets

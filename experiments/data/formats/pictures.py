@@ -22,7 +22,8 @@ def read_images(
     """The middles of images, [size, size, 3] uint8, by name.
 
     Args:
-      source: a folder of JPEG or PNG images, or an uncompressed tar archive of them.
+      source: a folder of JPEG or PNG images, or a tar archive of them, which is packed
+        if its name ends in `.gz`.
       names: of the images to read; those that are not there are left out.
       size: the largest square in the middle of each image is scaled to it.
 
@@ -82,8 +83,8 @@ def _from_folder(folder: Path, wanted: Collection[str]):
 
 
 def _from_archive(archive: Path, wanted: Collection[str]):
-    # Not packed, so that no small file can claim endless memory.
-    with tarfile.open(archive, "r:") as tar:
+    mode = "r:gz" if archive.suffix == ".gz" else "r:"
+    with tarfile.open(archive, mode) as tar:
         for member in tar:
             where = f"{archive}, {member.name[:80]!r}"
             path = PurePosixPath(member.name)
