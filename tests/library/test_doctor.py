@@ -65,6 +65,9 @@ CASES = {
     "no hidden_size": Case("GRU", hidden=False, **AFTER),
     "any length": Case("GRU", time="T", **AFTER),
     "any length, clip": Case("RNN", time="T", clip=0.5, direction="reverse"),
+    "much at once": Case(
+        "GRU", direction="reverse", lengths=[5, 3], fed=True, clip=0.5
+    ),
     "opset 7": Case("LSTM", opset=7, states=HC, input_forget=1),
 }
 # The extra `test` has these; the others may be absent, and take longer.

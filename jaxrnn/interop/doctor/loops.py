@@ -35,15 +35,22 @@ def _initial(w: Writer, node: Recurrent, which: int, d: int) -> str:
     return w("Gather", name, w.constant(d, np.int64), axis=0) if name else ""
 
 
+def _zeros(w: Writer, node: Recurrent) -> str:
+    """Zeros [B, H]: MNN reads past the end of a [1, H] that Where is to repeat."""
+    if isinstance(node.batch, int):
+        return w.constant(np.zeros((node.batch, node.hidden_size)))
+    return w.zeros(w.sizes(node.place.node.input[0], -2, node.hidden_size))
+
+
 def _kept(w: Writer, mask: str, new: str, old: str) -> str:
     return w("Where", mask, new, old) if mask and new else new
 
 
 def _unrolled(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, form):
     assert isinstance(node.time, int)  # the only ones that are unrolled
-    lstm, size = node.op == "LSTM", node.hidden_size
+    lstm = node.op == "LSTM"
     gs = step.projected(w, node.place.node.input[0])
-    zeros = w.constant(np.zeros((1, size)))
+    zeros = _zeros(w, node)
     h = _initial(w, node, 0, step.d) or zeros
     c = (_initial(w, node, 1, step.d) or zeros) if lstm else ""
     one, pair = w.ints(1), w.ints(0, 1)
@@ -68,8 +75,8 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
     gs = step.projected(w, xs)
     if backward and form == "Scan":
         gs = w.flipped(gs, form)
-    shape = w.sizes(xs, -2, size)  # [B, H]
-    states = [_initial(w, node, k, step.d) or w.zeros(shape) for k in range(1 + lstm)]
+    zeros = _zeros(w, node)
+    states = [_initial(w, node, k, step.d) or zeros for k in range(1 + lstm)]
     time = w("Gather", w("Shape", xs), w.constant(0, np.int64), axis=0)
     last = w("Sub", time, w.constant(1, np.int64))
 
@@ -90,7 +97,7 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
     if lengths:
         t = b("Cast", t, to=TensorProto.INT32)
         mask = b("Unsqueeze", b("Less", t, lengths), b.ints(1))
-        shown = b("Where", mask, new_h, b.constant(np.zeros((1, size))))
+        shown = b("Where", mask, new_h, zeros)
         new_h, new_c = _kept(b, mask, new_h, h), _kept(b, mask, new_c, c)
     after = [info(f"{k}_after", [None, size]) for k in "hc"[: 1 + lstm]]
     for name, out in zip((new_h, new_c), after, strict=False):

@@ -90,7 +90,7 @@ def activated(w: Writer, function: Activation, z: str) -> str:
     if name == "Elu":
         return w("Elu", z, alpha=alpha)
     above = w("Greater", z, w.constant([alpha]))
-    return w("Where", above, z, w.constant([0.0]))
+    return w("Mul", z, w("Cast", above, to=TensorProto.FLOAT))
 
 
 class Step:
