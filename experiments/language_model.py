@@ -104,8 +104,8 @@ class Config(lab.Config):
     files *.txt of this folder?"""
     length: lab.Asked[lab.AtLeast1] = 500
     """How many characters to write, in the samples at the end of a run too."""
-    temperature: lab.Asked[tuple[lab.Above0[float], ...]] = (0.5, 0.8, 1.0)
-    """A text at each: below 1 for the more probable, above 1 for more variety."""
+    temperature: lab.Asked[tuple[lab.NotNegative, ...]] = (0.5, 0.8, 1.0)
+    """A text at each: below 1 more probable, above 1 more variety, 0 the likeliest."""
     top_p: lab.Asked[Annotated[lab.Above0[float], AtMost1] | None] = None
     """Draw from the fewest characters whose probabilities sum to this; None: all."""
 

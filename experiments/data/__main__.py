@@ -21,6 +21,7 @@ from experiments.data import (
     series,
 )
 from experiments.data.files import Files
+from experiments.lab.pipe import until_closed
 
 READERS = {
     "rows": images,
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="default: $JAXRNN_DATA")
     parser.add_argument("check", nargs="?", choices=["check"])
     options = parser.parse_args()
-    data_dir = options.data_dir
+    data_dir = options.data_dir and options.data_dir.expanduser()
     if options.check:
         print(check.page(READERS, data_dir))
         return
@@ -82,4 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with until_closed():
+        main()

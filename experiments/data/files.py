@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, TypeVar, cast
 
 from experiments.data import DataError
+from experiments.lab.storage import retried
 
 T = TypeVar("T")
 
@@ -101,11 +102,16 @@ def read_bytes(path: Path) -> bytes:
     Raises:
       DataError: if it cannot be read, is empty, or is longer than `LIMIT`.
     """
-    data = bytearray()
-    try:
+
+    def read():
+        data = bytearray()
         with opened(path) as file:
             while len(data) <= LIMIT and (block := file.read(1 << 20)):
                 data += block
+        return data
+
+    try:
+        data = retried(f"reading {path}", read)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot be read: {reason}") from error

@@ -25,6 +25,7 @@ from experiments.lab.options import AtLeast0 as AtLeast0
 from experiments.lab.options import AtLeast1 as AtLeast1
 from experiments.lab.options import CellName as CellName
 from experiments.lab.options import Config as Config
+from experiments.lab.options import NotNegative as NotNegative
 from experiments.lab.options import Range as Range
 from experiments.lab.options import Share as Share
 from experiments.lab.options import Training as Training

@@ -149,7 +149,7 @@ def written(
         or the first character of the vocabulary where it has none.
       seed: of the draws.
       length: how many characters follow the prompt.
-      temperatures: of the texts; see `rnn.sample`.
+      temperatures: of the texts; see `rnn.sample`; at 0 the likeliest.
       top_p: of all texts; see `rnn.sample`.
 
     Raises:
@@ -164,7 +164,9 @@ def written(
 
     def text(temperature, key):
         yield f"--- temperature {temperature} ---\n{prompt}"
-        choose = rnn.sample(temperature, top_p=top_p)
+        choose = rnn.greedy
+        if temperature > 0:
+            choose = rnn.sample(temperature, top_p=top_p)
         for token in rnn.stream(model, params, carry, first, length, choose, key):
             yield vocabulary.decode([token])
         yield "\n"

@@ -118,7 +118,7 @@ def load_keras(
             "load_keras: reset_after: expected a bool for kind 'gru', else None, "
             f"got {reset_after!r} for kind {kind!r}"
         )
-    if version not in (None, 2, 3) or isinstance(version, bool):
+    if version is not None and (type(version) is not int or version not in (2, 3)):
         raise ValueError(f"load_keras: version: expected 2 or 3, got {version!r}")
     if (recurrent_activation is None) != (kind == "rnn"):
         expected = (

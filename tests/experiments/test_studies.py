@@ -81,7 +81,7 @@ CASES = [
         mistakes=(
             ("--most-notes 89", "--most-notes: expected at most 88, got 89"),
             ("--most-notes 0", "--most-notes: expected at least 1, got 0"),
-            ("--temperature 0", "--temperature: expected above 0, got 0.0"),
+            ("--temperature -1", "--temperature: expected at least 0, got -1.0"),
             ("--pieces 0", "--pieces: expected above 0, got 0"),
             ("--generate", "--generate: expected an --out too"),
             ("--dataset nottingham --data-dir /nowhere", "/nowhere does not exist"),
@@ -124,7 +124,7 @@ CASES = [
     ),
     Case(
         forecasting.STUDY,
-        {"forecast.csv", "forecasts.png", "steps.png", "coverage.png"},
+        {"forecast.csv", "series.json", "forecasts.png", "steps.png", "coverage.png"},
         options=("--dataset", "stocks"),
         mistakes=(
             ("--data-dir /nowhere", "/nowhere does not exist"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.data import DataError, files
+from experiments.lab.storage import retried
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -25,7 +26,8 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
       DataError: the file cannot be read, or is not exactly of that form, or is empty.
     """
-    try:
+
+    def read():
         with files.opened(path) as file:
             magic = file.read(4)
             if magic not in (b"\0\0\x08\x01", b"\0\0\x08\x03"):
@@ -37,6 +39,10 @@ def read_idx(path: Path) -> np.ndarray:
             size, data = math.prod(shape), bytearray()
             while len(data) <= size and (block := file.read(1 << 20)):
                 data += block
+            return shape, size, data
+
+    try:
+        shape, size, data = retried(f"reading {path}", read)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if size == 0 or len(data) != size:

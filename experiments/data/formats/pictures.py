@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from experiments.data import DataError
+from experiments.lab.storage import retried
 
 MOST_BYTES = 32 << 20  # of one image; what is larger is no photograph of ours
 MOST_PIXELS = 50_000_000
@@ -79,7 +80,7 @@ def _from_folder(folder: Path, wanted: Collection[str]):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
             raise DataError(f"{path}: is no file of at most {MOST_BYTES:,} bytes")
-        yield name, str(path), path.read_bytes()
+        yield name, str(path), retried(f"reading {path}", path.read_bytes)
 
 
 def _from_archive(archive: Path, wanted: Collection[str]):
