@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
 READER = {"core", "interop.entries", "interop.weights"}  # of weights
+DOCTOR = "interop.doctor"
 SIBLINGS = {
     "checks": set(),
     "made": set(),
@@ -104,6 +105,29 @@ SIBLINGS = {
     "interop/keras": {*READER, "combinators", "interop.keras_layers"},
     "interop/tensorflow": {*READER, "cells", "checks"},
     "interop/safetensors": {"interop.entries"},
+    "interop/doctor/graphs": set(),
+    "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
+    "interop/doctor/rules": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/operators": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/loops": {f"{DOCTOR}.operators", f"{DOCTOR}.recurrent"},
+    "interop/doctor/fixed": {f"{DOCTOR}.graphs"},
+    "interop/doctor/diagnosis": {
+        *("interop.doctor", f"{DOCTOR}.fixed", f"{DOCTOR}.graphs", f"{DOCTOR}.rules"),
+    },
+    "interop/doctor/rewriting": {
+        *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.fixed"),
+        *(f"{DOCTOR}.{name}" for name in ("graphs", "loops", "operators")),
+        *(f"{DOCTOR}.{name}" for name in ("recurrent", "rules")),
+    },
+    "interop/doctor/runtimes": set(),  # a program of its own
+    "interop/doctor/comparison": {
+        *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.graphs"),
+    },
+    "interop/doctor/pages": {f"{DOCTOR}.rules"},
+    "interop/doctor/__main__": {
+        *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
+        f"{DOCTOR}.rules",
+    },
 }
 OUTSIDE = {
     "losses": {"optax"},
@@ -111,6 +135,12 @@ OUTSIDE = {
     "train/state": {"optax"},
     "train/update": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
+} | {
+    f"interop/doctor/{name}": {"onnx"}
+    for name in (
+        *("graphs", "recurrent", "rules", "operators", "loops", "fixed"),
+        *("diagnosis", "rewriting", "comparison", "runtimes"),
+    )
 }
 
 
