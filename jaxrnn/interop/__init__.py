@@ -16,6 +16,8 @@ The frameworks' wrappers are combinators here: layers one after the other are
 `Directions(*params)`.
 """
 
+from typing import Any
+
 from jaxrnn.interop.flax import load_flax, to_flax
 from jaxrnn.interop.haiku import load_haiku, to_haiku
 from jaxrnn.interop.keras import load_keras, to_keras
@@ -26,11 +28,13 @@ __all__ = [
     "load_flax",
     "load_haiku",
     "load_keras",
+    "load_onnx",
     "load_safetensors",
     "load_torch",
     "save_safetensors",
     "to_flax",
     "to_haiku",
     "to_keras",
+    "to_onnx",
     "to_torch",
 ]

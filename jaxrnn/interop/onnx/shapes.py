@@ -182,31 +182,46 @@ def _gather(g, eqn, x, indices):
         raise ValueError("to_onnx: primitive gather: can write whole rows only")
     order = [*batch, *at, *others]
     if order != list(range(len(shape))):
-        x = g.op("Transpose", x, perm=order)
+        constant = isinstance(x, np.ndarray)
+        x = x.transpose(order) if constant else g.op("Transpose", x, perm=order)
     indices = g.cast(indices, np.int64)
+    fills = eqn.params["mode"] == lax.GatherScatterMode.FILL_OR_DROP
+    first = eqn.invars[1].aval.ndim - 1  # axes of the output that the indices give
+    rank = eqn.outvars[0].aval.ndim
+    trailing = list(n.offset_dims) == list(range(first, rank))
+    if fills and isinstance(x, np.ndarray) and len(at) == 1 and not batch and trailing:
+        # A table with one row more, for what is outside of it.
+        size = np.int64(len(x))
+        row = np.full((1, *x.shape[1:]), _fill(eqn), x.dtype)
+        index = g.op("Squeeze", indices, ints([-1]))
+        above = g.op("GreaterOrEqual", index, np.int64(0))
+        known = g.op("And", above, g.op("Less", index, size))
+        index = g.op("Where", known, index, size)
+        return g.op("Gather", np.concatenate([x, row]), index, axis=0)
     most = g.op("Sub", g.shape([shape[i] for i in at]), ints([1]))
     inside = g.op("Max", g.op("Min", indices, most), ints([0]))
     if len(at) == 1 and not batch:
         rows = g.op("Gather", x, g.op("Squeeze", inside, ints([-1])), axis=0)
     else:
         rows = g.op("GatherND", x, inside, batch_dims=len(batch))
-    rank = eqn.outvars[0].aval.ndim
-    first = eqn.invars[1].aval.ndim - 1  # axes of the output that the indices give
     back, of_index, of_row = [], iter(range(first)), iter(range(first, rank))
     for axis in range(rank):
         back.append(next(of_row if axis in n.offset_dims else of_index))
     if back != list(range(rank)):
         rows = g.op("Transpose", rows, perm=back)
-    if eqn.params["mode"] != lax.GatherScatterMode.FILL_OR_DROP:
+    if not fills:
         return rows
     equal = g.cast(g.op("Equal", inside, indices), np.int32)
     found = g.op("ReduceSum", equal, ints([-1]), keepdims=0)
     fits = g.op("Equal", found, np.int32(len(at)))
     if n.offset_dims:
         fits = g.op("Unsqueeze", fits, ints(n.offset_dims))
-    fill = eqn.params["fill_value"]
-    dtype = eqn.outvars[0].aval.dtype
-    if fill is None:
-        signed = np.issubdtype(dtype, np.signedinteger)
-        fill = np.iinfo(dtype).min if signed else np.nan
-    return g.op("Where", fits, rows, np.array(fill, dtype))
+    return g.op("Where", fits, rows, np.array(_fill(eqn), eqn.outvars[0].aval.dtype))
+
+
+def _fill(eqn: Any) -> Any:
+    """What a gather gives for an index outside."""
+    fill, dtype = eqn.params["fill_value"], eqn.outvars[0].aval.dtype
+    if fill is not None:
+        return fill
+    return np.iinfo(dtype).min if np.issubdtype(dtype, np.signedinteger) else np.nan
