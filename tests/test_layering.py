@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
+LOOPS = {"loops.dense", "loops.substitute"}
 SIBLINGS = {
     "checks": set(),
     "core": {"checks"},
@@ -31,7 +32,7 @@ SIBLINGS = {
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
     "cells/elman": {*CELL, "loops.pointwise"},
-    "cells/gru": {*CELL, "build", "loops.dense", "loops.pointwise"},
+    "cells/gru": {*CELL, *LOOPS, "build", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
     "layers": {"build", "checks", "core", "loops.primitives"},
@@ -86,11 +87,40 @@ SIBLINGS = {
     "interop/haiku": {"core", "interop.weights"},
     "interop/keras": {"core", "interop.weights"},
     "interop/safetensors": {"interop.weights"},
+    "interop/onnx/graph": set(),
+    "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
+    "interop/onnx/operators": {"interop.onnx.graph"},
+    "interop/onnx/shapes": {"interop.onnx.graph", "interop.onnx.operators"},
+    "interop/onnx/native": {
+        *("cells.elman", "cells.gru", "cells.lstm", "interop.weights"),
+        *("interop.onnx.cell", "interop.onnx.graph"),
+    },
+    "interop/onnx/walk": {
+        *("interop.onnx.graph", "interop.onnx.native", "interop.onnx.operators"),
+        "interop.onnx.shapes",
+    },
+    "interop/onnx/export": {
+        *("attention", "build", "checks", "core", "loops.substitute"),
+        *("interop.onnx.graph", "interop.onnx.shapes", "interop.onnx.walk"),
+    },
+    "interop/onnx/recurrent": {
+        *("combinators", "core", "interop.onnx.cell", "interop.weights"),
+    },
+    "interop/onnx/flow": {"combinators", "core", "lift"},
+    "interop/onnx/layers": {
+        *("layers", "interop.onnx.cell", "interop.onnx.flow", "interop.onnx.graph"),
+    },
+    "interop/onnx/load": {
+        *("core", "interop.onnx.flow", "interop.onnx.graph"),
+        *("interop.onnx.layers", "interop.onnx.recurrent"),
+    },
 }
 OUTSIDE = {
     "losses": {"optax"},
     "train": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
+    "interop/onnx/graph": {"onnx"},  # imported when it is called
+    "interop/onnx/load": {"onnx"},
 }
 
 
@@ -155,7 +185,9 @@ def test_nothing_imports_the_experiments_but_themselves():
 
 def test_importing_the_library_needs_only_jax_and_optax():
     extras = {"tensorflow_datasets", "sklearn", "tyro", "tqdm", "matplotlib", "PIL"}
-    code = f"import jaxrnn, sys; print(sorted({extras} & set(sys.modules)))"
+    extras |= {"onnx"}
+    show = f"print(sorted({extras} & set(sys.modules)))"
+    code = f"import jaxrnn, jaxrnn.interop, sys; {show}"
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -16,11 +16,10 @@ The frameworks' wrappers are combinators here: layers one after the other are
 `Directions(*params)`.
 """
 
-from typing import Any
-
 from jaxrnn.interop.flax import load_flax, to_flax
 from jaxrnn.interop.haiku import load_haiku, to_haiku
 from jaxrnn.interop.keras import load_keras, to_keras
+from jaxrnn.interop.onnx import load_onnx, to_onnx
 from jaxrnn.interop.safetensors import load_safetensors, save_safetensors
 from jaxrnn.interop.torch import load_torch, to_torch
 

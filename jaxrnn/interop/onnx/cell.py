@@ -71,7 +71,12 @@ class ONNXParams(NamedTuple):
 
 
 def onnx_cell(
-    input_size: int, hidden_size: int, operator: Operator, *, peepholes: bool, dtype: Any
+    input_size: int,
+    hidden_size: int,
+    operator: Operator,
+    *,
+    peepholes: bool,
+    dtype: Any,
 ) -> Cell:
     """One direction of an RNN, GRU or LSTM of ONNX, with all its attributes.
 

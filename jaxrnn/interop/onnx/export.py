@@ -19,7 +19,7 @@ from jaxrnn.interop.onnx.shapes import counted
 from jaxrnn.interop.onnx.walk import walk_closed
 from jaxrnn.loops.substitute import whole_loops
 
-OLDEST, DEFAULT_OPSET = 14, 17
+OLDEST = 14
 
 
 class _Given(NamedTuple):
@@ -31,74 +31,18 @@ class _Given(NamedTuple):
     doc: str
 
 
-def to_onnx(
+def export_cell(
     cell: Cell,
     params: Any,
-    *,
-    batch: int | None = None,
-    time: int | None = None,
-    lengths: bool = False,
-    stream: bool = False,
-    initial_carry: bool = False,
-    x: Any = None,
-    opset: int = DEFAULT_OPSET,
+    batch: int | None,
+    time: int | None,
+    lengths: bool,
+    stream: bool,
+    initial_carry: bool,
+    x: Any,
+    opset: int,
 ) -> "onnx.ModelProto":
-    """A cell and its params as an ONNX file that runs without JAX, in evaluation.
-
-    `elman` with tanh, relu or sigmoid, `gru` and `lstm` become ONNX's own RNN, GRU and
-    LSTM, the two directions of a `bidirectional` one operator; a half that runs back
-    alone reads its input turned around. Any other cell becomes a Scan over its step,
-    and what has no memory standard operators, which are found by walking the program
-    that JAX traces. All is computed in float32, and where a cell has a `compute_dtype`
-    the operands of products are rounded to it.
-
-    The inputs, a batch of sequences:
-
-    - `xs` `[B, T, ...]`, float32, or int32 for tokens;
-    - `lengths` `[B]` int32 from 0 to T, if asked for: a sequence's steps from its
-      length on are masked, so its outputs are zero there and its final carry is that
-      of its last valid step, or the initial one for a length of 0, in every runtime;
-    - `memory` `[B, S, M]`, for attentions without a memory of their own, and with
-      `lengths` also `memory_lengths` `[B]` int32;
-    - `initial_carry.h` and so on, if asked for: a leaf of the carry under its path in
-      it, `[B, ...]`.
-
-    The outputs are `ys` `[B, T, ...]` and a `final_carry.h` for each leaf of the carry.
-    With `stream` the file is one step: from `x` `[B, ...]` and `carry.h` and so on to
-    `y` and `next_carry.h`. The carry of the first step is that of
-    `cell.initial_carry(params)`, which the file has in its metadata, in JSON, for one
-    sequence.
-
-    Args:
-      cell: any.
-      params: of the cell.
-      batch: B; None for any.
-      time: T; None for any from 1 on.
-      lengths: whether the file reads the lengths of the sequences.
-      stream: whether the file is one step.
-      initial_carry: whether the file reads the carry before the first step.
-      x: one input, or its `jax.ShapeDtypeStruct`, of a cell that does not tell what it
-        reads.
-      opset: version of the operators, from 14 to the newest that `onnx` knows.
-
-    Returns:
-      The file, to be written by `onnx.save`.
-
-    Raises:
-      ImportError: if onnx is not installed.
-      ValueError: if an argument does not fit, the cell has no step to stream, or ONNX
-        has no operator for a primitive in it, which the message names.
-
-    Example:
-      >>> import jax, jaxrnn as rnn
-      >>> from jaxrnn import interop
-      >>> cell = rnn.chain(rnn.lstm(3, 5), rnn.linear(5, 2))
-      >>> model = interop.to_onnx(cell, cell.init(jax.random.key(0)), lengths=True)
-      >>> [entry.name for entry in model.graph.input]
-      ['xs', 'lengths']
-      >>> [entry.name for entry in model.graph.output]
-      ['ys', 'final_carry.0.h', 'final_carry.0.c']
-    """
+    """See `to_onnx`."""
     check_cell("to_onnx: cell", cell)
     flags = {"lengths": lengths, "stream": stream, "initial_carry": initial_carry}
     for name, flag in flags.items():
@@ -119,7 +63,9 @@ def to_onnx(
         raise ValueError(
             f"to_onnx: cell: expected a carry without random keys, got {cell}"
         )
-    B, T, S = export.symbolic_shape("B, T, S", constraints=["B >= 1", "T >= 1", "S >= 1"])
+    B, T, S = export.symbolic_shape(
+        "B, T, S", constraints=["B >= 1", "T >= 1", "S >= 1"]
+    )
     B = B if batch is None else check_size("to_onnx: batch", batch)
     T = T if time is None else check_size("to_onnx: time", time)
     read = _one(cell, x)

@@ -11,14 +11,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-
-try:
-    import onnx
-    from onnx import helper
-except ImportError as error:
-    raise ImportError(
-        "to_onnx and load_onnx need onnx: pip install 'jaxrnn[onnx]'"
-    ) from error
+import onnx
+from onnx import helper
+import onnx
+from onnx import helper
 
 LAST = np.iinfo(np.int64).max  # as the end of a Slice
 FIRST = np.iinfo(np.int64).min  # as the end of a Slice that goes back

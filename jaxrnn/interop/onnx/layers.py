@@ -95,7 +95,9 @@ def _unsqueeze(reader, refuse, inputs, attributes):
     flow, axes = inputs[0], _axes(inputs, attributes) or []
     rank = len(flow.axes) + len(axes)
     new, old = {axis % rank for axis in axes}, iter(flow.axes)
-    return [flow._replace(axes=tuple(() if i in new else next(old) for i in range(rank)))]
+    return [
+        flow._replace(axes=tuple(() if i in new else next(old) for i in range(rank)))
+    ]
 
 
 def _axes(inputs: list[Any], attributes: dict[str, Any]) -> list[int] | None:
@@ -237,7 +239,9 @@ def _gemm(reader, refuse, inputs, attributes):
         return None
     if attributes.get("transA"):
         raise refuse("attribute transA=1")
-    w = (w.T if attributes.get("transB") else w) * w.dtype.type(attributes.get("alpha", 1))
+    w = (w.T if attributes.get("transB") else w) * w.dtype.type(
+        attributes.get("alpha", 1)
+    )
     if b is not None:
         b = b * b.dtype.type(attributes.get("beta", 1))
         if b.size not in (1, w.shape[1]):
@@ -292,14 +296,20 @@ def _softmax(reader, refuse, inputs, attributes):
 def _layer_norm(reader, refuse, inputs, attributes):
     flow, scale, offset = [*inputs, None][:3]
     axis = attributes.get("axis", -1) % len(flow.axes)
-    if not flow.ready or axis != len(flow.axes) - 1 or not isinstance(scale, np.ndarray):
+    if (
+        not flow.ready
+        or axis != len(flow.axes) - 1
+        or not isinstance(scale, np.ndarray)
+    ):
         raise refuse(f"attribute axis={axis}: expected that of the features, the last")
     if attributes.get("stash_type", 1) != 1:
         raise refuse(f"attribute stash_type={attributes['stash_type']}")
     offset = np.zeros_like(scale) if offset is None else offset
     epsilon = attributes.get("epsilon", 1e-5)
     cell = layer_norm(scale.size, epsilon=epsilon, dtype=scale.dtype)
-    params = LayerNormParams(jnp.array(scale.reshape(-1)), jnp.array(offset.reshape(-1)))
+    params = LayerNormParams(
+        jnp.array(scale.reshape(-1)), jnp.array(offset.reshape(-1))
+    )
     return [flow._replace(layers=(*flow.layers, Layer(cell, params)))]
 
 

@@ -31,46 +31,8 @@ MOVES = {
 }
 
 
-def load_onnx(model: Any) -> tuple[Cell, Any]:
-    """A cell, and its params, that compute what an ONNX file does.
-
-    The file has one or more nodes RNN, GRU or LSTM, one after the other, with what
-    exporters write between them: transposes, reshapes, squeezes, casts, dropout. It may
-    begin with an embedding (Gather) and have linear layers (Gemm, MatMul and Add),
-    activations, layer normalization and sums with the input of some layers. Each
-    direction becomes an `elman`, `gru` or `lstm`; what these cannot say, namely other
-    activations, clip and peepholes, a cell of its own that follows the specification,
-    where `ThresholdedRelu` without an alpha has 1, `Affine` is the identity and
-    `ScaledTanh` a tanh. (onnxruntime takes 0 for all three.) In a cell, clip bounds
-    what the gates read and spares the C of an LSTM, as in the runtimes that honor it.
-
-    A node of direction reverse becomes a cell without a step, unless it is the second
-    half of a `bidirectional`. A constant initial state that is not zero becomes part of
-    the params, as in `learned_carry`; one that is an input of the file is the carry
-    that you pass to `unroll`; `sequence_lens` that is an input is a mask, `arange(T) <
-    length`. An output of the last step, or of the final h of a node that runs forward,
-    is `jaxrnn.last(ys, mask)`. The outputs Y_h and Y_c are the carry.
-
-    Args:
-      model: an `onnx.ModelProto`, or the path of a file.
-
-    Returns:
-      The cell and its params.
-
-    Raises:
-      ImportError: if onnx is not installed.
-      ValueError: if there is no such node, or the file does what no cell says; the
-        message names the node, and the attribute or the input with its value.
-
-    Example:
-      >>> import jax, jaxrnn as rnn
-      >>> from jaxrnn import interop
-      >>> cell = rnn.lstm(3, 5)
-      >>> model = interop.to_onnx(cell, cell.init(jax.random.key(0)))
-      >>> cell, params = interop.load_onnx(model)
-      >>> cell
-      lstm(3, 5)
-    """
+def read_cell(model: Any) -> tuple[Cell, Any]:
+    """See `load_onnx`."""
     model = _read(model)
     graph = model.graph
     needed = _needed(graph)
@@ -222,9 +184,10 @@ class _Reader:
         if len(ours) != 1 or not isinstance(condition, Outside | Flow):
             return None
         other = next((v for v in cases if v is not ours[0]), None)
-        if isinstance(ours[0], Flow) and np.issubdtype(ours[0].dtype, np.integer):
-            if isinstance(other, np.ndarray) and other.size == 1 and other.any():
-                return ours[0]._replace(outside=int(other.item()))
+        tokens = isinstance(ours[0], Flow) and np.issubdtype(ours[0].dtype, np.integer)
+        one = isinstance(other, np.ndarray) and other.size == 1 and other.any()
+        if tokens and one:
+            return ours[0]._replace(outside=int(other.item()))
         zero = isinstance(other, np.ndarray) and not other.any()
         state = isinstance(ours[0], Carry) or ours[0].last
         if not zero and not state:
@@ -237,7 +200,9 @@ class _Reader:
             raise refuse("it has a graph of its own")
         given = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
         inputs = [helper.make_value_info(n, onnx.TypeProto()) for n in given]
-        outputs = [helper.make_value_info(n, onnx.TypeProto()) for n in node.output if n]
+        outputs = [
+            helper.make_value_info(n, onnx.TypeProto()) for n in node.output if n
+        ]
         graph = helper.make_graph([node], "one", inputs, outputs)
         model = helper.make_model(graph, opset_imports=self.opset)
         model.ir_version = self.ir_version
@@ -249,7 +214,9 @@ class _Reader:
         found = iter(results)
         return [next(found) if n else None for n in node.output]
 
-    def recurrent(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Any:
+    def recurrent(
+        self, node: Any, inputs: list[Any], attributes: dict[str, Any]
+    ) -> Any:
         refuse, kind = self.refusal(node), node.op_type
         x, w, r, b, lengths, h, c, p = [*inputs, *[None] * (8 - len(inputs))]
         for name, value in (("W", w), ("R", r), ("B", b), ("P", p)):
@@ -271,14 +238,15 @@ class _Reader:
                 )
         time = x.shape[1 - (not layout)]
         self.check_lengths(lengths, time, refuse)
-        states = [self.state(name, s, layout, refuse) for name, s in (("initial_h", h), ("initial_c", c))]
+        states = [
+            self.state(name, s, layout, refuse)
+            for name, s in (("initial_h", h), ("initial_c", c))
+        ]
         found = directions(kind, attributes, (w, r, b, p), tuple(states), refuse)
         if w.shape[2] != x.shape[2]:
             raise refuse(f"W: expected D = {x.shape[2]}, as X has, got {w.shape[2]}")
         name = frozenset([", ".join(node.output)])
-        one = [
-            Layer(d.cell, d.params, d.back != x.flipped, nodes=name) for d in found
-        ]
+        one = [Layer(d.cell, d.params, d.back != x.flipped, nodes=name) for d in found]
         number = len(x.layers)
         units = (Atom(f"units.{number}", r.shape[2]),)
         way: Axis = ()
@@ -295,7 +263,12 @@ class _Reader:
         y = Flow(layers, axes, (*way, *units), x.flipped)
         final: Any = Carry(layers)
         if len(one) == 1 and not found[0].back and not x.flipped:
-            final = Flow(layers, (rows, (), units) if layout else ((), rows, units), units, last=True)
+            final = Flow(
+                layers,
+                (rows, (), units) if layout else ((), rows, units),
+                units,
+                last=True,
+            )
         return [y, final, Carry(layers)]
 
     def check_lengths(self, lengths: Any, time: int, refuse: Any) -> None:
@@ -344,7 +317,9 @@ class _Reader:
         )
         for other, value in found:
             part = nodes_of(value.layers) <= nodes_of(main.layers)
-            state = isinstance(value, Carry) or value.last or value.layers == main.layers
+            state = (
+                isinstance(value, Carry) or value.last or value.layers == main.layers
+            )
             if not part or not state:
                 raise ValueError(
                     f"load_onnx: output {other!r}: a model has one output of a step, "

@@ -44,7 +44,7 @@ class Recurrent(NamedTuple):
 
 
 def _of_forward_loop(loop, inputs) -> Recurrent | None:
-    weights, theta, carry, initial, xs, mask, starts = inputs
+    weights, theta, carry, _, xs, mask, starts = inputs
     leaves = jax.tree.leaves((weights, theta))
     if starts is not None or not _known(leaves):
         return None
@@ -216,9 +216,7 @@ def _write(
     inputs = [first.xs, *weights[:3], lengths, *initial, weights[3]]
     while inputs[-1] is None:
         inputs.pop()
-    made = g.ops(
-        first.kind, *inputs, outputs=1 + len(states), **attributes
-    )
+    made = g.ops(first.kind, *inputs, outputs=1 + len(states), **attributes)
     for at, (loop, outputs) in enumerate(zip(loops, names, strict=True)):
         pick = {"Squeeze": np.array([0])} if len(loops) == 1 else {"Gather": at}
         ((kind, where),) = pick.items()
@@ -264,5 +262,3 @@ def is_zero(g: Graph, value: Operand) -> bool:
         else:
             return False
     return not np.any(value)
-
-

@@ -59,6 +59,10 @@ def _of_bools(g, eqn, a, b):
     name = eqn.primitive.name
     if eqn.invars[0].aval.dtype == bool:
         return g.op("Or" if name in ("max", "add") else "And", a, b)
+    for x, limit in ((a, b), (b, a)):
+        of_zero = isinstance(limit, np.ndarray) and not limit.ndim and limit == 0
+        if name == "max" and of_zero and eqn.outvars[0].aval.dtype == np.float32:
+            return g.op("Relu", x)
     return g.op(_SAME[name], a, b)
 
 
@@ -166,9 +170,8 @@ def _select(g, eqn, which, *cases):
         return cases[0]
     no, yes = cases
     inner = g.nodes.get(yes) if isinstance(yes, str) else None
-    if inner and inner.kind == "Where" and inner.inputs[0] == which:
-        if inner.inputs[2] == g.operand(no):
-            return yes  # what stands in the padding is zero already
+    if inner and inner.kind == "Where" and inner.inputs[::2] == (which, g.operand(no)):
+        return yes  # what stands in the padding is zero already
     return g.op("Where", which, yes, no)
 
 
@@ -256,4 +259,3 @@ def _dot(g, eqn, a, b):
     out += [c for c in right if c not in summed and c not in batch]
     equation = f"{''.join(left)},{''.join(right)}->{''.join(out)}"
     return g.op("Einsum", a, b, equation=equation)
-

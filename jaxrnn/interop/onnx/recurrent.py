@@ -68,7 +68,9 @@ def directions(
     size = attributes.get("hidden_size", n)
     if w is None or r is None or w.ndim != 3 or w.shape[:2] != (count, gates * n):
         got = [None if a is None else a.shape for a in (w, r)]
-        raise refuse(f"W and R: expected [{count}, {gates}H, D] and [., ., H], got {got}")
+        raise refuse(
+            f"W and R: expected [{count}, {gates}H, D] and [., ., H], got {got}"
+        )
     if size != n or r.shape != (count, gates * n, n):
         raise refuse(f"attribute hidden_size={size}: R has the shape {r.shape}")
     for name, array, width in (("B", b, 2 * gates * n), ("P", p, 3 * n)):
@@ -93,10 +95,14 @@ def directions(
             bool(attributes.get("linear_before_reset", 0)),
         )
         both = np.zeros(2 * gates * n, w.dtype) if b is None else b[at]
-        cell, params = _cell(operator, w[at].T, r[at].T, both, None if p is None else p[at])
+        cell, params = _cell(
+            operator, w[at].T, r[at].T, both, None if p is None else p[at]
+        )
         states = [None if a is None else _alike(a[at], refuse) for a in initial]
         if any(a is not None and a.any() for a in states):
-            fields = [jnp.zeros(n, w.dtype) if a is None else jnp.array(a) for a in states]
+            fields = [
+                jnp.zeros(n, w.dtype) if a is None else jnp.array(a) for a in states
+            ]
             carry = CARRIES[kind](*fields[: len(CARRIES[kind]._fields)])
             cell, params = learned_carry(cell), LearnedParams(params, carry)
         found.append(Direction(cell, params, way == "reverse" or at == 1))
