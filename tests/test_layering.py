@@ -91,13 +91,14 @@ SIBLINGS = {
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
     "interop/onnx/operators": {"interop.onnx.graph"},
     "interop/onnx/shapes": {"interop.onnx.graph", "interop.onnx.operators"},
+    "interop/onnx/indexing": {"interop.onnx.operators", "interop.onnx.shapes"},
     "interop/onnx/native": {
         *("cells.elman", "cells.gru", "cells.lstm", "interop.weights"),
         *("interop.onnx.cell", "interop.onnx.graph"),
     },
     "interop/onnx/walk": {
         *("interop.onnx.graph", "interop.onnx.native", "interop.onnx.operators"),
-        "interop.onnx.shapes",
+        *("interop.onnx.indexing", "interop.onnx.shapes"),
     },
     "interop/onnx/export": {
         *("attention", "build", "checks", "core", "loops.substitute"),

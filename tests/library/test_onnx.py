@@ -1,6 +1,5 @@
 """ONNX files, out and in, against onnxruntime."""
 
-import pickle
 from typing import NamedTuple
 
 import battery
@@ -388,7 +387,6 @@ class TestLoadOnnx:
         agree(session(model).run(None, {"xs": xs}), expected(cell, params, xs))
         again, weights = interop.load_onnx(model)
         agree(expected(again, weights, xs), expected(cell, params, xs), 1e-6)
-        pickle.dumps(cell.about.name)
 
     def test_defaults_are_those_of_the_specification(self):
         weights = {
@@ -441,7 +439,7 @@ class TestLoadOnnx:
         ("attributes", "named"),
         [
             ({"activations": ["Sine"]}, "the_node.*activations.*Sine"),
-            ({"output_sequence": 1}, "valid|output_sequence"),
+            ({"output_sequence": 1}, "attribute output_sequence=1"),
             ({"direction": "sideways"}, "direction='sideways'"),
             ({"layout": 2}, "layout=2"),
             ({"activations": ["Tanh"], "activation_alpha": [1.0]}, "activation_alpha"),
@@ -491,5 +489,5 @@ class TestLoadOnnx:
     @pytest.mark.slow
     def test_the_law(self):
         weights = weights_of("LSTM", 1, np.random.default_rng(0), True)
-        cell, params = interop.load_onnx(node_model("LSTM", weights, clip=0.5))
+        cell, _ = interop.load_onnx(node_model("LSTM", weights, clip=0.5))
         rnn.testing.check(cell)

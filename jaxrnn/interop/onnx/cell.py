@@ -1,4 +1,4 @@
-"""A cell with whatever ONNX's RNN, GRU and LSTM can have, for which none is built in."""
+"""A cell with all that the RNN, GRU and LSTM of ONNX can have."""
 
 from collections.abc import Callable
 from functools import partial

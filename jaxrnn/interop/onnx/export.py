@@ -178,10 +178,11 @@ def _leaves(name: str, tree: Any) -> dict[str, Any]:
 def _runner(cell: Cell, params: Any, initial: Any, stream: bool) -> Callable[..., Any]:
     """The program of the file for one sequence, by an unroll."""
     structure = jax.tree.structure(initial)
+    names = list(_leaves("carry" if stream else "initial_carry", initial))
 
     def with_unroll(unroll):
         def run(given):
-            carry = [a for name, a in given.items() if "carry" in name]
+            carry = [given[name] for name in names if name in given]
             carry = structure.unflatten(carry) if carry else None
             memory = given.get("memory")
             reader, bound = cell, unroll

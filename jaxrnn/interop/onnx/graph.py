@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import onnx
 from onnx import helper
-import onnx
-from onnx import helper
 
 LAST = np.iinfo(np.int64).max  # as the end of a Slice
 FIRST = np.iinfo(np.int64).min  # as the end of a Slice that goes back

@@ -63,11 +63,6 @@ def _read(model: Any) -> Any:
             f"load_onnx: model: expected an onnx.ModelProto or a path, got "
             f"{type(model).__name__}"
         )
-    try:
-        onnx.checker.check_model(model)
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"load_onnx: model: no valid ONNX: {reason}") from None
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     return model
@@ -127,7 +122,10 @@ class _Reader:
             inputs.append(self.values[name])
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         attributes = {k: _text(a) for k, a in attributes.items()}
-        results = self.results(node, inputs, attributes)
+        try:
+            results = self.results(node, inputs, attributes)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise self.refusal(node)(f"it is not as ONNX has it: {error}") from error
         for name, value in zip(node.output, results, strict=False):
             self.values[name] = value
 

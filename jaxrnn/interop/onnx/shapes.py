@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from jax import lax
 
 from jaxrnn.interop.onnx.graph import FIRST, LAST, Graph, Operand
 from jaxrnn.interop.onnx.operators import says
@@ -81,7 +80,11 @@ def _slice(g, eqn, x):
     cut = [
         i
         for i, size in enumerate(shape)
-        if not (_is(starts[i], 0) and _is(ends[i], size) and _is(steps[i], 1))
+        if not (
+            same_size(starts[i], 0)
+            and same_size(ends[i], size)
+            and same_size(steps[i], 1)
+        )
     ]
     if not cut:
         return x
@@ -95,7 +98,8 @@ def _slice(g, eqn, x):
     )
 
 
-def _is(size: Any, other: Any) -> bool:
+def same_size(size: Any, other: Any) -> bool:
+    """Whether two sizes, perhaps symbols, are equal."""
     return bool(size == other)
 
 
@@ -133,7 +137,7 @@ def _negative(size: Any) -> bool:
 def _dynamic_slice(g, eqn, x, *starts):
     shape, sizes = eqn.invars[0].aval.shape, eqn.params["slice_sizes"]
     for axis, (whole, size) in enumerate(zip(shape, sizes, strict=True)):
-        if not _is(whole, size):
+        if not same_size(whole, size):
             low = _begin(g, starts[axis], whole, size)
             x = g.op("Slice", x, low, g.op("Add", low, g.size(size)), ints([axis]))
     return x
@@ -152,7 +156,7 @@ def _dynamic_update_slice(g, eqn, x, update, *starts):
     axes = [
         i
         for i, (whole, size) in enumerate(zip(shape, sizes, strict=True))
-        if not _is(whole, size)
+        if not same_size(whole, size)
     ]
     if not axes:
         return update
@@ -167,61 +171,3 @@ def _dynamic_update_slice(g, eqn, x, update, *starts):
     before = g.op("Slice", x, ints([0]), low, ints([axis]))
     after = g.op("Slice", x, high, ints([LAST]), ints([axis]))
     return g.op("Concat", before, update, after, axis=axis)
-
-
-@says("gather")
-def _gather(g, eqn, x, indices):
-    n, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
-    shape = eqn.invars[0].aval.shape
-    at, batch = list(n.start_index_map), list(n.operand_batching_dims)
-    others = [i for i in range(len(shape)) if i not in at and i not in batch]
-    whole = all(_is(sizes[i], shape[i]) for i in others)
-    single = all(i in n.collapsed_slice_dims for i in at)
-    leading = list(n.start_indices_batching_dims) == list(range(len(batch)))
-    if not (whole and single and leading):
-        raise ValueError("to_onnx: primitive gather: can write whole rows only")
-    order = [*batch, *at, *others]
-    if order != list(range(len(shape))):
-        constant = isinstance(x, np.ndarray)
-        x = x.transpose(order) if constant else g.op("Transpose", x, perm=order)
-    indices = g.cast(indices, np.int64)
-    fills = eqn.params["mode"] == lax.GatherScatterMode.FILL_OR_DROP
-    first = eqn.invars[1].aval.ndim - 1  # axes of the output that the indices give
-    rank = eqn.outvars[0].aval.ndim
-    trailing = list(n.offset_dims) == list(range(first, rank))
-    if fills and isinstance(x, np.ndarray) and len(at) == 1 and not batch and trailing:
-        # A table with one row more, for what is outside of it.
-        size = np.int64(len(x))
-        row = np.full((1, *x.shape[1:]), _fill(eqn), x.dtype)
-        index = g.op("Squeeze", indices, ints([-1]))
-        above = g.op("GreaterOrEqual", index, np.int64(0))
-        known = g.op("And", above, g.op("Less", index, size))
-        index = g.op("Where", known, index, size)
-        return g.op("Gather", np.concatenate([x, row]), index, axis=0)
-    most = g.op("Sub", g.shape([shape[i] for i in at]), ints([1]))
-    inside = g.op("Max", g.op("Min", indices, most), ints([0]))
-    if len(at) == 1 and not batch:
-        rows = g.op("Gather", x, g.op("Squeeze", inside, ints([-1])), axis=0)
-    else:
-        rows = g.op("GatherND", x, inside, batch_dims=len(batch))
-    back, of_index, of_row = [], iter(range(first)), iter(range(first, rank))
-    for axis in range(rank):
-        back.append(next(of_row if axis in n.offset_dims else of_index))
-    if back != list(range(rank)):
-        rows = g.op("Transpose", rows, perm=back)
-    if not fills:
-        return rows
-    equal = g.cast(g.op("Equal", inside, indices), np.int32)
-    found = g.op("ReduceSum", equal, ints([-1]), keepdims=0)
-    fits = g.op("Equal", found, np.int32(len(at)))
-    if n.offset_dims:
-        fits = g.op("Unsqueeze", fits, ints(n.offset_dims))
-    return g.op("Where", fits, rows, np.array(_fill(eqn), eqn.outvars[0].aval.dtype))
-
-
-def _fill(eqn: Any) -> Any:
-    """What a gather gives for an index outside."""
-    fill, dtype = eqn.params["fill_value"], eqn.outvars[0].aval.dtype
-    if fill is not None:
-        return fill
-    return np.iinfo(dtype).min if np.issubdtype(dtype, np.signedinteger) else np.nan

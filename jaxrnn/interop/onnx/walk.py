@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-import jaxrnn.interop.onnx.shapes  # noqa: F401 - it registers what it can say
+import jaxrnn.interop.onnx.indexing  # noqa: F401 - it registers what it can say
 from jaxrnn.interop.onnx.graph import Graph, Operand
 from jaxrnn.interop.onnx.native import Recurrent, native
 from jaxrnn.interop.onnx.operators import SAY
