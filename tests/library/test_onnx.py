@@ -231,7 +231,7 @@ class TestToOnnx:
     def test_a_cell_that_unrolls_as_onnx_cannot_is_scanned(self):
         def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
             # Its time axis cannot be a symbol.
-            total = lax.associative_scan(jnp.add, xs) + carry
+            total = lax.associative_scan(jnp.add, xs) + carry[None]
             return total[-1], total
 
         def step(params, carry, x):
@@ -389,14 +389,12 @@ class TestLoadOnnx:
         agree(expected(again, weights, xs), expected(cell, params, xs), 1e-6)
 
     def test_defaults_are_those_of_the_specification(self):
-        weights = {
-            k: a * 3 for k, a in weights_of("RNN", 1, np.random.default_rng(5)).items()
-        }
+        weights = weights_of("RNN", 1, np.random.default_rng(5))
         model = node_model("RNN", weights, activations=["ThresholdedRelu"])
         cell, params = interop.load_onnx(model)
-        xs = np.random.default_rng(6).normal(size=(1, D)).astype("f")
+        xs = np.random.default_rng(6).normal(size=(9, 1, D)).astype("f")
         z = xs @ weights["W"][0].T + weights["B"][0].reshape(2, H).sum(0)
-        ys = cell.unroll(params, cell.initial_carry(params), xs)[1]
+        ys = expected(cell, params, xs)[0]
         agree([ys], [np.where(z > 1, z, 0)])
         assert ((z > 0) & (z < 1)).any()
 
@@ -430,6 +428,7 @@ class TestLoadOnnx:
         if kind == "LSTM" and noise.random() < 0.3:
             attributes["input_forget"] = 1
         weights = weights_of(kind, dirs, noise, peepholes)
+        weights = {k: a / 4 for k, a in weights.items()}  # not one that explodes
         if noise.random() < 0.3:
             del weights["B"]
         states, lengths = (bool(noise.integers(2)) for _ in range(2))

@@ -80,7 +80,7 @@ def _fill(eqn: Any) -> Any:
 
 @says("scatter", "scatter-add", "scatter_add")
 def _scatter(g, eqn, x, indices, updates):
-    """One update for each member of the batch: where a step is the one that is meant."""
+    """One update for each member of the batch, where its index is."""
     n = eqn.params["dimension_numbers"]
     shape, rank = eqn.invars[0].aval.shape, eqn.invars[0].aval.ndim
     batch, inserted = list(n.operand_batching_dims), list(n.inserted_window_dims)

@@ -28,6 +28,8 @@ LAYERS: dict[str, Callable[..., Any]] = {}  # by the operator
 
 
 def reads(*operators: str) -> Callable[[Callable], Callable]:
+    """Registers what some operators do."""
+
     def register(fun):
         LAYERS.update(dict.fromkeys(operators, fun))
         return fun
