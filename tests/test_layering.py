@@ -98,7 +98,7 @@ SIBLINGS = {
     },
     "interop/onnx/walk": {
         *("interop.onnx.graph", "interop.onnx.native", "interop.onnx.operators"),
-        *("interop.onnx.indexing", "interop.onnx.shapes"),
+        *("core", "interop.onnx.indexing", "interop.onnx.shapes"),
     },
     "interop/onnx/export": {
         *("attention", "build", "checks", "core", "loops.substitute"),

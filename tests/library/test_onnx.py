@@ -93,7 +93,7 @@ MODEL = rnn.chain(
 class Steps(NamedTuple):
     """A carry of the user, with a counter and a window."""
 
-    count: jax.Array
+    taken: jax.Array
     window: jax.Array
 
 
@@ -101,11 +101,11 @@ def own_cell():
     """With control flow, a window, integers and reductions."""
 
     def step(params, carry, x):
-        window = lax.dynamic_update_slice(carry.window, x[None], (carry.count % 4, 0))
+        window = lax.dynamic_update_slice(carry.window, x[None], (carry.taken % 4, 0))
         score = jax.nn.softmax((window @ params).sum(1) + jnp.log1p(jnp.exp(x.max())))
-        big = lax.cond(carry.count > 2, jnp.sin, lambda s: jnp.clip(s, 0, 0.4), score)
+        big = lax.cond(carry.taken > 2, jnp.sin, lambda s: jnp.clip(s, 0, 0.4), score)
         y = jnp.einsum("i,ij->j", big, window) * jnp.sqrt(jnp.abs(x)).cumsum()
-        return Steps(carry.count + 1, window), jnp.where(y > 0, y, jnp.expm1(y))
+        return Steps(carry.taken + 1, window), jnp.where(y > 0, y, jnp.expm1(y))
 
     def initial_carry(params, key=None):
         return Steps(jnp.zeros((), jnp.int32), jnp.zeros((4, D)))

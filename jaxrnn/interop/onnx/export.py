@@ -190,7 +190,8 @@ def _runner(cell: Cell, params: Any, initial: Any, stream: bool) -> Callable[...
                 reader = attend(cell, memory, given.get("memory_mask"))
                 bound = reader.unroll
                 if unroll is not cell.unroll:
-                    bound = scan_unroll(reader.step, reader.initial_carry)
+                    step = step_of("to_onnx: cell", reader)
+                    bound = scan_unroll(step, reader.initial_carry)
             if carry is None:
                 carry = reader.initial_carry(params)
             if stream:

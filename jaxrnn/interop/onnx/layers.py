@@ -31,7 +31,8 @@ def reads(*operators: str) -> Callable[[Callable], Callable]:
     """Registers what some operators do."""
 
     def register(fun):
-        LAYERS.update(dict.fromkeys(operators, fun))
+        for operator in operators:
+            LAYERS[operator] = fun
         return fun
 
     return register
@@ -260,8 +261,9 @@ def _add(reader, refuse, inputs, attributes):
         return None if added is None else [added]
     flow, b = (a, b) if isinstance(a, Flow) else (b, a)
     last = flow.layers[-1] if flow.layers else None
-    known = last and isinstance(last.params, LinearParams) and last.params.b is None
-    if not known or not isinstance(b, np.ndarray) or not flow.ready:
+    if last is None or not isinstance(last.params, LinearParams):
+        return None
+    if last.params.b is not None or not isinstance(b, np.ndarray) or not flow.ready:
         return None
     w = last.params.w
     if b.size not in (1, w.shape[1]) or b.size != b.shape[-1:][0] if b.ndim else False:
@@ -324,5 +326,5 @@ def _concat(reader, refuse, inputs, attributes):
     axis = attributes["axis"] % len(inputs[0].axes)
     if len(inputs) != 2 or axis != len(inputs[0].axes) - 1:
         return None
-    merged = both(*inputs, "concatenate")
+    merged = both(inputs[0], inputs[1], "concatenate")
     return None if merged is None else [merged]

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import numpy as np
+from onnx import inliner
 from onnx.reference import ReferenceEvaluator
 
 from jaxrnn.core import Cell
@@ -64,7 +65,7 @@ def _read(model: Any) -> Any:
             f"{type(model).__name__}"
         )
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = inliner.inline_local_functions(model)
     return model
 
 
@@ -136,7 +137,7 @@ class _Reader:
         if node.op_type in RECURRENT:
             return self.recurrent(node, inputs, attributes)
         if node.op_type == "Shape" and isinstance(inputs[0], Flow | Outside):
-            shape = getattr(inputs[0], "shape", None) or inputs[0].like.shape
+            shape = _array(inputs[0]).shape
             part = slice(attributes.get("start"), attributes.get("end"))
             return [np.array(shape[part], np.int64)]
         flows = [value for value in inputs if isinstance(value, Flow)]
@@ -185,7 +186,7 @@ class _Reader:
         tokens = isinstance(ours[0], Flow) and np.issubdtype(ours[0].dtype, np.integer)
         one = isinstance(other, np.ndarray) and other.size == 1 and other.any()
         if tokens and one:
-            return ours[0]._replace(outside=int(other.item()))
+            return ours[0]._replace(outside=int(np.asarray(other).item()))
         zero = isinstance(other, np.ndarray) and not other.any()
         state = isinstance(ours[0], Carry) or ours[0].last
         if not zero and not state:

@@ -19,7 +19,8 @@ def says(*primitives: str) -> Callable[[Callable], Callable]:
     """Registers how some primitives are written."""
 
     def register(fun):
-        SAY.update(dict.fromkeys(primitives, fun))
+        for primitive in primitives:
+            SAY[primitive] = fun
         return fun
 
     return register

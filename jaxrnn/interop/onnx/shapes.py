@@ -130,7 +130,7 @@ def _pad(g, eqn, x, value):
 
 
 def _negative(size: Any) -> bool:
-    return isinstance(size, int | np.integer) and size < 0
+    return isinstance(size, int | np.integer) and bool(size < 0)
 
 
 @says("dynamic_slice")

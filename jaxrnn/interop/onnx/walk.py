@@ -8,6 +8,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 import jaxrnn.interop.onnx.indexing  # noqa: F401 - it registers what it can say
+from jaxrnn.core import is_key
 from jaxrnn.interop.onnx.graph import Graph, Operand
 from jaxrnn.interop.onnx.native import Recurrent, native
 from jaxrnn.interop.onnx.operators import SAY
@@ -62,9 +63,7 @@ def walk_closed(g: Graph, closed: Any, args: Sequence[Operand]) -> list[Operand]
 
 def constant(value: Any) -> Any:
     """As numpy, but for keys of random numbers, which only JAX has."""
-    if jax.dtypes.issubdtype(jax.typeof(value).dtype, jax.dtypes.prng_key):
-        return value
-    return np.asarray(value)
+    return value if is_key(value) else np.asarray(value)
 
 
 def _folded(eqn: Any, inputs: list[Operand]) -> list[Any] | None:
