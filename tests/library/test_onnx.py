@@ -490,3 +490,52 @@ class TestLoadOnnx:
         weights = weights_of("LSTM", 1, np.random.default_rng(0), True)
         cell, _ = interop.load_onnx(node_model("LSTM", weights, clip=0.5))
         rnn.testing.check(cell)
+
+    def test_layout_1_is_layout_0_turned(self):
+        weights = weights_of("LSTM", 2, np.random.default_rng(0))
+        plain, turned = (
+            interop.load_onnx(
+                node_model("LSTM", weights, direction="bidirectional", **options)
+            )
+            for options in ({}, {"layout": 1})
+        )
+        agree(jax.tree.leaves(plain[1]), jax.tree.leaves(turned[1]), 0)
+
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("ignore")
+    @pytest.mark.parametrize("dynamo", [False, True])
+    @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+    def test_what_torch_exports(self, kind, dynamo, tmp_path):
+        torch = pytest.importorskip("torch")
+        if dynamo:
+            pytest.importorskip("onnxscript")
+        torch.manual_seed(0)
+
+        class Tagger(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.table = torch.nn.Embedding(V, D)
+                options = {"num_layers": 2, "bidirectional": True, "batch_first": True}
+                self.cell = getattr(torch.nn, kind)(D, H, **options)
+                self.head = torch.nn.Linear(2 * H, 2)
+
+            def forward(self, x):
+                return self.head(self.cell(self.table(x))[0])
+
+        module, path = Tagger().eval(), str(tmp_path / "tagger.onnx")
+        x = torch.randint(0, V, (2, 7))
+        if dynamo:
+            auto = torch.export.Dim.AUTO
+            sizes: dict = {"dynamo": True, "dynamic_shapes": ({0: auto, 1: auto},)}
+        else:
+            axes = {"x": {0: "B", 1: "T"}}
+            sizes = {"dynamo": False, "input_names": ["x"], "dynamic_axes": axes}
+        torch.onnx.export(module, (x,), path, **sizes)
+        if kind == "RNN" and dynamo:  # unrolled over the steps of the example
+            with pytest.raises(ValueError, match="expected a node RNN, GRU or LSTM"):
+                interop.load_onnx(path)
+            return
+        cell, params = interop.load_onnx(path)
+        more = sequences(None, 3, 9)
+        want = module(torch.from_numpy(more)).detach().numpy()
+        agree(expected(cell, params, more)[:1], [want])
