@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells as cells
+from jaxrnn import serialization as serialization
 from jaxrnn.attention import AttentionParams as AttentionParams
 from jaxrnn.attention import attend as attend
 from jaxrnn.attention import bahdanau as bahdanau
@@ -84,6 +85,8 @@ if TYPE_CHECKING:
     from jaxrnn import testing as testing
 
 __version__ = "0.1.0"
+
+serialization.register()
 
 
 def __getattr__(name: str) -> Any:

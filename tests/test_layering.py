@@ -13,7 +13,9 @@ CELL = {"cells.gated", "cells.options", "checks", "core"}
 LOOPS = {"loops.dense", "loops.substitute"}
 SIBLINGS = {
     "checks": set(),
-    "core": {"checks"},
+    "made": set(),
+    "serialization": set(),
+    "core": {"checks", "made"},
     "build": {"checks", "core"},
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},
@@ -80,7 +82,11 @@ SIBLINGS = {
     "testing/trial": {"checks", "core", "testing.trees"},
     "testing/forms": {"core", "testing.trees", "testing.trial"},
     "testing/laws": {"testing.trees", "testing.trial"},
-    "train": {"checks", "core"},
+    "train/optimizer": set(),
+    "train/batch": set(),
+    "train/state": {"core", "train.optimizer"},
+    "train/update": {"checks", "core", "train.batch", "train.optimizer", "train.state"},
+    "train/epoch": {"checks", "train.state"},
     "interop/weights": {"cells", "core"},
     "interop/torch": {"checks", "combinators", "core", "interop.weights"},
     "interop/flax": {"core", "interop.weights"},
@@ -118,7 +124,9 @@ SIBLINGS = {
 }
 OUTSIDE = {
     "losses": {"optax"},
-    "train": {"optax"},
+    "train/optimizer": {"optax"},
+    "train/state": {"optax"},
+    "train/update": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
     "interop/onnx/graph": {"onnx"},  # imported when it is called
     "interop/onnx/load": {"onnx"},

@@ -11,7 +11,7 @@ from jaxrnn.build import leaf
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options, with_carry
 from jaxrnn.checks import Input, check_flag, check_size
-from jaxrnn.core import Cell, restarted, scan_unroll
+from jaxrnn.core import Cell, recorded, restarted, scan_unroll
 from jaxrnn.loops.dense import dot
 from jaxrnn.loops.pointwise import Pointwise
 from jaxrnn.loops.substitute import SHARED, substituted
@@ -32,6 +32,7 @@ class GRUParams(NamedTuple):
     b_h: jax.Array | None = None  # [H], inside the reset gate's product
 
 
+@recorded
 def gru(
     input_size: int,
     hidden_size: int,

@@ -10,7 +10,7 @@ from jax.nn import sigmoid
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options
 from jaxrnn.checks import Input, check_size
-from jaxrnn.core import Cell
+from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.pointwise import Pointwise
 
 
@@ -29,6 +29,7 @@ class LSTMParams(NamedTuple):
     b: jax.Array | None = None  # [4H]
 
 
+@recorded
 def lstm(
     input_size: int,
     hidden_size: int,
