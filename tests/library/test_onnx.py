@@ -1,5 +1,6 @@
 """ONNX files, out and in, against onnxruntime."""
 
+import copy
 from typing import NamedTuple
 
 import battery
@@ -385,6 +386,8 @@ class TestLoadOnnx:
         assert kinds(model) == ["LSTM"]
         xs = sequences(D, 2, 5)
         agree(session(model).run(None, {"xs": xs}), expected(cell, params, xs))
+        sent = copy.deepcopy(cell)  # made again by the call that made it
+        agree(expected(sent, params, xs), expected(cell, params, xs), 0)
         again, weights = interop.load_onnx(model)
         agree(expected(again, weights, xs), expected(cell, params, xs), 1e-6)
 

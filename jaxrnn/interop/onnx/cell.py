@@ -11,7 +11,7 @@ from jax.nn import initializers
 from jaxrnn.build import leaf
 from jaxrnn.cells import ElmanCarry, GRUCarry, LSTMCarry
 from jaxrnn.checks import Input
-from jaxrnn.core import Cell, restarted, scan_unroll
+from jaxrnn.core import Cell, recorded, restarted, scan_unroll
 from jaxrnn.loops.dense import dot
 from jaxrnn.loops.substitute import SHARED, substituted
 
@@ -70,6 +70,7 @@ class ONNXParams(NamedTuple):
     p: jax.Array | None = None  # [3H], peepholes i, o, f of an LSTM
 
 
+@recorded
 def onnx_cell(
     input_size: int,
     hidden_size: int,

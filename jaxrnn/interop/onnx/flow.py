@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrnn.combinators import Directions, bidirectional, chain, residual
-from jaxrnn.core import Cell
+from jaxrnn.core import Cell, recorded
 from jaxrnn.lift import around
 
 
@@ -158,6 +158,7 @@ def together(layers: Sequence[Layer]) -> tuple[Cell, Any]:
     return chain(*cells), tuple(one.params for one in layers)
 
 
+@recorded
 def backward(cell: Cell) -> Cell:
     """The cell in the opposite order of steps, as an operator of direction reverse."""
 
