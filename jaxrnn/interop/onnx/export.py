@@ -87,20 +87,24 @@ def export_cell(
             given.append(_Given(path, (B, *leaf.shape), leaf.dtype, doc))
     run = _runner(cell, params, initial, stream)
     g = Graph(opset)
-    results, ys_name = None, "y" if stream else "ys"
+    ys_name = "y" if stream else "ys"
     try:
         results = _trace(g, given, run(cell.unroll))
-    except (ValueError, TypeError, NotImplementedError, jax.errors.JAXTypeError):
+    except (ValueError, TypeError, NotImplementedError) as error:
+        if not stream:
+            jax.eval_shape(
+                run(cell.unroll), *_examples(given)
+            )  # what the user got wrong
         if stream or cell.step is None:
-            raise
-        jax.eval_shape(run(cell.unroll), *_examples(given))
+            if isinstance(error, ValueError):
+                raise
+            reason = str(error).split("\n")[0]
+            raise ValueError(
+                f"to_onnx: cell: {cell} cannot be traced for any batch and time; with "
+                f"batch= and time= it may be: {reason}"
+            ) from error
         g = Graph(opset)
-        try:
-            results = _trace(g, given, run(scan_unroll(cell.step, cell.initial_carry)))
-        except (ValueError, TypeError, NotImplementedError):
-            results = None
-        if results is None:
-            raise
+        results = _trace(g, given, run(scan_unroll(cell.step, cell.initial_carry)))
     names, avals, (carry, ys) = results
     declared = [*_leaves(ys_name, ys), *_leaves(f"{after}_carry", carry)]
     order = [*_leaves(f"{after}_carry", carry), *_leaves(ys_name, ys)]
