@@ -114,11 +114,13 @@ SIBLINGS = {
         *("combinators", "core", "interop.onnx.cell", "interop.weights"),
     },
     "interop/onnx/flow": {"combinators", "core", "lift"},
+    "interop/onnx/axes": {"interop.onnx.flow", "interop.onnx.graph"},
     "interop/onnx/layers": {
-        *("layers", "interop.onnx.cell", "interop.onnx.flow", "interop.onnx.graph"),
+        *("layers", "interop.onnx.axes"),
+        *("interop.onnx.cell", "interop.onnx.flow", "interop.onnx.graph"),
     },
     "interop/onnx/load": {
-        *("core", "interop.onnx.flow", "interop.onnx.graph"),
+        *("core", "interop.onnx.axes", "interop.onnx.flow", "interop.onnx.graph"),
         *("interop.onnx.layers", "interop.onnx.recurrent"),
     },
 }

@@ -500,11 +500,12 @@ class TestLoadOnnx:
 
     def test_layout_1_is_layout_0_turned(self):
         weights = weights_of("LSTM", 2, np.random.default_rng(0))
+        layouts: list[dict] = [{}, {"layout": 1}]
         plain, turned = (
             interop.load_onnx(
                 node_model("LSTM", weights, direction="bidirectional", **options)
             )
-            for options in ({}, {"layout": 1})
+            for options in layouts
         )
         agree(jax.tree.leaves(plain[1]), jax.tree.leaves(turned[1]), 0)
 

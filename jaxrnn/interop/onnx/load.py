@@ -8,7 +8,9 @@ import numpy as np
 from onnx import inliner
 from onnx.reference import ReferenceEvaluator
 
+import jaxrnn.interop.onnx.layers  # noqa: F401 - it registers what it reads
 from jaxrnn.core import Cell
+from jaxrnn.interop.onnx.axes import LAYERS
 from jaxrnn.interop.onnx.flow import (
     Atom,
     Axis,
@@ -21,7 +23,6 @@ from jaxrnn.interop.onnx.flow import (
     together,
 )
 from jaxrnn.interop.onnx.graph import helper, onnx
-from jaxrnn.interop.onnx.layers import LAYERS
 from jaxrnn.interop.onnx.recurrent import directions
 
 RECURRENT = ("RNN", "GRU", "LSTM")

@@ -176,5 +176,5 @@ def _cell(
         w_x, w_h, b = (reorder(a, "zrn", "rzn") for a in (w_x, w_h, b))
         return build("gru", Weights(w_x, w_h, b, b_h), reset_after=after)
     cell = onnx_cell(len(w_x), n, operator, peepholes=p is not None, dtype=w_x.dtype)
-    arrays = [None if a is None else jnp.array(a) for a in (w_x, w_h, b, b_h, p)]
+    arrays: Any = [None if a is None else jnp.array(a) for a in (w_x, w_h, b, b_h, p)]
     return cell, ONNXParams(*arrays)
