@@ -20,10 +20,12 @@ from jaxrnn.cells import GRUCarry as GRUCarry
 from jaxrnn.cells import GRUParams as GRUParams
 from jaxrnn.cells import LSTMCarry as LSTMCarry
 from jaxrnn.cells import LSTMParams as LSTMParams
+from jaxrnn.cells import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells import RecurrentParams as RecurrentParams
 from jaxrnn.cells import elman as elman
 from jaxrnn.cells import gru as gru
 from jaxrnn.cells import lstm as lstm
+from jaxrnn.cells import projected_lstm as projected_lstm
 from jaxrnn.cells import recurrent as recurrent
 from jaxrnn.checks import Input as Input
 from jaxrnn.combinators import Directions as Directions

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
+READER = {"core", "interop.entries", "interop.weights"}  # of weights
 LOOPS = {"loops.dense", "loops.substitute"}
 SIBLINGS = {
     "checks": set(),
@@ -36,6 +37,7 @@ SIBLINGS = {
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
+    "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
     "layers": {"build", "checks", "core", "loops.primitives"},
     "pooling": {"checks", "core"},
@@ -84,15 +86,25 @@ SIBLINGS = {
     "testing/laws": {"testing.trees", "testing.trial"},
     "train/optimizer": set(),
     "train/batch": set(),
-    "train/state": {"core", "train.optimizer"},
+    "train/state": {"checks", "core", "train.optimizer"},
     "train/update": {"checks", "core", "train.batch", "train.optimizer", "train.state"},
     "train/epoch": {"checks", "train.state"},
-    "interop/weights": {"cells", "core"},
-    "interop/torch": {"checks", "combinators", "core", "interop.weights"},
-    "interop/flax": {"core", "interop.weights"},
-    "interop/haiku": {"core", "interop.weights"},
-    "interop/keras": {"core", "interop.weights"},
-    "interop/safetensors": {"interop.weights"},
+    "interop/entries": set(),
+    "interop/weights": {"cells", "checks", "combinators", "core", "interop.entries"},
+    "interop/layers": READER,
+    "interop/torch": {*READER, "interop.layers"},
+    "interop/paddle": {*READER, "interop.layers"},
+    "interop/cudnn": READER,
+    "interop/chainer": {*READER, "interop.cudnn"},
+    "interop/flax": READER,
+    "interop/haiku": READER,
+    "interop/sonnet": READER,
+    "interop/equinox": READER,
+    "interop/mlx": READER,
+    "interop/keras_layers": set(),
+    "interop/keras": {*READER, "combinators", "interop.keras_layers"},
+    "interop/tensorflow": {*READER, "cells", "checks"},
+    "interop/safetensors": {"interop.entries"},
     "interop/onnx/graph": set(),
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
     "interop/onnx/operators": {"interop.onnx.graph"},
@@ -111,7 +123,8 @@ SIBLINGS = {
         *("interop.onnx.graph", "interop.onnx.shapes", "interop.onnx.walk"),
     },
     "interop/onnx/recurrent": {
-        *("combinators", "core", "interop.onnx.cell", "interop.weights"),
+        *("combinators", "core", "interop.entries", "interop.onnx.cell"),
+        "interop.weights",
     },
     "interop/onnx/flow": {"combinators", "core", "lift"},
     "interop/onnx/axes": {"interop.onnx.flow", "interop.onnx.graph"},

@@ -38,7 +38,7 @@ def trained(params: Any) -> Any:
 
 def begin(name: str, optimizer: Any, params: Any) -> Any:
     """The state of an optimizer before its first update."""
-    opt_state = optimizer.init(single(jax.tree.map(jnp.asarray, params)))
+    opt_state = optimizer.init(single(params))
     _check_kind(name, opt_state, params)
     return opt_state
 

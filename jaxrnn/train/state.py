@@ -1,11 +1,13 @@
 """What training changes, and what it reports."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxrnn.checks import check_array
 from jaxrnn.core import owned
 from jaxrnn.train.optimizer import begin, check_optimizer
 
@@ -49,9 +51,11 @@ def train_state(
       The state.
 
     Raises:
-      ValueError: if the optimizer is none, or one that `make_update` refuses.
+      ValueError: if a param is no array, if the optimizer is none, or one that
+        `make_update` refuses.
     """
     check_optimizer("train_state", optimizer)
+    params = jax.tree.map(partial(check_array, "train_state: params"), params)
     opt_state = begin("train_state", optimizer, params)
     step = jnp.zeros((), jnp.int32)
     return TrainState(*owned((params, opt_state, step, key, carry)))

@@ -61,8 +61,10 @@ def _of_forward_loop(loop, inputs) -> Recurrent | None:
         kind, size = "GRU", 3
         attributes["linear_before_reset"] = 1
     else:
+        if w_x.shape != (len(w_x), len(w_h)):
+            return None
         activation = _activation(loop.part, theta, len(w_h))
-        if activation is None or w_x.shape[1] != len(w_h):
+        if activation is None:
             return None
         order = wanted = "h"
         kind, size = "RNN", 1
@@ -77,7 +79,9 @@ def _of_forward_loop(loop, inputs) -> Recurrent | None:
 
 def _of_reset_before(static, params, carry, initial, xs, mask, starts):
     leaves = [a for a in params if a is not None]
-    if starts is not None or not _known(leaves) or static.compute_dtype is not None:
+    usual = static.functions == (jnp.tanh, jax.nn.sigmoid)
+    plain = usual and starts is None and static.compute_dtype is None
+    if not plain or not _known(leaves):
         return None
     w_x, w_h = (reorder(_float(a), "rzn", "zrn") for a in params[:2])
     b = np.zeros(len(w_x[0]), np.float32)

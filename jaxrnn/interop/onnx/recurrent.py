@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxrnn.combinators import LearnedParams, learned_carry
 from jaxrnn.core import Cell
+from jaxrnn.interop.entries import check_x64
 from jaxrnn.interop.onnx.cell import (
     ACTIVATIONS,
     CARRIES,
@@ -18,7 +19,7 @@ from jaxrnn.interop.onnx.cell import (
     Operator,
     onnx_cell,
 )
-from jaxrnn.interop.weights import Weights, build, check_x64, reorder
+from jaxrnn.interop.weights import Weights, build, reorder
 
 ATTRIBUTES = {
     *("activation_alpha", "activation_beta", "activations", "clip", "direction"),
