@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
 READER = {"core", "interop.entries", "interop.weights"}  # of weights
 DOCTOR = "interop.doctor"
+LOOPS = {"loops.dense", "loops.substitute"}
 SIBLINGS = {
     "checks": set(),
     "made": set(),
@@ -35,7 +36,7 @@ SIBLINGS = {
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
     "cells/elman": {*CELL, "loops.pointwise"},
-    "cells/gru": {*CELL, "build", "loops.dense", "loops.pointwise"},
+    "cells/gru": {*CELL, *LOOPS, "build", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
     "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
@@ -127,6 +128,36 @@ SIBLINGS = {
     "interop/doctor/__main__": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
         f"{DOCTOR}.rules",
+    "interop/onnx/graph": set(),
+    "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
+    "interop/onnx/operators": {"interop.onnx.graph"},
+    "interop/onnx/shapes": {"interop.onnx.graph", "interop.onnx.operators"},
+    "interop/onnx/indexing": {"interop.onnx.operators", "interop.onnx.shapes"},
+    "interop/onnx/native": {
+        *("cells.elman", "cells.gru", "cells.lstm", "interop.weights"),
+        *("interop.onnx.cell", "interop.onnx.graph"),
+    },
+    "interop/onnx/walk": {
+        *("interop.onnx.graph", "interop.onnx.native", "interop.onnx.operators"),
+        *("core", "interop.onnx.indexing", "interop.onnx.shapes"),
+    },
+    "interop/onnx/export": {
+        *("attention", "build", "checks", "core", "loops.substitute"),
+        *("interop.onnx.graph", "interop.onnx.shapes", "interop.onnx.walk"),
+    },
+    "interop/onnx/recurrent": {
+        *("combinators", "core", "interop.entries", "interop.onnx.cell"),
+        "interop.weights",
+    },
+    "interop/onnx/flow": {"combinators", "core", "lift"},
+    "interop/onnx/axes": {"interop.onnx.flow", "interop.onnx.graph"},
+    "interop/onnx/layers": {
+        *("layers", "interop.onnx.axes"),
+        *("interop.onnx.cell", "interop.onnx.flow", "interop.onnx.graph"),
+    },
+    "interop/onnx/load": {
+        *("core", "interop.onnx.axes", "interop.onnx.flow", "interop.onnx.graph"),
+        *("interop.onnx.layers", "interop.onnx.recurrent"),
     },
 }
 OUTSIDE = {
@@ -141,6 +172,8 @@ OUTSIDE = {
         *("graphs", "recurrent", "rules", "operators", "loops", "fixed"),
         *("diagnosis", "rewriting", "comparison", "runtimes"),
     )
+    "interop/onnx/graph": {"onnx"},  # imported when it is called
+    "interop/onnx/load": {"onnx"},
 }
 
 
@@ -205,7 +238,9 @@ def test_nothing_imports_the_experiments_but_themselves():
 
 def test_importing_the_library_needs_only_jax_and_optax():
     extras = {"tensorflow_datasets", "sklearn", "tyro", "tqdm", "matplotlib", "PIL"}
-    code = f"import jaxrnn, sys; print(sorted({extras} & set(sys.modules)))"
+    extras |= {"onnx"}
+    show = f"print(sorted({extras} & set(sys.modules)))"
+    code = f"import jaxrnn, jaxrnn.interop, sys; {show}"
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
