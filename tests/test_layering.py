@@ -128,6 +128,7 @@ SIBLINGS = {
     "interop/doctor/__main__": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
         f"{DOCTOR}.rules",
+    },
     "interop/onnx/graph": set(),
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
     "interop/onnx/operators": {"interop.onnx.graph"},
@@ -166,14 +167,14 @@ OUTSIDE = {
     "train/state": {"optax"},
     "train/update": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
+    "interop/onnx/graph": {"onnx"},  # when it is called
+    "interop/onnx/load": {"onnx"},
 } | {
     f"interop/doctor/{name}": {"onnx"}
     for name in (
         *("graphs", "recurrent", "rules", "operators", "loops", "fixed"),
         *("diagnosis", "rewriting", "comparison", "runtimes"),
     )
-    "interop/onnx/graph": {"onnx"},  # imported when it is called
-    "interop/onnx/load": {"onnx"},
 }
 
 
