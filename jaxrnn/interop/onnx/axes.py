@@ -127,13 +127,13 @@ def _slice(reader, refuse, inputs, attributes):
             flow = flow._replace(flipped=not flow.flipped)
         elif of_direction(flow, axis) and len(taken) == 1:
             flow = flow.half(axis, taken[0])
-        elif flow.layers and is_last(reader, flow, axis, list(taken)):
-            cut = tuple(() if i == axis else a for i, a in enumerate(flow.axes))
-            flow = flow._replace(axes=cut, last=True)
         elif not flow.layers:
             return None
         else:
-            raise refuse(f"it takes {len(taken)} of {size} along axis {axis}")
+            ended = at_the_end(reader, refuse, flow, axis, list(taken))
+            if ended is None:
+                raise refuse(f"it takes {len(taken)} of {size} along axis {axis}")
+            flow = ended
     return [flow]
 
 
@@ -146,16 +146,33 @@ def _may_be_time(reader: Any, flow: Flow, axis: int) -> bool:
 
 def of_direction(flow: Flow, axis: int) -> bool:
     """Whether an axis holds the two directions of the last layer."""
-    two = flow.layers and flow.layers[-1].halves
+    two = flow.states[1:] if flow.states else flow.layers and flow.layers[-1].halves
     return bool(two) and flow.axes[axis] == flow.features[:1] != flow.features
 
 
-def is_last(reader: Any, flow: Flow, axis: int, taken: list[int]) -> bool:
-    """Whether the step that is taken is the last one that was computed."""
-    at = 0 if flow.flipped else flow.shape[axis] - 1
-    backs = [layer.back for layer in flow.layers]
-    runs_on = all(back == flow.flipped for back in backs) and not flow.flipped
-    return taken == [at] and _is_time(reader, flow, axis) and runs_on
+def at_the_end(
+    reader: Any, refuse: Any, flow: Flow, axis: int, taken: list[int]
+) -> Flow | None:
+    """The last step that was computed; None if that is not the one that is taken."""
+    if not flow.layers or len(taken) != 1 or not _is_time(reader, flow, axis):
+        return None
+    end = flow.shape[axis] - 1
+    at = end - taken[0] if flow.flipped else taken[0]
+    layer = flow.layers[-1]
+    ended = flow._replace(
+        axes=tuple(() if i == axis else a for i, a in enumerate(flow.axes)),
+        flipped=False,
+        last=True,
+    )
+    if at == end and not any(layer.back for layer in flow.layers):
+        found = ended
+    elif layer.fields and not layer.halves and at == (0 if layer.back else end):
+        found = ended._replace(states=((None, "h"),))
+    else:
+        return None
+    if reader.ragged:
+        raise refuse("it takes one step of all sequences, though they have lengths")
+    return found
 
 
 @reads("Split")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrnn.combinators import Directions, bidirectional, chain, residual
+from jaxrnn.combinators import chain, residual
 from jaxrnn.core import Cell, recorded
 from jaxrnn.lift import around
 
@@ -34,6 +34,10 @@ class Layer(NamedTuple):
     back: bool = False
     halves: "tuple[Layer, ...]" = ()  # of two directions
     nodes: frozenset[str] = frozenset()  # the recurrent ones in it
+    fields: tuple[str, ...] = ()  # of the carry, if it is one recurrent node
+
+
+State = tuple[int | None, str]  # of a carry: which direction of two, and the field
 
 
 class Flow(NamedTuple):
@@ -44,6 +48,7 @@ class Flow(NamedTuple):
     features: Axis  # of one step
     flipped: bool = False  # the last step comes first
     last: bool = False  # of the last step alone
+    states: tuple[State, ...] = ()  # of a final carry, which is no output of a step
     dtype: Any = np.float32
     outside: int | None = None  # of tokens: what stands for one outside the table
 
@@ -78,11 +83,13 @@ class Flow(NamedTuple):
     def half(self, axis: int, at: int) -> "Flow":
         """One direction of two, whose axis it is."""
         (last,) = self.layers[-1:]
-        return self._replace(
-            layers=(*self.layers[:-1], last.halves[at]),
+        one = self._replace(
             axes=tuple(() if i == axis else a for i, a in enumerate(self.axes)),
             features=tuple(a for a in self.features if a not in self.axes[axis]),
         )
+        if self.states:
+            return one._replace(states=self.states[at : at + 1])
+        return one._replace(layers=(*self.layers[:-1], last.halves[at]))
 
     @property
     def ready(self) -> bool:
@@ -91,9 +98,10 @@ class Flow(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """A final state, or several, of which no step is the output."""
+    """The final states of several layers."""
 
     layers: tuple[Layer, ...]
+    parts: tuple[Flow, ...] = ()  # one after the other along the first axis
 
 
 class Outside(NamedTuple):
@@ -103,33 +111,15 @@ class Outside(NamedTuple):
     like: np.ndarray
 
 
+def array_of(value: Any) -> Any:
+    """Numbers in the place of what is not known before the file runs."""
+    if isinstance(value, Flow):
+        return np.zeros(value.shape, value.dtype)
+    return value.like if isinstance(value, Outside) else value
+
+
 def _real(axis: Axis) -> Axis:
     return tuple(atom for atom in axis if atom.size != 1)
-
-
-def both(a: Flow, b: Flow, merge: Any) -> Flow | None:
-    """Two directions of one sequence, forward first; None if they are not that."""
-    same = a.layers[:-1] == b.layers[:-1] and a.axes[:-1] == b.axes[:-1]
-    plain = not (a.flipped or b.flipped or a.last or b.last)
-    if not (a.layers and b.layers and same and plain):
-        return None
-    ahead, behind = a.layers[-1], b.layers[-1]
-    if ahead.back or not behind.back:
-        return None
-    cell, params = join(ahead, behind, merge)
-    features = (*a.features, *b.features) if merge == "concatenate" else a.features
-    if merge == "concatenate":
-        size = sum(math.prod(x.size for x in f) for f in (a.features, b.features))
-        features = (Atom(f"both.{len(a.layers)}", size),)
-    joined = Layer(cell, params, False, (ahead, behind), ahead.nodes | behind.nodes)
-    layers = (*a.layers[:-1], joined)
-    return a._replace(layers=layers, axes=(*a.axes[:-1], features), features=features)
-
-
-def join(ahead: Layer, behind: Layer, merge: Any = "concatenate") -> tuple[Cell, Any]:
-    """The two directions as one cell."""
-    cell = bidirectional(ahead.cell, behind.cell, merge=merge)
-    return cell, Directions(ahead.params, behind.params)
 
 
 def shortcut(a: Flow, b: Flow) -> Flow | None:

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import nn
 
-from jaxrnn.interop.onnx.axes import is_last, of_direction, reads
+from jaxrnn.interop.onnx.axes import at_the_end, of_direction, reads
 from jaxrnn.interop.onnx.cell import ACTIVATIONS, Activation
-from jaxrnn.interop.onnx.flow import Atom, Flow, Layer, both, shortcut
+from jaxrnn.interop.onnx.flow import Atom, Flow, Layer, shortcut
+from jaxrnn.interop.onnx.states import both, settled
 from jaxrnn.layers import (
     EmbeddingParams,
     LayerNormParams,
@@ -44,11 +45,14 @@ def _gather(reader, refuse, inputs, attributes):
         half, axes = data.half(axis, taken[0]), list(data.axes)
         axes[axis : axis + 1] = [()] * at.ndim
         return [half._replace(axes=tuple(axes))]
-    if not is_last(reader, data, axis, taken):
+    ended = at_the_end(reader, refuse, data, axis, taken)
+    if data.shape[axis] == 1 and taken == [0]:
+        ended = data
+    if ended is None:
         raise refuse(f"it takes {taken} of {data.shape[axis]} along axis {axis}")
-    axes = list(data.axes)
+    axes = list(ended.axes)
     axes[axis : axis + 1] = [()] * at.ndim
-    return [data._replace(axes=tuple(axes), last=True)]
+    return [ended._replace(axes=tuple(axes))]
 
 
 def _dense(reader, refuse, flow, w, b):
@@ -92,7 +96,8 @@ def _gemm(reader, refuse, inputs, attributes):
 def _add(reader, refuse, inputs, attributes):
     a, b = inputs
     if isinstance(a, Flow) and isinstance(b, Flow):
-        added = shortcut(a, b) or both(a, b, "sum") or both(b, a, "sum")
+        added = both(a, b, "sum") or both(b, a, "sum")
+        added = added or shortcut(settled(a), settled(b))
         return None if added is None else [added]
     flow, b = (a, b) if isinstance(a, Flow) else (b, a)
     last = flow.layers[-1] if flow.layers else None
