@@ -151,14 +151,23 @@ SIBLINGS = {
         "interop.weights",
     },
     "interop/onnx/flow": {"combinators", "core", "lift"},
+    "interop/onnx/states": {"combinators", "core", "interop.onnx.flow", "lift"},
     "interop/onnx/axes": {"interop.onnx.flow", "interop.onnx.graph"},
     "interop/onnx/layers": {
-        *("layers", "interop.onnx.axes"),
+        *("layers", "interop.onnx.axes", "interop.onnx.states"),
         *("interop.onnx.cell", "interop.onnx.flow", "interop.onnx.graph"),
     },
+    "interop/onnx/nodes": {
+        *("interop.onnx.cell", "interop.onnx.flow", "interop.onnx.recurrent"),
+        "interop.onnx.states",
+    },
+    "interop/onnx/reader": {
+        *("interop.onnx.axes", "interop.onnx.flow", "interop.onnx.graph"),
+        *("interop.onnx.layers", "interop.onnx.nodes", "interop.onnx.states"),
+    },
     "interop/onnx/load": {
-        *("core", "interop.onnx.axes", "interop.onnx.flow", "interop.onnx.graph"),
-        *("interop.onnx.layers", "interop.onnx.recurrent"),
+        *("core", "interop.onnx.flow", "interop.onnx.graph"),
+        *("interop.onnx.reader", "interop.onnx.states"),
     },
 }
 OUTSIDE = {
@@ -169,6 +178,7 @@ OUTSIDE = {
     "interop/safetensors": {"safetensors"},  # when it is called
     "interop/onnx/graph": {"onnx"},  # when it is called
     "interop/onnx/load": {"onnx"},
+    "interop/onnx/reader": {"onnx"},
 } | {
     f"interop/doctor/{name}": {"onnx"}
     for name in (

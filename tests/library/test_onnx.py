@@ -1,5 +1,6 @@
 """ONNX files, out and in, against onnxruntime."""
 
+import ast
 import copy
 from typing import NamedTuple
 
@@ -339,6 +340,87 @@ def check_node(kind, weights, seed=0, *, states=True, lengths=True, **attributes
     return cell, params
 
 
+def headed(kind, direction, text):
+    """A file of one node and a head, as an exporter writes it.
+
+    `text` is what stands between the node's outputs and the head's input h [B, K]:
+    one operator a line, with its inputs, its output and its attributes.
+    """
+    noise = np.random.default_rng(9)
+    dirs = 1 + (direction == "bidirectional")
+    model = node_model(kind, weights_of(kind, dirs, noise), direction=direction)
+    rows = [line.split() for line in text.strip().splitlines()]
+    for op, inputs, output, *attributes in rows:
+        named = {k: ast.literal_eval(v) for k, v in (a.split("=") for a in attributes)}
+        node = helper.make_node(op, inputs.split(","), [output], output, **named)
+        model.graph.node.append(node)
+    ints = {"zero": 0, "one": 1, "two": 2, "minus": -1, "minus2": -2, "end": 2**62}
+    constants = {k: np.array(v) for k, v in ints.items()}
+    constants |= {f"{k}s": np.array([v]) for k, v in ints.items()}
+    constants["flat"] = np.array([0, -1])
+    width = H * (2 if "wide" in text else 1)
+    constants["V"] = noise.normal(size=(width, 2)).astype("f")
+    stored = [numpy_helper.from_array(a, k) for k, a in constants.items()]
+    model.graph.initializer.extend(stored)
+    model.graph.node.append(helper.make_node("MatMul", ["h", "V"], ["scores"], "head"))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("scores", 1, None))
+    return model
+
+
+HEADS = {
+    "torch: h[-1]": ("GRU", "forward", "Gather Y_h,minus h"),
+    "torch: c[-1]": ("LSTM", "forward", "Gather Y_c,minus h"),
+    "torch: both h": (
+        "LSTM",
+        "bidirectional",
+        """Gather Y_h,minus2 wide
+        Gather Y_h,minus b
+        Concat wide,b h axis=1""",
+    ),
+    "torch: permute and reshape": (
+        "RNN",
+        "bidirectional",
+        """Transpose Y_h wide perm=[1,0,2]
+        Reshape wide,flat h""",
+    ),
+    "backward first": (
+        "GRU",
+        "bidirectional",
+        """Gather Y_h,one wide
+        Gather Y_h,zero b
+        Concat wide,b h axis=-1""",
+    ),
+    "tf2onnx: the end of each half": (
+        "LSTM",
+        "bidirectional",
+        """Slice Y,zeros,ones,ones forward
+        Squeeze forward,ones f
+        Slice f,minuss,ends,zeros a
+        Squeeze a,zeros wide
+        Slice Y,ones,twos,ones backward
+        Squeeze backward,ones g
+        Slice g,zeros,ones,zeros b
+        Squeeze b,zeros c
+        Concat wide,c h axis=1""",
+    ),
+    "tf2onnx: the sum of the halves": (
+        "GRU",
+        "bidirectional",
+        """Gather Y_h,zero a
+        Gather Y_h,one b
+        Add a,b h""",
+    ),
+    "tf2onnx: go_backwards": (
+        "LSTM",
+        "reverse",
+        """Squeeze Y,ones a
+        Slice a,zeros,ones,zeros b
+        Squeeze b,zeros h""",
+    ),
+}
+
+
 class TestLoadOnnx:
     @pytest.mark.parametrize("name", ["lstm", "model"])
     def test_a_round_trip(self, name):
@@ -490,6 +572,53 @@ class TestLoadOnnx:
     @pytest.mark.parametrize("model", [3, b"", None])
     def test_no_model(self, model):
         with pytest.raises(ValueError, match="load_onnx: model"):
+            interop.load_onnx(model)
+
+    @pytest.mark.parametrize("head", HEADS)
+    def test_a_head_on_final_states(self, head):
+        model = headed(*HEADS[head])
+        cell, params = interop.load_onnx(model)
+        xs = np.random.default_rng(8).normal(size=(6, 3, D)).astype("f")
+        (want,) = session(model).run(None, {"X": xs})
+
+        def classify(xs, mask=None):
+            carry = cell.initial_carry(params)
+            return rnn.last(cell.unroll(params, carry, xs, mask=mask)[1], mask)
+
+        got = jax.vmap(classify, 1)(xs)
+        agree([got], [want])
+        # What stands in the padding changes nothing.
+        padded = np.concatenate([xs, np.full_like(xs[:2], np.nan)])
+        ragged = jax.vmap(classify, (1, None))(padded, np.arange(8) < 6)
+        agree([ragged], [want])
+        again = session(interop.to_onnx(cell, params)).run(
+            None, {"xs": xs.swapaxes(0, 1)}
+        )
+        agree([again[0][:, -1]], [want])
+
+    def test_final_states_do_not_know_of_starts(self):
+        cell, params = interop.load_onnx(headed(*HEADS["torch: both h"]))
+        carry, starts = cell.initial_carry(params), np.array([True, False, True])
+        with pytest.raises(ValueError, match=r"final_states.*starts"):
+            cell.unroll(params, carry, np.ones((3, D), "f"), starts=starts)
+
+    def test_two_heads_are_refused(self):
+        model = headed(*HEADS["torch: both h"])
+        twin = helper.make_node("MatMul", ["h", "V"], ["other"], "twin")
+        model.graph.node.append(twin)
+        model.graph.output.append(helper.make_tensor_value_info("other", 1, None))
+        with pytest.raises(ValueError, match=r"output 'other'.*one output"):
+            interop.load_onnx(model)
+
+    def test_the_last_step_of_sequences_with_lengths_is_refused(self):
+        weights = weights_of("GRU", 1, np.random.default_rng(0))
+        model = node_model("GRU", weights, lengths=True)
+        last = numpy_helper.from_array(np.array(-1), "at")
+        model.graph.initializer.append(last)
+        model.graph.node.append(helper.make_node("Gather", ["Y", "at"], ["y"], "end"))
+        del model.graph.output[:]
+        model.graph.output.append(helper.make_tensor_value_info("y", 1, None))
+        with pytest.raises(ValueError, match=r"'end'.*they have lengths"):
             interop.load_onnx(model)
 
     @pytest.mark.slow

@@ -115,7 +115,9 @@ def load_onnx(model: Any) -> tuple[Cell, Any]:
     the params, as in `learned_carry`; one that is an input of the file is the carry
     that you pass to `unroll`; `sequence_lens` that is an input is a mask, `arange(T) <
     length`. An output of the last step, or of the final h of a node that runs forward,
-    is `jaxrnn.last(ys, mask)`. The outputs Y_h and Y_c are the carry.
+    is `jaxrnn.last(ys, mask)`. The outputs Y_h and Y_c are the carry. Layers on other
+    final states, such as those of both directions, read them repeated at each step: the
+    cell has no step, takes no `starts`, and its answer is `jaxrnn.last(ys, mask)` too.
 
     Args:
       model: an `onnx.ModelProto`, or the path of a file.
