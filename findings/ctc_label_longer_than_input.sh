@@ -7,8 +7,8 @@
 #
 # What happens: log(0) is -100,000 throughout, so the loss is 100,000 and a bit, a finite
 # number that a mean over a batch hides well, and the gradient is finite and not zero: it
-# trains on a path that crosses a forbidden step. Doubly impossible labels cost no more
-# than 100,000 per forbidden step. One must compare lengths, repeats included, oneself.
+# trains on a path that crosses a forbidden step. One must compare lengths, repeats
+# included, oneself.
 #
 # Seen with optax 0.2.8 and jax 0.10.2, against a sum over all the paths; ctc_loss's
 # log_epsilon in optax/losses/_classification.py.
