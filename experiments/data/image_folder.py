@@ -213,6 +213,7 @@ def _divided(folder: Path, paths: list[Path]) -> tuple[list[Path], list[Path]]:
         raise DataError(f"{folder}: has one image, and one is needed to measure on")
     order = np.random.default_rng(0).permutation(len(paths))
     count = max(1, round(len(paths) / HELD_OUT))
-    return tuple(
+    learned, held_out = (
         [paths[i] for i in sorted(some)] for some in (order[count:], order[:count])
     )
+    return learned, held_out

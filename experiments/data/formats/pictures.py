@@ -201,8 +201,8 @@ def _rgb(image: Any) -> Any:
         Image.alpha_composite(Image.new("RGBA", image.size, c), image).convert("RGB")
         for c in ("white", "black")
     )
-    unseen = min(low for low, _ in on_white.getextrema()) > 250
-    seen = any(low < high for low, high in on_black.getextrema())
+    unseen = np.min(on_white) > 250
+    seen = (np.ptp(on_black, axis=(0, 1)) > 0).any()
     return on_black if unseen and seen else on_white
 
 
