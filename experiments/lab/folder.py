@@ -114,8 +114,6 @@ class Folder:
         """Where the data was; it may have moved, and `check` compares what is in it."""
         try:
             before = json.loads(retried(f"reading {path}", path.read_text))
-            if not isinstance(before, dict) or "experiment" not in before:
-                raise ValueError("it holds no options")
             saved = self._recipes.completed(before)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"--resume: {path} is damaged: {error}") from None
@@ -127,7 +125,7 @@ class Folder:
                     f"--resume: {self.path} was made with {flag} {saved[name]}, "
                     f"now it is {value}"
                 )
-        return {name: before[name] for name in self._places if name in before}
+        return {name: saved[name] for name in self._places if name in saved}
 
     @property
     def finished(self) -> bool:

@@ -71,7 +71,12 @@ class Recipes(Generic[ConfigT]):
 
         Args:
           saved: as `identity` gives them; its choices decide what the defaults are.
+
+        Raises:
+          ValueError: if there are none.
         """
+        if not isinstance(saved, Mapping) or not saved.keys() & identity(self.base):
+            raise ValueError("it holds no options")
         chosen = {name: saved[name] for name in self.choices if name in saved}
         defaults = identity(self(**chosen))
         return {name: saved.get(name, value) for name, value in defaults.items()}
