@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Input(NamedTuple):
@@ -77,12 +78,43 @@ def check_array(name: str, value: Any) -> jax.Array:
             f"{name}: expected an array, got {type(value).__name__}({fields})"
         )
     try:
-        return jnp.asarray(value)
+        array = jnp.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(
             f"{name}: expected an array, got {type(value).__name__}: {reason}"
         ) from None
+    _check_whole(name, value, array)
+    return array
+
+
+def _check_whole(name: str, value: Any, array: jax.Array) -> None:
+    """Raises a ValueError for integers of NumPy that JAX would cut to 32 bits."""
+    integers = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "iu"
+    if integers and value.size and value.dtype != array.dtype:
+        limits = jnp.iinfo(array.dtype)
+        if not limits.min <= int(value.min()) <= int(value.max()) <= limits.max:
+            raise ValueError(
+                f"{name}: expected integers that fit {array.dtype}, got "
+                f"{value.min()} to {value.max()}"
+            )
+
+
+def as_index(x: jax.Array) -> jax.Array:
+    """Integers as int32; those that do not fit as the lowest, the index of nothing."""
+    if x.dtype == jnp.int32:
+        return x
+    index = x.astype(jnp.int32)
+    fits = index.astype(x.dtype) == x
+    return jnp.where(fits, index, jnp.iinfo(jnp.int32).min)
+
+
+def known(value: Any) -> np.ndarray | None:
+    """The value of an array, or None while a program is traced."""
+    if isinstance(value, jax.core.Tracer):
+        return None
+    whole = getattr(value, "is_fully_addressable", True)
+    return np.asarray(value) if whole else None
 
 
 def _check_leaf(name: str, leaf: Any) -> tuple[tuple[int, ...], Any]:
