@@ -205,7 +205,9 @@ def _run_jvp(loop: Loop, primals, tangents):
     # All three are shared by a batch, over which their gradient is added up.
     def along(coefficients, tangents):
         d_zs, *wide = tangents
-        return tangent_loop(loop, coefficients, (d_zs, *narrowed(tuple(wide), d_others)))
+        return tangent_loop(
+            loop, coefficients, (d_zs, *narrowed(tuple(wide), d_others))
+        )
 
     def back(coefficients, ct):
         ct_zs, *others = backward_loop(loop, coefficients, ct)
