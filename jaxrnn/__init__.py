@@ -69,6 +69,7 @@ from jaxrnn.losses import accuracy as accuracy
 from jaxrnn.losses import cross_entropy as cross_entropy
 from jaxrnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
 from jaxrnn.losses import squared_error as squared_error
+from jaxrnn.means import Weighted as Weighted
 from jaxrnn.packing import Packed as Packed
 from jaxrnn.packing import pack as pack
 from jaxrnn.pooling import Attended as Attended

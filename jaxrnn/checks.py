@@ -17,6 +17,7 @@ class Input(NamedTuple):
 
     shape: tuple[int, ...] | None  # None: any
     kind: Any = jnp.floating  # jnp.floating, jnp.integer, or None for any
+    below: int | None = None  # of integers: V, if they are 0..V-1
 
     def __str__(self):
         kind = {jnp.floating: "floating", jnp.integer: "integer"}.get(self.kind, "any")
@@ -115,6 +116,13 @@ def known(value: Any) -> np.ndarray | None:
         return None
     whole = getattr(value, "is_fully_addressable", True)
     return np.asarray(value) if whole else None
+
+
+def check_token(name: str, token: Any, below: int | None) -> None:
+    """Raises a ValueError for a token that is known and not in 0..below-1."""
+    value = None if below is None else known(token)
+    if value is not None and not ((value >= 0) & (value < below)).all():
+        raise ValueError(f"{name}: expected 0 to {below - 1}, got {value}")
 
 
 def _check_leaf(name: str, leaf: Any) -> tuple[tuple[int, ...], Any]:

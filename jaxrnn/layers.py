@@ -155,7 +155,8 @@ def embedding(
         return carry, _row(params.w, as_index(x))
 
     name = f"embedding({vocab_size}, {size})"
-    return leaf(name, Input((), jnp.integer), init, _no_carry, step, stateless=True)
+    reads = Input((), jnp.integer, vocab_size)
+    return leaf(name, reads, init, _no_carry, step, stateless=True)
 
 
 @jax.custom_jvp

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.checks import check_mask
-from jaxrnn.precision import widened
+from jaxrnn.precision import wide
 
 
 class Weighted(NamedTuple):
@@ -32,22 +32,33 @@ class Weighted(NamedTuple):
       (3.0, 5.0)
     """
 
-    value: jax.Array  # [], or [B] after `jax.vmap`
-    weight: jax.Array  # the same shape, at least 0; no gradient flows through it
+    value: Any  # [], or [B] after `jax.vmap`
+    weight: Any  # the same shape, at least 0; no gradient flows through it
 
     def sums(self) -> "Weighted":
-        """Over all: the sum of weight times value, and the sum of the weights."""
-        weight = lax.stop_gradient(jnp.asarray(self.weight))
-        value = widened(jnp.asarray(self.value))
-        weight = weight.astype(value.dtype)
-        return Weighted((weight * value).sum(), weight.sum())
+        """Over the batch: of weight times value, and of the weights."""
+        value, weight = map(jnp.asarray, self)
+        if value.shape != weight.shape or not value.ndim:
+            raise ValueError(
+                "Weighted: weight: expected the shape of the value, [B, ...], "
+                f"{value.shape}, got {weight.shape}"
+            )
+        floating = jnp.issubdtype(value.dtype, jnp.floating)
+        dtype = wide(value.dtype) if floating else jnp.float32
+        value, weight = value.astype(dtype), weight.astype(dtype)
+        weight = lax.stop_gradient(weight)
+        return Weighted((weight * value).sum(0), weight.sum(0))
 
     def ratio(self) -> jax.Array:
         """Of `sums`: the mean, which is 0 where all weights are."""
         return self.value / jnp.where(self.weight > 0, self.weight, 1)
 
     def mean(self) -> jax.Array:
-        """The mean over all, 0 if all weights are; in at least single precision."""
+        """The mean over the batch, 0 if all weights are; in single precision or more.
+
+        Raises:
+          ValueError: unless both are of one shape, `[B, ...]`.
+        """
         return self.sums().ratio()
 
 

@@ -9,8 +9,18 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxrnn.checks import check_function, check_key, check_length, check_size
+from jaxrnn.checks import (
+    as_index,
+    check_array,
+    check_function,
+    check_key,
+    check_length,
+    check_size,
+    known,
+)
 from jaxrnn.core import is_key
+from jaxrnn.means import Weighted
+from jaxrnn.precision import narrowed, widened
 
 CARRY = 0x6361_7272  # "carr": of the keys in a carry
 
@@ -76,7 +86,10 @@ def make_update(
     """Makes a jitted update for a batch from the loss of one example.
 
     Args:
-      loss_fn: `(params, *example, key) -> loss`, or `-> (loss, aux)`.
+      loss_fn: `(params, *example, key) -> loss`, or `-> (loss, aux)`. All examples of a
+        batch weigh alike. Where the loss is a `Weighted` they weigh as it says, and so
+        it is for each leaf of aux: the mean is that of the whole batch, however many
+        microbatches and devices share it.
       optimizer: from optax.
       has_aux: whether the loss returns a pair.
       has_carry: truncated backpropagation through time. The loss is then that of the
@@ -139,14 +152,17 @@ def make_update(
         losses, carry, auxs = jax.vmap(example_loss, (None, 0, 0, 0))(
             params, carry, batch, keys
         )
-        loss, aux = jax.tree.map(lambda a: jnp.mean(a, axis=0), (losses, auxs))
-        return loss, (aux, carry)
+        means = _each(_of_batch, (losses, auxs))
+        return _ratio(means[0]), (means, carry)
 
     def gradients(params, carry, batch, keys):
-        (loss, (aux, carry)), grads = jax.value_and_grad(batch_loss, has_aux=True)(
+        (_, ((loss, aux), carry)), grads = jax.value_and_grad(batch_loss, has_aux=True)(
             params, carry, batch, keys
         )
-        return (loss, aux, grads), carry
+        grads = widened(grads)
+        if isinstance(loss, Weighted):  # sums, as the loss is, until all is added up
+            grads = jax.tree.map(lambda a: a * loss.weight.astype(a.dtype), grads)
+        return widened((loss, aux, grads)), carry
 
     if microbatches > 1:
         gradients = _accumulated(microbatches, gradients)
@@ -180,14 +196,33 @@ def make_update(
         keys = jax.random.split(examples_key, size)
         means, carry = gradients(state.params, state.carry, batch, keys)
         loss, aux, grads = means
+        if isinstance(loss, Weighted):
+            of_all = Weighted(1.0, loss.weight)
+            grads = jax.tree.map(lambda a: of_all._replace(value=a).ratio(), grads)
+        grad_norm = optax.tree.norm(grads)
+        grads = narrowed(grads, state.params)
+        loss, aux = _each(_ratio, (loss, aux))
         # Some of optax relies on implicit promotion, which users may have turned off.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-        metrics = Metrics(loss, optax.tree.norm(grads), aux)
+        metrics = Metrics(loss, grad_norm, aux)
         return TrainState(params, opt_state, state.step + 1, key, carry), metrics
 
     return update
+
+
+def _each(fun: Callable[[Any], Any], tree: Any) -> Any:
+    """Applies a function to the leaves, of which a `Weighted` is one."""
+    return jax.tree.map(fun, tree, is_leaf=lambda a: isinstance(a, Weighted))
+
+
+def _of_batch(leaf: Any) -> Any:
+    return leaf.sums() if isinstance(leaf, Weighted) else jnp.mean(leaf, axis=0)
+
+
+def _ratio(leaf: Any) -> Any:
+    return leaf.ratio() if isinstance(leaf, Weighted) else leaf
 
 
 def _with_new_keys(carry: Any, key: jax.Array) -> Any:
@@ -266,27 +301,66 @@ def make_epoch(
       a leading axis of N examples, `order` `[S, B]` says which examples each of S
       updates reads, and the metrics have a leading axis S.
 
+      An index outside 0..N-1 never reads another example. While a program around
+      `epoch` is traced, the example is NaN, or the lowest integer, and the numbers of
+      the metrics of its update are NaN.
+
     Raises:
-      ValueError: from `epoch`, if the arrays of the data differ in their leading axis
-        or the order is not an integer array `[S, B]`.
+      ValueError: from `epoch`, if the arrays of the data differ in their leading axis,
+        the order is not an integer array `[S, B]`, or it has an index outside 0..N-1.
     """
 
     @jax.jit
+    def updates(state: TrainState, data: tuple, order: jax.Array):
+        size = check_length("epoch: data", data)
+
+        def body(state, index):
+            index = as_index(index)
+            fits = (index >= 0) & (index < size)
+            batch = jax.tree.map(lambda a: _examples(a, index, fits), data)
+            state, metrics = update(state, *batch)
+            return state, _or_nothing(fits.all(), metrics)
+
+        return lax.scan(body, state, order)
+
     def epoch(state: TrainState, data: tuple, order: jax.Array):
-        check_length("epoch: data", data)
-        order = jnp.asarray(order)
+        size = check_length("epoch: data", data)
+        order = check_array("epoch: order", order)
         if order.ndim != 2 or not jnp.issubdtype(order.dtype, jnp.integer):
             raise ValueError(
                 "epoch: order: expected integers of shape [S, B], "
                 f"got {order.dtype} {order.shape}"
             )
-        return lax.scan(
-            lambda state, i: update(state, *jax.tree.map(lambda a: a[i], data)),
-            state,
-            order,
-        )
+        index = known(order)
+        if index is not None and index.size:
+            wrong = index[(index < 0) | (index >= size)]
+            if wrong.size:
+                raise ValueError(
+                    f"epoch: order: expected 0 to {size - 1}, for {size} examples, got "
+                    f"{wrong[0]}"
+                )
+        return updates(state, data, order)
 
     return epoch
+
+
+def _examples(a: jax.Array, index: jax.Array, fits: jax.Array) -> jax.Array:
+    """Those of the index, and nothing where there is none."""
+    rows = a[index]
+    return jax.vmap(_or_nothing)(fits, rows)
+
+
+def _or_nothing(fits: jax.Array, tree: Any) -> Any:
+    """The arrays if they fit, else NaN, or the lowest of the integers."""
+
+    def lowest(a):
+        if jnp.issubdtype(a.dtype, jnp.inexact):
+            return jnp.full_like(a, jnp.nan)
+        if jnp.issubdtype(a.dtype, jnp.integer):
+            return jnp.full_like(a, jnp.iinfo(a.dtype).min)
+        return a if is_key(a) else jnp.zeros_like(a)
+
+    return jax.tree.map(lambda a: jnp.where(fits, a, lowest(a)), tree)
 
 
 def shuffled(key: jax.Array, num_examples: int, batch_size: int) -> jax.Array:
