@@ -192,7 +192,8 @@ def accuracy(
     labels = zeroed(valid, labels)
     fits = (labels >= 0) & (labels < logits.shape[-1])
     hits = jnp.argmax(logits, axis=-1).astype(jnp.int32) == labels
-    return mean_of(or_nan(fits, hits.astype(logits.dtype)), valid, weighted)
+    shares = jnp.where(fits, hits.astype(logits.dtype), jnp.nan)
+    return mean_of(shares, valid, weighted)
 
 
 def _check_floating(name: str, what: str, values: Any) -> jax.Array:

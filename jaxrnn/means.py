@@ -77,6 +77,7 @@ def mean_of(
 
 def or_nan(fits: jax.Array, values: jax.Array) -> jax.Array:
     """The values, and where they do not fit NaN, which is also their gradient."""
+    # Not of values made from bool, of which XLA makes a select: 0 times NaN is 0 then.
     return values * jnp.where(fits, 1.0, jnp.nan).astype(values.dtype)
 
 

@@ -759,6 +759,7 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     labels, floats = jnp.zeros(T, int), jnp.ones((T, V))
     for loss in (rnn.cross_entropy, rnn.accuracy):
         arguments = {"logits": floats, "labels": labels, "mask": mask}
+        arguments |= {"ignore_label": -100, "weighted": False}
         found[loss.__name__] = loss, arguments
     for loss, what in (
         (rnn.sigmoid_cross_entropy, "logits"),

@@ -51,8 +51,9 @@ def sample(
 
     Only the `top_k` most probable tokens are kept, and of those, with their share of
     p made to sum to one, the fewest whose sum reaches `top_p`. Of equally probable
-    tokens the first is kept. If a logit is NaN the draw is -1, no token. Choosers made with the same arguments are equal, so that
-    `jax.jit` compiles a program for one of them once.
+    tokens the first is kept. If a logit is NaN the draw is -1, which is no token.
+    Choosers made with the same arguments are equal, so that `jax.jit` compiles a
+    program for one of them once.
 
     Args:
       temperature: below 1 for more probable tokens, above 1 for more variety.
