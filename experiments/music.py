@@ -88,8 +88,8 @@ class Config(lab.Config):
     """Begin with the first n quarter notes of it."""
     length: lab.Asked[lab.AtLeast1] = 48
     """Make n quarter notes."""
-    temperature: lab.Asked[lab.Above0[float]] = 0.8
-    """Below 1 for more probable notes, above 1 for more variety."""
+    temperature: lab.Asked[lab.NotNegative] = 0.8
+    """Below 1 for more probable notes, above 1 for more variety; 0: all likely ones."""
     most_notes: lab.Asked[Annotated[lab.AtLeast1, NoMoreThanKeys] | None] = None
     """At most n notes at once, the likeliest; None: as many as in training."""
     music_seed: lab.Asked[lab.AtLeast0] = 0

@@ -25,7 +25,7 @@ from jaxrnn.checks import (
     check_mask,
     check_size,
 )
-from jaxrnn.core import Cell, blank
+from jaxrnn.core import Cell, blank, recorded
 from jaxrnn.lift import around
 from jaxrnn.loops.primitives import rows_product
 from jaxrnn.pooling import Attended, dot, weigh
@@ -52,6 +52,7 @@ class _Keys(NamedTuple):
     mask: jax.Array  # [S]
 
 
+@recorded
 def luong(
     query_size: int,
     memory_size: int,
@@ -128,6 +129,7 @@ def luong(
     )
 
 
+@recorded
 def bahdanau(
     query_size: int,
     memory_size: int,
@@ -278,6 +280,7 @@ def _read(prepared: _Keys, query: jax.Array) -> Attended:
     return Attended(jnp.tanh(rows_product(both[None], params.w)[0]), weights)
 
 
+@recorded
 def attend(cell: Cell, memory: jax.Array, memory_mask: jax.Array | None = None) -> Cell:
     """Gives a memory to every attention in a cell that has none.
 

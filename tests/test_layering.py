@@ -10,10 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
+READER = {"core", "interop.entries", "interop.weights"}  # of weights
 SIBLINGS = {
     "checks": set(),
+    "made": set(),
+    "serialization": set(),
     "precision": set(),
-    "core": {"checks", "precision"},
+    "core": {"checks", "made", "precision"},
     "build": {"checks", "core"},
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},
@@ -34,6 +37,7 @@ SIBLINGS = {
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, "build", "loops.dense", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
+    "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
     "layers": {"build", "checks", "core", "loops.primitives", "precision"},
     "pooling": {"checks", "core", "precision"},
@@ -83,17 +87,36 @@ SIBLINGS = {
     "testing/trial": {"checks", "core", "testing.trees"},
     "testing/forms": {"core", "testing.trees", "testing.trial"},
     "testing/laws": {"testing.trees", "testing.trial"},
-    "train": {"checks", "core", "means", "precision"},
-    "interop/weights": {"cells", "core"},
-    "interop/torch": {"checks", "combinators", "core", "interop.weights"},
-    "interop/flax": {"core", "interop.weights"},
-    "interop/haiku": {"core", "interop.weights"},
-    "interop/keras": {"core", "interop.weights"},
-    "interop/safetensors": {"interop.weights"},
+    "train/optimizer": set(),
+    "train/batch": set(),
+    "train/state": {"checks", "core", "train.optimizer"},
+    "train/update": {
+        *("checks", "core", "means"),
+        *("train.batch", "train.optimizer", "train.state"),
+    },
+    "train/epoch": {"checks", "core", "train.state"},
+    "interop/entries": set(),
+    "interop/weights": {"cells", "checks", "combinators", "core", "interop.entries"},
+    "interop/layers": READER,
+    "interop/torch": {*READER, "interop.layers"},
+    "interop/paddle": {*READER, "interop.layers"},
+    "interop/cudnn": READER,
+    "interop/chainer": {*READER, "interop.cudnn"},
+    "interop/flax": READER,
+    "interop/haiku": READER,
+    "interop/sonnet": READER,
+    "interop/equinox": READER,
+    "interop/mlx": READER,
+    "interop/keras_layers": set(),
+    "interop/keras": {*READER, "combinators", "interop.keras_layers"},
+    "interop/tensorflow": {*READER, "cells", "checks"},
+    "interop/safetensors": {"interop.entries"},
 }
 OUTSIDE = {
     "losses": {"optax"},
-    "train": {"optax"},
+    "train/optimizer": {"optax"},
+    "train/state": {"optax"},
+    "train/update": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
 }
 

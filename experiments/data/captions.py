@@ -144,7 +144,7 @@ def load_captions(
     for part, names in parts.items():
         if not names:
             raise DataError(f"{path}: has no images for {part}")
-    source = path.parent / images
+    source = files.in_place(path.parent / images)
     pictures = read_images(source, [n for names in parts.values() for n in names], size)
     for name, line in lines.items():
         if name not in pictures and splits[name] in SPLITS:

@@ -115,8 +115,8 @@ def load_images(name: str, data_dir: Path | None = None) -> ImageData:
     `digits`: scikit-learn's 1,797 pictures of 8x8, split 80/20 once and for all with
     every class in proportion (1,437 train, 360 test). The others: 60,000 train and
     10,000 test pictures of 28x28, in their original order, downloaded or built from
-    the four original gzip files, and kept for the next time in tensorflow-datasets'
-    usual folder (`TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
+    the four original files, packed or not, and kept for the next time in
+    tensorflow-datasets' usual folder (`TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
 
     Args:
       name: one of `DATASETS`.
@@ -140,7 +140,8 @@ def load_images(name: str, data_dir: Path | None = None) -> ImageData:
         if known.builder is None:
             splits = _digits()
         else:
-            splits = mnist_tfds.load(name, known.builder, data_dir)
+            digests = known.files.digests if known.files else {}
+            splits = mnist_tfds.load(name, known.builder, data_dir, digests)
     except ImportError as error:
         raise DataError(
             f"{name} needs more packages ({error}): pip install -e '.[experiments]'"

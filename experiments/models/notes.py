@@ -16,6 +16,7 @@ class DrawNotes:
 
         p = sigmoid(logits / temperature)
 
+    At temperature 0 nothing is drawn: the notes with p above one half sound.
     Of the notes that are drawn the `most_notes` with the largest logits are kept.
 
     Example:
@@ -30,7 +31,9 @@ class DrawNotes:
     def __call__(self, logits: jax.Array, key: jax.Array | None, /) -> jax.Array:
         if key is None:
             raise ValueError("DrawNotes: key: expected a key, got None")
-        drawn = jax.random.bernoulli(key, jax.nn.sigmoid(logits / self.temperature))
+        drawn = logits > 0
+        if self.temperature > 0:
+            drawn = jax.random.bernoulli(key, jax.nn.sigmoid(logits / self.temperature))
         kept, keys = jax.lax.top_k(jnp.where(drawn, logits, -jnp.inf), self.most_notes)
         sounds = (kept > -jnp.inf).astype(logits.dtype)
         return jnp.zeros_like(logits).at[keys].set(sounds)

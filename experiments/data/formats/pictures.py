@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from experiments.data import DataError
+from experiments.lab.storage import retried
 
 MOST_BYTES = 32 << 20  # of one image; what is larger is no photograph of ours
 MOST_PIXELS = 50_000_000
@@ -22,7 +23,8 @@ def read_images(
     """The middles of images, [size, size, 3] uint8, by name.
 
     Args:
-      source: a folder of JPEG or PNG images, or an uncompressed tar archive of them.
+      source: a folder of JPEG or PNG images, or a tar archive of them, which is packed
+        if its name ends in `.gz`.
       names: of the images to read; those that are not there are left out.
       size: the largest square in the middle of each image is scaled to it.
 
@@ -78,12 +80,12 @@ def _from_folder(folder: Path, wanted: Collection[str]):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
             raise DataError(f"{path}: is no file of at most {MOST_BYTES:,} bytes")
-        yield name, str(path), path.read_bytes()
+        yield name, str(path), retried(f"reading {path}", path.read_bytes)
 
 
 def _from_archive(archive: Path, wanted: Collection[str]):
-    # Not packed, so that no small file can claim endless memory.
-    with tarfile.open(archive, "r:") as tar:
+    mode = "r:gz" if archive.suffix == ".gz" else "r:"
+    with tarfile.open(archive, mode) as tar:
         for member in tar:
             where = f"{archive}, {member.name[:80]!r}"
             path = PurePosixPath(member.name)
