@@ -1,6 +1,7 @@
 """Long sums in half precision, and indices that are out of range."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +95,7 @@ def test_layer_norm_of_large_numbers(dtype, offset, scale, allowed):
 def test_losses_of_long_sequences_in_half_precision(dtype):
     rng = np.random.default_rng(1)
     logits = jnp.asarray(rng.normal(size=(T, V)), dtype)
-    labels, mask = rng.integers(0, V, T), np.arange(T) < T - 5
+    labels, mask = jnp.asarray(rng.integers(0, V, T)), jnp.arange(T) < T - 5
     exact = np.asarray(logits, np.float64)
     nats = np.log(np.exp(exact).sum(1)) - exact[np.arange(T), labels]
     got = rnn.cross_entropy(logits, labels, mask)
@@ -129,7 +130,7 @@ def test_a_label_out_of_range_is_nan_in_the_loss_and_its_gradient(wrong, jit):
 
 def test_labels_of_other_integers():
     for dtype in (np.uint8, np.uint32, np.int64):
-        labels = np.array([0, np.iinfo(dtype).max], dtype)
+        labels: Any = np.array([0, np.iinfo(dtype).max], dtype)
         if dtype == np.int64:
             with pytest.raises(ValueError, match="labels: expected integers that fit"):
                 rnn.cross_entropy(LOGITS, labels)
