@@ -869,6 +869,15 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
             within,
             {"entry": weights[name], "kind": "gru"},
         )
+    found["to_onnx"] = (
+        interop.to_onnx,
+        {
+            **{"cell": gru, "params": params, "batch": None, "time": None},
+            **{"lengths": True, "stream": False, "initial_carry": False},
+            **{"x": None, "opset": 17},
+        },
+    )
+    found["load_onnx"] = interop.load_onnx, {"model": interop.to_onnx(gru, params)}
     matrices = [jnp.ones((H, D))] * 3 + [jnp.ones((H, H))] * 3
     layers = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh"}
     found["load_cudnn"] = (

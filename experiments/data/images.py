@@ -96,7 +96,7 @@ class ImageData(NamedTuple):
 
     train: Images
     test: Images
-    num_classes: int
+    classes: tuple[str, ...]  # their names, by label
     max_value: int  # the brightest pixel there can be
     split: str = "test"  # what the images measured on are: "test" or "holdout"
 
@@ -149,11 +149,11 @@ def load_images(name: str, data_dir: Path | None = None) -> ImageData:
     except OSError as error:
         raise DataError(f"cannot load {name}: {error}") from error
     train, test = (Images(*split) for split in splits)
-    return ImageData(train, test, len(known.classes), known.max_value)
+    return ImageData(train, test, known.classes, known.max_value)
 
 
 def sequences(images: np.ndarray, max_value: int, order: str) -> np.ndarray:
-    """Images [N, R, C] in 0..max_value as sequences [N, T, D] in 0..1.
+    """Images [N, R, C] or [N, R, C, 3] in 0..max_value as sequences [N, T, D] in 0..1.
 
     Args:
       images: bytes.
@@ -163,8 +163,8 @@ def sequences(images: np.ndarray, max_value: int, order: str) -> np.ndarray:
     """
     values = images.astype(np.float32) / max_value
     if order == "rows":
-        return values
-    pixels = values.reshape(len(values), -1, 1)
+        return values.reshape(*values.shape[:2], -1)
+    pixels = values.reshape(len(values), -1, *(values.shape[3:] or (1,)))
     if order == "permuted":
         # One order for all images and all runs: it is part of the task.
         pixels = pixels[:, np.random.default_rng(0).permutation(pixels.shape[1])]

@@ -29,6 +29,8 @@ from experiments.lab.options import NotNegative as NotNegative
 from experiments.lab.options import Range as Range
 from experiments.lab.options import Share as Share
 from experiments.lab.options import Training as Training
+from experiments.lab.predictions import free as free
+from experiments.lab.predictions import predictions as predictions
 from experiments.lab.recipes import GIVEN as GIVEN
 from experiments.lab.recipes import Recipes as Recipes
 from experiments.lab.recipes import When as When

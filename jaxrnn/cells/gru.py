@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,10 @@ from jaxrnn.build import leaf
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options, with_carry
 from jaxrnn.checks import Input, check_flag, check_function, check_size
-from jaxrnn.core import Cell, recorded, scan_unroll
+from jaxrnn.core import Cell, recorded, restarted, scan_unroll
 from jaxrnn.loops.dense import dot
 from jaxrnn.loops.pointwise import Pointwise
+from jaxrnn.loops.substitute import SHARED, substituted
 
 
 class GRUCarry(NamedTuple):
@@ -100,10 +101,44 @@ def gru(
         usual = activation is jnp.tanh and gate_activation is sigmoid
         part = GRU if usual else Pointwise(partial(_other, functions))
         return gated(name, reads, init, initial_carry, _split, part, settings=settings)
+    static = ResetBefore(functions, settings.compute_dtype, settings.unroll)
+
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        initial = None
+        if starts is not None:
+            initial = restarted(initial_carry, params, carry)
+        order = static._replace(reverse=reverse)
+        return reset_before_loop(order, params, carry, initial, xs, mask, starts)
+
     step = partial(_reset_before, functions, settings.compute_dtype)
-    unroll = scan_unroll(step, initial_carry, unroll=settings.unroll)
     cell = leaf(name, reads, init, initial_carry, step, unroll)
     return with_carry(cell, settings)
+
+
+class ResetBefore(NamedTuple):
+    """What is fixed in `reset_before_loop`."""
+
+    functions: tuple[Callable, Callable]  # activation, gate_activation
+    compute_dtype: Any
+    unroll: int
+    reverse: bool = False
+
+
+@substituted(SHARED, 0, 0, 1, 1, 1, out=(0, 1))
+def reset_before_loop(
+    static: ResetBefore,
+    params: GRUParams,
+    carry: GRUCarry,
+    initial: GRUCarry | None,
+    xs: jax.Array,
+    mask: jax.Array | None,
+    starts: jax.Array | None,
+) -> tuple[GRUCarry, jax.Array]:
+    """The unroll of a `gru` that resets before the product."""
+    step = partial(_reset_before, static.functions, static.compute_dtype)
+    unroll = scan_unroll(step, lambda *_: initial, unroll=static.unroll)
+    order: Any = {"mask": mask, "reverse": static.reverse, "starts": starts}
+    return unroll(params, carry, xs, **order)
 
 
 def _split(params):

@@ -23,6 +23,7 @@ from jaxrnn.interop.flax import load_flax, to_flax
 from jaxrnn.interop.haiku import load_haiku, to_haiku
 from jaxrnn.interop.keras import load_keras, to_keras
 from jaxrnn.interop.mlx import load_mlx, to_mlx
+from jaxrnn.interop.onnx import load_onnx, to_onnx
 from jaxrnn.interop.paddle import load_paddle, to_paddle
 from jaxrnn.interop.safetensors import load_safetensors, save_safetensors
 from jaxrnn.interop.sonnet import load_sonnet, to_sonnet
@@ -37,6 +38,7 @@ __all__ = [
     "load_haiku",
     "load_keras",
     "load_mlx",
+    "load_onnx",
     "load_paddle",
     "load_safetensors",
     "load_sonnet",
@@ -48,6 +50,7 @@ __all__ = [
     "to_haiku",
     "to_keras",
     "to_mlx",
+    "to_onnx",
     "to_paddle",
     "to_sonnet",
     "to_torch",
