@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 _keyless: ContextVar[set[str] | None] = ContextVar("keyless", default=None)
 
@@ -134,7 +135,7 @@ def as_index(x: jax.Array) -> jax.Array:
 
 def known(value: Any) -> np.ndarray | None:
     """The value of an array, or None while a program is traced."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return None
     whole = getattr(value, "is_fully_addressable", True)
     return np.asarray(value) if whole else None
@@ -142,8 +143,10 @@ def known(value: Any) -> np.ndarray | None:
 
 def check_token(name: str, token: Any, below: int | None) -> None:
     """Raises a ValueError for a token that is known and not in 0..below-1."""
-    value = None if below is None else known(token)
-    if value is not None and not ((value >= 0) & (value < below)).all():
+    value = known(token)
+    if below is None or value is None:
+        return
+    if not ((value >= 0) & (value < below)).all():
         raise ValueError(f"{name}: expected 0 to {below - 1}, got {value}")
 
 

@@ -96,7 +96,7 @@ def which_count(
         raise ValueError(
             f"{name}: ignore_label: expected an integer, got {ignore_label!r}"
         )
-    if not -(2**31) < ignore_label < 2**31:
+    if not -(2**31) < int(ignore_label) < 2**31:
         raise ValueError(
             f"{name}: ignore_label: expected one that fits int32, got {ignore_label}"
         )

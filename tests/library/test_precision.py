@@ -85,7 +85,7 @@ def test_gradients_over_long_sequences_are_summed_in_float32(name, dtype):
 def test_layer_norm_of_large_numbers(dtype, offset, scale, allowed):
     x = jnp.asarray(offset + scale * np.random.default_rng(5).normal(size=640), dtype)
     layer = rnn.layer_norm(640, dtype=dtype)
-    y = layer.step(layer.init(jax.random.key(0)), (), x)[1]
+    y = rnn.apply(layer, layer.init(jax.random.key(0)), x)
     exact = np.asarray(x, np.float64)
     expected = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-6)
     np.testing.assert_allclose(np.asarray(y, np.float64), expected, atol=4 * allowed)
