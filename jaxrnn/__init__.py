@@ -55,6 +55,7 @@ from jaxrnn.decode import prefill as prefill
 from jaxrnn.decode import sample as sample
 from jaxrnn.decode import scheduled_sampling as scheduled_sampling
 from jaxrnn.decode import stream as stream
+from jaxrnn.ends import summary as summary
 from jaxrnn.layers import DropoutCarry as DropoutCarry
 from jaxrnn.layers import EmbeddingParams as EmbeddingParams
 from jaxrnn.layers import LayerNormParams as LayerNormParams

@@ -18,6 +18,7 @@ SIBLINGS = {
     "made": set(),
     "serialization": set(),
     "precision": set(),
+    "ends": set(),
     "core": {"checks", "made", "precision"},
     "build": {"checks", "core"},
     "steps": {"build", "core"},
