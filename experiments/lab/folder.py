@@ -7,11 +7,9 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
 import shlex
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,7 +25,7 @@ from experiments.lab.errors import RunError, Stopped, UsageError, require
 from experiments.lab.lock import InUse, locked
 from experiments.lab.options import Config, identity, lasting, places, plain
 from experiments.lab.recipes import Recipes
-from experiments.lab.storage import retried
+from experiments.lab.storage import replace, retried
 from experiments.lab.versions import device, versions
 from jaxrnn import interop
 
@@ -223,28 +221,9 @@ class Folder:
             return
         path = self.path / name
         try:
-            retried(f"writing {path}", lambda: _replace(path, content))
+            retried(f"writing {path}", lambda: replace(path, content))
         except OSError as error:
             raise RunError(f"cannot write {path}: {error}") from error
-
-
-def _replace(path: Path, content: str | Callable[[Path], Any]) -> None:
-    handle, temporary = tempfile.mkstemp(path.suffix, f".{path.name}-", path.parent)
-    os.close(handle)
-    try:
-        half = Path(temporary)
-        if isinstance(content, str):
-            half.write_text(content, encoding="utf-8")
-        else:
-            content(half)
-        half.chmod(0o644)
-        with half.open("r+b") as file:  # Windows flushes only what it may write to
-            os.fsync(file.fileno())
-        half.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the error that counts is the first
-            os.unlink(temporary)
-        raise
 
 
 def _new_folder(experiment: str) -> Path:

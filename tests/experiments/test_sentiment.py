@@ -22,7 +22,10 @@ from experiments.models.classifier import Classifier, Params, explain, pooling, 
 
 needs = {name: needs_data(name) for name in ("nsmc", "sst2")}
 SEEDS = {"nsmc": 1, "sst2": 2}
-real = [pytest.param(name, marks=mark) for name, mark in needs.items()]
+real = [
+    pytest.param("nsmc", marks=[needs["nsmc"], pytest.mark.slow]),
+    pytest.param("sst2", marks=needs["sst2"]),
+]
 
 
 class Run(NamedTuple):
