@@ -250,6 +250,7 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     dates = series.after(series.dates[-1], config.horizon)
     rows = known.quantiles(np.asarray(told)[0])
     name = f"forecast-{path.name.removesuffix('.gz').removesuffix('.csv')}.csv"
+    name = lab.free(finished.path, name)
     said = f"forecasts from {dates[0]} to {dates[-1]} of {', '.join(known.names)} in "
     text = forecast_csv(known.names, dates, rows, QUANTILES)
     return lab.Report([f"{said}{finished.path / name}"], files={name: text})

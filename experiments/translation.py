@@ -244,7 +244,7 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     """Translates the lines of `--predict` by the first seed."""
     inter, params = opened(config, finished)
     questions = own_pairs.read_questions(config.predict or Path())
-    return inter.report(params, questions, config.target)
+    return inter.report(params, questions, config.target, finished.path)
 
 
 STUDY = lab.Study(
