@@ -191,6 +191,7 @@ def test_a_beam_of_one_follows_the_greedy_path(learned):
 
 
 @needs_koreng
+@pytest.mark.slow
 def test_korean(tmp_path, capsys):
     options = ["--target", "ko", "--lengths", "1", "--sentences", "97"]
     run("--preset", "smoke", *options, "--out", str(tmp_path / "run"))
