@@ -393,7 +393,7 @@ def chainer_cases():
     yield (
         "gru StatelessGRU",
         case(
-            *(weights, np.stack(ys, 1), [h.array]),
+            *(weights, np.stack(ys, 1), [h.array]),  # pyright: ignore
             **{"reader": "load_chainer", "args": ["gru"], "start": starts(1)},
         ),
     )
@@ -586,7 +586,7 @@ def tensorflow_cases():
             name,
             case(
                 {v.name: v.numpy() for v in cell.variables},
-                *(np.stack(ys, 1), [a.numpy() for a in leaves]),
+                *(np.stack(ys, 1), [a.numpy() for a in leaves]),  # pyright: ignore
                 **{"reader": "load_tensorflow", "args": [name]},
                 **{"start": starts(2) if lstm else starts(1), **read},
                 prefix=cell.variables[0].name.split("/")[0],
