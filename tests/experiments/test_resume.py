@@ -92,6 +92,7 @@ def test_a_signal_saves_and_a_resumed_run_equals_one_left_alone(
     assert same(out, alone)
 
 
+@pytest.mark.slow
 def test_a_random_kill(tmp_path):
     assert kills.run(1, 10, tmp_path, workers=1).total() == 1
 

@@ -169,11 +169,21 @@ MISTAKES = (  # of every study
 )
 names = [case.study.name for case in CASES]
 every_case = pytest.mark.parametrize("case", CASES, ids=names)
-with_data = pytest.mark.parametrize(
-    "case",
-    [pytest.param(c, marks=needs_data(*c.data) if c.data else ()) for c in CASES],
-    ids=names,
-)
+
+
+def with_data(slow: tuple[str, ...] = ()) -> pytest.MarkDecorator:
+    """Every study, where its data are; those that are named only in the slow tests."""
+
+    def marked(case):
+        marks = [needs_data(*case.data)] if case.data else []
+        marks += [pytest.mark.slow] if case.study.name in slow else []
+        return pytest.param(case, marks=marks)
+
+    return pytest.mark.parametrize("case", [marked(c) for c in CASES], ids=names)
+
+
+# These compile for most of a minute; the other studies resume in every test run.
+READERS = ("captioning", "sentiment", "translation")
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +215,7 @@ def failing(case: Case, capsys, *options: str) -> str:
     return " ".join(said.replace("│", "").split())
 
 
-@with_data
+@with_data()
 def test_a_run_leaves_its_files(case, smoke, capsys):
     out = smoke(case)
     assert {path.name for path in out.iterdir()} == EVERY | case.files
@@ -226,7 +236,7 @@ def test_a_run_leaves_its_files(case, smoke, capsys):
     assert np.mean(lines[-1]["train_loss"]) < np.mean(lines[0]["train_loss"])
 
 
-@with_data
+@with_data()
 def test_the_tables_of_a_run_are_stored(case, smoke):
     summary = json.loads((smoke(case) / "summary.json").read_text())
     assert summary["tables"]
@@ -237,7 +247,7 @@ def test_the_tables_of_a_run_are_stored(case, smoke):
             assert len(row["values"]) == len(table["columns"])
 
 
-@with_data
+@with_data(slow=READERS)
 def test_a_run_that_is_stopped_and_resumed_equals_one_left_alone(
     case, smoke, tmp_path, capsys, monkeypatch
 ):
@@ -265,7 +275,7 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_left_alone(
     assert {path.name for path in out.iterdir()} == kept
 
 
-@with_data
+@with_data()
 def test_a_finished_run_is_kept(case, smoke, capsys):
     out = smoke(case)
     before = {p: p.read_bytes() for p in out.iterdir() if p.is_file()}
@@ -302,32 +312,30 @@ def test_help_explains_every_option_with_its_default(case, capsys):
     assert said.count("(default:") == len(names)
 
 
-@every_case
-@pytest.mark.parametrize("missing", [("tyro",), PACKAGES])
+@pytest.mark.parametrize(
+    ("case", "missing"),
+    [(CASES[0], ("tyro",)), *((case, PACKAGES) for case in CASES)],
+    ids=["one package", *names],
+)
 def test_missing_packages_are_named_with_the_command(case, missing, tmp_path):
     """To import a study needs none of them, and ends no interpreter."""
     names = set(missing) - {"numpy"}  # which JAX needs
-    (tmp_path / "sitecustomize.py").write_text(
-        "from importlib.machinery import PathFinder\n"
-        "find = PathFinder.find_spec\n"
-        "def find_spec(name, *args):\n"
-        f"    return None if name.split('.')[0] in {names} else find(name, *args)\n"
-        "PathFinder.find_spec = find_spec\n"
-    )
     module = f"experiments.{case.study.name}"
-
-    def python(*args):
-        return subprocess.run(
-            [sys.executable, *args],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-        )
-
-    done = python("-m", module)
+    program = f"""
+import runpy, sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+def find_spec(name, *args):
+    return None if name.split(".")[0] in {names} else find(name, *args)
+PathFinder.find_spec = find_spec
+import {module}
+print("alive", flush=True)
+del sys.modules["{module}"]
+runpy.run_module("{module}", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
     listed = ", ".join(name for name in PACKAGES if name in names)
     need = f"the experiments need {listed}: pip install -e '.[experiments]'\n"
-    assert (done.returncode, done.stderr) == (1, need)
-    done = python("-c", f"import {module}; print('alive')")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "alive\n", need)
