@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells as cells
+from jaxrnn import kernels as kernels
 from jaxrnn.attention import AttentionParams as AttentionParams
 from jaxrnn.attention import attend as attend
 from jaxrnn.attention import bahdanau as bahdanau

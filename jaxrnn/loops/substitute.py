@@ -35,10 +35,13 @@ class Kernel(NamedTuple):
         share, such as weights, is as in the loop.
       takes: `(static, *shapes) -> bool`, whether it can run operands of these
         `jax.ShapeDtypeStruct`s.
+      exports: whether a program that `jax.export` writes may call it. One that calls
+        code of this machine alone may not: there the loop is exported.
     """
 
     run: Callable[..., Any]
     takes: Callable[..., bool] = _takes_all
+    exports: bool = True
 
 
 # By the name of the loop and the platform: "cpu", "cuda", "rocm" or "tpu". The table is
@@ -58,6 +61,7 @@ def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
 
     Returns:
       A decorator. Without a kernel in the table the decorated loop is the loop itself.
+      Its attribute `batched` is the loop of a batch, which no kernel replaces.
     """
 
     def decorate(loop):
@@ -86,6 +90,11 @@ def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
             )
             return jax.tree.unflatten(jax.tree.structure(shapes), outs)
 
+        def batched(static, *operands):
+            in_axes = jax.tree.map(lambda a: None if a == SHARED else a, axes)
+            return jax.vmap(partial(loop, static), in_axes, out)(*operands)
+
+        call.batched = batched  # type: ignore[attr-defined]
         return call
 
     return decorate
@@ -105,9 +114,8 @@ _substituted_p = Primitive("substituted")
 _substituted_p.multiple_results = True
 
 
-def _run(*args, platform, name, loop, kernels, static, trees, axes, out_axes, batched):
+def _run(*args, kernel, platform, name, loop, static, trees, axes, out_axes, batched):
     """The kernel of the platform, where it takes these operands, or the loop."""
-    kernel = dict(kernels).get(platform)
     batch, batch_loop = args, loop
     if not batched:
         pairs = zip(args, axes, strict=True)
@@ -219,9 +227,16 @@ _substituted_p.def_abstract_eval(_abstract_eval)
 ad.primitive_jvps[_substituted_p] = _jvp
 ad.primitive_transposes[_substituted_p] = _transpose
 batching.primitive_batchers[_substituted_p] = _batch
+
+
+def _lower(ctx, *args, platform, kernels, **params):
+    kernel = dict(kernels).get(platform)
+    if ctx.module_context.lowering_parameters.for_export:
+        kernel = kernel if kernel and kernel.exports else None
+    run = partial(_run, kernel=kernel, platform=platform)
+    return mlir.lower_fun(run, multiple_results=True)(ctx, *args, **params)
+
+
 for _platform in PLATFORMS:
-    mlir.register_lowering(
-        _substituted_p,
-        mlir.lower_fun(partial(_run, platform=_platform), multiple_results=True),
-        platform=_platform,
-    )
+    rule = partial(_lower, platform=_platform)
+    mlir.register_lowering(_substituted_p, rule, platform=_platform)
