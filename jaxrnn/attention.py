@@ -27,7 +27,7 @@ from jaxrnn.checks import (
 )
 from jaxrnn.core import Cell, blank
 from jaxrnn.lift import around
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
 from jaxrnn.pooling import Attended, weigh
 
 LECUN_NORMAL = initializers.lecun_normal()

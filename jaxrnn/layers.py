@@ -19,7 +19,7 @@ from jaxrnn.checks import (
     check_size,
 )
 from jaxrnn.core import Cell, blank
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 

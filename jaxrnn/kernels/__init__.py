@@ -7,4 +7,4 @@ On CPUs the loops of Elman, GRU and LSTM are written in C++, in `native.cc`.
 from jaxrnn.kernels.cpu import kernels
 from jaxrnn.loops.substitute import KERNELS
 
-KERNELS["forward_loop", "cpu"], KERNELS["backward_loop", "cpu"] = kernels()
+KERNELS.update({(loop, "cpu"): kernel for loop, kernel in kernels().items()})

@@ -30,8 +30,9 @@ CELLS: list[tuple[Pointwise, tuple[int, int, int], Any]] = [
 ]
 
 
-def difference(forward: Kernel, backward: Kernel, tolerance: float = 1e-4) -> str:
+def difference(kernels: dict[str, Kernel], tolerance: float = 1e-4) -> str:
     """Where the kernels differ from the loops by more than rounding, or nothing."""
+    forward, backward = kernels["forward_loop"], kernels["backward_loop"]
     for part, columns, carry in CELLS:
         loop = Loop(part, keep=True, compute_dtype=jnp.float32)
         inputs = _example(columns, carry)
@@ -61,4 +62,3 @@ def _example(columns: tuple[int, int, int], carry: Any) -> Inputs:
     carries = [carry(*(array(B, H) for _ in carry._fields)) for _ in range(2)]
     mask, starts = (jnp.asarray(draw.random((T, B)) < p) for p in (0.7, 0.3))
     return Inputs(weights, (), *carries, array(T, B, D), mask, starts)
-

@@ -37,7 +37,7 @@ def _check(new: Library) -> str:
     load(new)
     # JAX may be tracing the caller's program, so the check has a thread of its own.
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(difference, *kernels(lambda: new)).result()
+        return thread.submit(difference, kernels(lambda: new)).result()
 
 
 def why_not(loop: Loop, dtypes: set[str]) -> str:
@@ -116,9 +116,21 @@ def _backward(key: Any, loop: Loop, coefficients: Coefficients, ct: Any) -> Any:
     )
 
 
-def kernels(key: Any = native) -> tuple[Kernel, Kernel]:
-    """The kernels of the forward and of the backward loop, from a library."""
-    return (
-        Kernel(partial(_forward, key), _takes, exports=False),
-        Kernel(partial(_backward, key), _takes, exports=False),
-    )
+def _product(key: Any, dtype: Any, xs: jax.Array, ct: jax.Array) -> jax.Array:
+    shape = jax.ShapeDtypeStruct((xs.shape[1], ct.shape[1]), ct.dtype)
+    return _call(target(key(), "product", dtype.name), shape, (xs, ct))
+
+
+def _takes_product(dtype: Any, xs: Any, ct: Any) -> bool:
+    same = {xs.dtype.name, ct.dtype.name, dtype.name}
+    rows = len(xs.shape) == 2 and xs.shape[0] >= 16  # else packing does not pay
+    return rows and len(same) == 1 and same <= set(DTYPES) and not native().why_not
+
+
+def kernels(key: Any = native) -> dict[str, Kernel]:
+    """The kernels of a library by the loops that they replace."""
+    return {
+        "forward_loop": Kernel(partial(_forward, key), _takes, exports=False),
+        "backward_loop": Kernel(partial(_backward, key), _takes, exports=False),
+        "rows_gradient": Kernel(partial(_product, key), _takes_product, exports=False),
+    }

@@ -117,7 +117,7 @@ _substituted_p.multiple_results = True
 def _run(*args, kernel, platform, name, loop, static, trees, axes, out_axes, batched):
     """The kernel of the platform, where it takes these operands, or the loop."""
     batch, batch_loop = args, loop
-    if not batched:
+    if not batched and SHARED not in out_axes:
         pairs = zip(args, axes, strict=True)
         batch = [a if axis == SHARED else jnp.expand_dims(a, axis) for a, axis in pairs]
         batch_loop = jax.vmap(loop, _in_axes(axes), out_axes)
@@ -129,7 +129,10 @@ def _run(*args, kernel, platform, name, loop, static, trees, axes, out_axes, bat
         return loop(*args)
     outs, got = jax.tree.flatten(kernel.run(static, *in_tree.unflatten(batch)))
     _check(f"kernel of {name} on {platform}", outs, got, out_tree, batch_loop, batch)
-    return outs if batched else [*map(jnp.squeeze, outs, out_axes)]
+    if batched:
+        return outs
+    pairs = zip(outs, out_axes, strict=True)
+    return [a if axis == SHARED else jnp.squeeze(a, axis) for a, axis in pairs]
 
 
 def _check(name, outs, got, tree, loop, args):
@@ -192,6 +195,7 @@ def _transpose(cts, *args, loop, **_):
 def _batch(args, dims, *, loop, axes, out_axes, batched, **params):
     pairs = list(zip(args, dims, axes, strict=True))
     if any(dim is not None and axis == SHARED for _, dim, axis in pairs):
+        out_axes = [max(axis, 0) for axis in out_axes]
         return jax.vmap(loop, dims, out_axes)(*args), out_axes
     size = next(a.shape[dim] for a, dim, _ in pairs if dim is not None)
 
