@@ -15,15 +15,22 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from benchmarks.pipe import until_closed
+
 PACKAGES = ("matplotlib", "numpy", "tqdm", "tyro")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line.
 
-    Exits with status 1 if a package is missing, with 2 after a mistake of the user, and
-    with 130 after Ctrl-C.
+    Exits with status 1 if a package is missing, with 2 after a mistake of the user,
+    with 130 after Ctrl-C, and with 141, without a word, when nobody reads on.
     """
+    with until_closed():
+        _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: list[str]) -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         names = ", ".join(missing)
@@ -31,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from benchmarks.figures.records import UsageError
 
     try:
-        _run(list(sys.argv[1:] if argv is None else argv))
+        _run(argv)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

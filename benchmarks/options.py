@@ -10,6 +10,7 @@ import tyro
 
 from benchmarks.figures import records
 from benchmarks.figures.records import UsageError
+from benchmarks.paths import at_home
 from benchmarks.process.session import Plan, Start
 from benchmarks.suites import SUITES
 from benchmarks.systems import (
@@ -62,6 +63,8 @@ class Config:
     """Make table and pictures again from the results.json in this folder."""
 
     def __post_init__(self):
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, at_home(value))
         for name in self.systems:
             if name not in SYSTEMS:
                 known = ", ".join(SYSTEMS)

@@ -34,6 +34,8 @@ import optax
 import tyro
 
 import jaxrnn as rnn
+from benchmarks.paths import at_home
+from benchmarks.pipe import until_closed
 
 WAYS = {"padded": 1, "bucketed": 5, "packed": 0}  # buckets
 TOLERANCE = 1e-3  # for the loss, and for the gradient relative to its norm
@@ -193,8 +195,9 @@ def table(ways: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    config = tyro.cli(Config, description=__doc__)
+def main() -> None:
+    """Measures, prints a table and writes the results where --out says."""
+    config = at_home(tyro.cli(Config, description=__doc__))
     try:
         results = measure(config)
     except OSError as error:
@@ -203,3 +206,8 @@ if __name__ == "__main__":
     print(table(results["ways"]))
     if config.out is not None:
         config.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    with until_closed():
+        main()

@@ -2,7 +2,9 @@
 
     python -m experiments.captioning --data-dir FOLDER
     python -m experiments.captioning --dataset flickr8k --data-dir FOLDER
+    python -m experiments.captioning --images FOLDER --captions FILE.csv
     python -m experiments.captioning --out RUN --describe IMAGE.jpg
+    python -m experiments.captioning --out RUN --predict IMAGE.jpg FOLDER
 
 A few convolutions make of an image a grid of vectors m_1 ... m_S, which are the memory
 of a decoder (Xu et al., 2015). With the word w_t as a vector and c_t what attention
@@ -39,7 +41,8 @@ import numpy as np
 import jaxrnn as rnn
 from experiments import lab
 from experiments.data import captioned
-from experiments.data.captions import DATASETS
+from experiments.data.captions import SETS
+from experiments.data.image_folder import image_paths
 from experiments.data.subwords import PAD, UNKNOWN, Subwords, padded
 from experiments.measures.captioning import KINDS, Said
 from experiments.models.captioner import Captioner, captioner
@@ -48,14 +51,14 @@ Penalty = Annotated[float, lab.Range("in [0, 10]", lambda v: 0 <= v <= 10)]
 
 
 @dataclass(frozen=True)
-class Config(lab.Config):
+class Config(captioned.OwnPhotographs):
     """Says in a sentence what an image shows.
 
     The defaults shown are those of the chosen --dataset and --preset.
     """
 
-    dataset: Literal["scenes", "flickr8k"] = "scenes"
-    """Two digits of MNIST, or photographs of Flickr8k (or your own, in its form)."""
+    dataset: Literal["scenes", "flickr8k", "own"] = "scenes"
+    """Two digits of MNIST, photographs of Flickr8k, or your own, those of --images."""
     preset: Literal["default", "smoke"] = "default"
     """A set of defaults: default, for results; smoke, to see quickly that all works."""
     channels: lab.AtLeast1 = 32
@@ -112,13 +115,18 @@ SMOKE = {
 RECIPES = lab.Recipes(
     Config(train=TRAINING),
     lab.When({"dataset": "flickr8k"}, FLICKR8K),
+    lab.When({"images": lab.GIVEN}, {"dataset": "own", **FLICKR8K}),
     lab.When({"preset": "smoke"}, SMOKE),
     lab.When({"dataset": "flickr8k", "preset": "smoke"}, {"limit": 48, "dropout": 0.0}),
+    lab.When({"images": lab.GIVEN, "preset": "smoke"}, {"limit": 48, "dropout": 0.0}),
 )
 
 
 def load(config: Config) -> Any:
     """Reads the digits of scenes, or photographs with their captions."""
+    own = config.dataset == "own"
+    expected = "own together with --images, and only with it"
+    lab.require(own == (config.images is not None), "dataset", expected, config.dataset)
     data = KINDS[config.dataset].read(config, config.run.data_dir)
     if config.dataset != "scenes":
         count = len(data.train.first(config.limit).names)
@@ -163,7 +171,7 @@ def prepare(config: Config, data: Any, keep: lab.Keep) -> Problem:
     """Makes a vocabulary, sets of images to measure on, and a network for them."""
     material = KINDS[config.dataset].material(config, data)
     keep("vocabulary.json", material.vocabulary.save)
-    channels = DATASETS[config.dataset].channels
+    channels = SETS[config.dataset].channels
     net = network(config, channels, material.vocabulary.size)
 
     def examined(params, image, tokens):
@@ -177,7 +185,7 @@ def prepare(config: Config, data: Any, keep: lab.Keep) -> Problem:
 def task(config: Config, problem: Problem) -> lab.Task:
     """Learns all true captions of an image at once, so that it is looked at once."""
     net, (vocabulary, train, validation, *_), examine, _ = problem
-    names = "validation_loss", f"validation_{DATASETS[config.dataset].metric}"
+    names = "validation_loss", f"validation_{SETS[config.dataset].metric}"
     score = KINDS[config.dataset].score
     B, smoothing = config.train.batch_size, config.label_smoothing
 
@@ -230,20 +238,39 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     )
 
 
+def described(config: Config, finished: lab.Finished, paths) -> list[list[str]]:
+    """What images show, by the first seed of a finished run: the best first."""
+    vocabulary = Subwords.load(finished.path / "vocabulary.json")
+    picture = KINDS[config.dataset].picture
+    net = network(config, SETS[config.dataset].channels, vocabulary.size)
+    params, search = finished.load(net.init), searcher(config, net)
+    said = []
+    for first in range(0, len(paths), 100):
+        pixels = [picture(config, path) for path in paths[first : first + 100]]
+        said += vocabulary.texts(np.asarray(search(params, np.stack(pixels)))[0])
+    return said
+
+
 def describe(config: Config, finished: lab.Finished) -> lab.Report:
     """Says what an image shows, by a finished run."""
-    vocabulary = Subwords.load(finished.path / "vocabulary.json")
-    pixels = KINDS[config.dataset].picture(config, config.describe)
-    net = network(config, pixels.shape[2], vocabulary.size)
-    params = finished.load(net.init)
-    said = vocabulary.texts(searcher(config, net)(params, pixels[None])[0, 0])
+    (said,) = described(config, finished, [config.describe])
     return lab.Report([f"{number}. {text}" for number, text in enumerate(said, 1)])
+
+
+def predict(config: Config, finished: lab.Finished) -> lab.Report:
+    """Captions of images, the best ones of the beam."""
+    paths = image_paths(config.predict or ())
+    said = described(config, finished, paths)
+    rows = [(path, *texts) for path, texts in zip(paths, said, strict=True)]
+    more = [f"caption {number}" for number in range(2, config.beam_size + 1)]
+    columns = "image", "caption", *more
+    return lab.predictions(finished.path, columns, rows, shown=2)
 
 
 STUDY = lab.Study(
     *("captioning", RECIPES, load, task, report),
     prepare=prepare,
-    answers={"describe": describe},
+    answers={"predict": predict, "describe": describe},
 )
 
 if __name__ == "__main__":

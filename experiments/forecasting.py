@@ -4,7 +4,8 @@
     python -m experiments.forecasting --data-dir FOLDER --horizon 24
     python -m experiments.forecasting --data-dir FOLDER --structure stepwise
     python -m experiments.forecasting --dataset stocks
-    python -m experiments.forecasting --csv FILE --columns a b --horizon 12
+    python -m experiments.forecasting --csv FILE --columns a b --horizon 12 --out RUN
+    python -m experiments.forecasting --out RUN --predict NEWER
 
 Every variable is a sequence of its own, read by the same network; which variable it is
 decides the state s_0 that the network starts from. The window is cut into patches p_k
@@ -57,8 +58,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import lab
-from experiments.data.series import DATASETS, forecast_csv, load_series, read_csv
+from experiments.data.csv_options import CsvConfig
+from experiments.data.series import DATASETS, forecast_csv, load_series
 from experiments.data.windows import Windowed, make_windows
+from experiments.measures.ahead import Ahead
 from experiments.measures.comparison import random_walk_verdict
 from experiments.measures.errors import quantile_scores
 from experiments.measures.forecasts import evaluate
@@ -69,7 +72,7 @@ QUANTILES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 
 
 @dataclass(frozen=True)
-class Config(lab.Config):
+class Config(CsvConfig):
     """Forecasts time series, with intervals.
 
     The defaults shown are those of the chosen --preset, --dataset or --csv.
@@ -79,10 +82,8 @@ class Config(lab.Config):
     """A set of defaults: default, for results; smoke, to see quickly that all works."""
     dataset: Literal["etth1", "stocks", "airline", "sunspots", "temperatures"] = "etth1"
     """Hourly load of a transformer; monthly share prices; the classic series."""
-    csv: Path | None = None
-    """A file of your own instead: a header, a column of dates, columns of numbers."""
-    columns: tuple[str, ...] = ()
-    """Which columns of the --csv; none: all."""
+    predict: lab.Asked[Path | None] = None
+    """Forecast what follows this CSV file, by the finished run in --out."""
     structure: Literal["direct", "stepwise"] = "direct"
     """Tell the whole horizon after the window, or the next patch after each patch."""
     window: lab.AtLeast1 = 336
@@ -148,7 +149,9 @@ def load(config: Config) -> Windowed:
         series = load_series(config.dataset, config.run.data_dir)
         lengths = DATASETS[config.dataset].parts
     else:
-        series, lengths = read_csv(config.csv, config.columns), None
+        series, lengths = config.read(config.csv, config.columns), None
+    for remark in series.remarks:
+        lab.say(f"{series.source}: {remark}")
     sizes = config.window, config.horizon
     data = make_windows(series, *sizes, log=config.log, lengths=lengths)
     C, N, _ = data.windows(data.parts.train).shape
@@ -173,15 +176,20 @@ class Problem(NamedTuple):
 
 def prepare(config: Config, data: Windowed, keep: lab.Keep) -> Problem:
     """Makes a network for the variables of the series."""
+    net = network(config, len(data.series.names))
+    return Problem(data, net, lab.over_seeds(of_all(net.forecast)))
+
+
+def network(config: Config, variables: int) -> Forecaster:
+    """The network that the options describe."""
     is_direct = config.structure == "direct"
     make = partial(direct, config.window) if is_direct else stepwise
-    net = make(
+    return make(
         *(config.horizon, config.patch, config.hidden_size),
-        variables=len(data.series.names),
+        variables=variables,
         quantiles=len(QUANTILES),
         dropout=config.dropout,
     )
-    return Problem(data, net, lab.over_seeds(of_all(net.forecast)))
 
 
 def task(config: Config, problem: Problem) -> lab.Task:
@@ -231,19 +239,42 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     if config.csv is None and DATASETS[config.dataset].random_walk:
         body.append(random_walk_verdict(found.against))
     names, title = data.series.names, f"{config.name}, {config.structure}"
+    dates = data.series.after(data.series.dates[data.parts.test.stop - 1], data.horizon)
     return lab.Report(
         body,
         facts={"dataset": config.name, "variables": names, "windows": counts}
         | found.facts(NOMINAL),
         figures=pictures(data, found, NOMINAL, outcome.history, title),
-        files={"forecast.csv": forecast_csv(names, found.ahead, QUANTILES)},
+        files={
+            "forecast.csv": forecast_csv(names, dates, found.ahead, QUANTILES),
+            "series.json": Ahead.of(data, found.mean.margins).text(),
+        },
     )
+
+
+def predict(config: Config, finished: lab.Finished) -> lab.Report:
+    """Forecasts what follows newer data of the series that a run has learned."""
+    path = config.predict
+    assert path is not None  # it is what asks
+    known = Ahead.load(finished.path / "series.json")
+    series = finished.asked.reading(config).read(path, known.names)
+    for remark in series.remarks:
+        lab.say(f"{path}: {remark}")
+    net, end_C1L = network(config, len(known.names)), known.end(series)
+    told = lab.over_seeds(of_all(net.forecast))(finished.load(net.init), end_C1L)
+    dates = series.after(series.dates[-1], config.horizon)
+    rows = known.quantiles(np.asarray(told)[0])
+    name = f"forecast-{path.name.removesuffix('.gz').removesuffix('.csv')}.csv"
+    said = f"forecasts from {dates[0]} to {dates[-1]} of {', '.join(known.names)} in "
+    text = forecast_csv(known.names, dates, rows, QUANTILES)
+    return lab.Report([f"{said}{finished.path / name}"], files={name: text})
 
 
 STUDY = lab.Study(
     *("forecasting", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: data.values,
+    answers={"predict": predict},
 )
 
 if __name__ == "__main__":

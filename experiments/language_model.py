@@ -4,6 +4,7 @@
     python -m experiments.language_model --dataset python
     python -m experiments.language_model --text FILE
     python -m experiments.language_model --generate "ROMEO:" --out RUN
+    python -m experiments.language_model --predict FILE --out RUN
 
 With x_t the character at place t, E its vector, and h_t the state after it,
 
@@ -13,9 +14,13 @@ The training text lies in B streams side by side, read in chunks of T characters
 state goes on from chunk to chunk and the gradient does not: truncated backpropagation
 through time. It starts anew with each epoch.
 
-The last tenth of a text is its validation part, read in one pass from the first to the
-last character, each predicted from all before it. There is no test part: the result is
-that of the epoch that does best on the validation part.
+The last tenth of a text, at most 4,194,304 characters, is its validation part, read in
+one pass from the first to the last character, each predicted from all before it. There
+is no test part: the result is that of the epoch that does best on the validation part.
+
+A text may be of any size. One of more than 16,777,216 characters is never in memory as
+a whole: its tokens are written to the folder of the run and read from there, and the
+n-grams are counted in the last 2,097,152 characters that are trained on.
 
 What to expect on tiny Shakespeare, in nats per character of the validation part, one
 seed, 13 minutes on two cores; beside it stand n-grams (Witten and Bell, 1991) and what
@@ -48,8 +53,15 @@ from experiments import lab
 from experiments.data import corpus
 from experiments.measures.ngrams import ngram_losses
 from experiments.models.stack import stack
-from experiments.models.text import mean_nats, reading, written
+from experiments.models.text import (
+    mean_nats,
+    nats_of_pieces,
+    per_character,
+    reading,
+    written,
+)
 
+TOKENS = "tokens.bin"  # of a text that is not in memory
 FEWEST = lab.Range(f"at least {corpus.FEWEST}", lambda v: v >= corpus.FEWEST)
 AtMost1 = lab.Range("at most 1", lambda v: v <= 1)
 
@@ -85,10 +97,15 @@ class Config(lab.Config):
     """Characters through which a gradient flows back."""
     generate: lab.Asked[str | None] = None
     """Go on from this text with the finished run in --out; --seed numbers the draw."""
+    prompt_file: lab.Asked[Path | None] = None
+    """As --generate, from the text in this file."""
+    predict: lab.Asked[Path | None] = None
+    """How well does the finished run in --out predict the text in this file, or in the
+    files *.txt of this folder?"""
     length: lab.Asked[lab.AtLeast1] = 500
     """How many characters to write, in the samples at the end of a run too."""
-    temperature: lab.Asked[tuple[lab.Above0[float], ...]] = (0.5, 0.8, 1.0)
-    """A text at each: below 1 for the more probable, above 1 for more variety."""
+    temperature: lab.Asked[tuple[lab.NotNegative, ...]] = (0.5, 0.8, 1.0)
+    """A text at each: below 1 more probable, above 1 more variety, 0 the likeliest."""
     top_p: lab.Asked[Annotated[lab.Above0[float], AtMost1] | None] = None
     """Draw from the fewest characters whose probabilities sum to this; None: all."""
 
@@ -111,12 +128,14 @@ RECIPES = lab.Recipes(
 )
 
 
-def load(config: Config) -> tuple[corpus.Corpus, lab.Batches]:
-    """The text that the options name, and its training part in streams."""
-    source = str(config.text or f"--dataset {config.dataset}")
+def load(config: Config) -> corpus.Corpus | corpus.LongText:
+    """The text that the options name."""
     named = config.text or config.dataset, config.run.data_dir, config.characters
-    made = corpus.make_corpus(corpus.load_text(*named), source)
-    return made, lab.streams(made.train, config.train.batch_size, config.chunk, source)
+    text = corpus.load_corpus(*named)
+    source = str(config.text or f"--dataset {config.dataset}")
+    sizes = config.train.batch_size, config.chunk
+    lab.stream_steps(corpus.train_count(text.size), *sizes, source)
+    return text
 
 
 def network(config: Config, V: int) -> rnn.Cell:
@@ -134,13 +153,15 @@ class Problem(NamedTuple):
     """A model, and the text that it is trained and measured on."""
 
     text: corpus.Corpus
-    batches: lab.Batches
+    batches: lab.Batches  # of the training part, in streams
     model: rnn.Cell
 
 
-def prepare(config: Config, data: Any, keep: lab.Keep) -> Problem:
+def prepare(config: Config, text: Any, keep: lab.Keep) -> Problem:
     """Makes a model for the characters of the text."""
-    text, batches = data
+    if isinstance(text, corpus.LongText):
+        text = corpus.long_corpus(text, keep(TOKENS, text.write))
+    batches = lab.streams(text.train, config.train.batch_size, config.chunk)
     return Problem(text, batches, network(config, text.vocabulary.size))
 
 
@@ -172,7 +193,7 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     text, _, model = problem
     vocabulary, seen_N = text.vocabulary, text.valid[:4000]
     best_S, epochs_S = lab.lowest(outcome.history, "valid_loss")
-    ngrams = ngram_losses(text.train, text.valid, vocabulary.size)
+    ngrams = ngram_losses(corpus.counted_in(text.train), text.valid, vocabulary.size)
     n = int(np.argmin(ngrams)) + 1
     params = lab.of_seed(outcome.params, int(best_S.argmin()))
     how = config.train.seed, config.length, config.temperature, config.top_p
@@ -181,21 +202,16 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     panels = {"nats per character": ("train_loss", "valid_loss")}
     name = config.dataset if config.text is None else config.text.stem
     title = f"{name}, next character"
-
-    def row(name, nats):
-        return lab.Row(name, [nats, nats / np.log(2), np.exp(nats)])
-
     return lab.Report(
         body=[
             samples,
-            lab.Table(
-                f"per character of the validation part, {len(text.valid):,} characters",
-                {"nats": ".3f", "bits": ".3f", "perplexity": ".2f"},
-                [
-                    row(config.cell, best_S),
-                    row("how often each character occurs", ngrams[0]),
-                    row(f"{n}-grams, the best of 1 to {len(ngrams)}", min(ngrams)),
-                ],
+            per_character(
+                f"the validation part, {len(text.valid):,} characters",
+                {
+                    config.cell: best_S,
+                    "how often each character occurs": ngrams[0],
+                    f"{n}-grams, the best of 1 to {len(ngrams)}": min(ngrams),
+                },
             ),
             f"with the params of the best epoch ({', '.join(map(str, epochs_S))} of "
             f"{config.train.epochs}), which these numbers chose: there is no test part",
@@ -207,11 +223,8 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
             "valid_loss": best_S.mean(),
             "valid_bits": best_S.mean() / np.log(2),
             "valid_perplexity": np.exp(best_S.mean()),
-            "valid_loss_per_seed": best_S,
-            "best_epoch_per_seed": epochs_S,
-            "unigram_loss": ngrams[0],
-            "ngram_loss": min(ngrams),
-            "ngram": n,
+            **{"valid_loss_per_seed": best_S, "best_epoch_per_seed": epochs_S},
+            **{"unigram_loss": ngrams[0], "ngram_loss": min(ngrams), "ngram": n},
         },
         figures={
             "curves.png": lambda path: curves(path, outcome.history, panels, title),
@@ -223,28 +236,48 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     )
 
 
-def answer(config: Config, finished: lab.Finished) -> None:
-    """Prints what a finished run writes after a text; changes no file."""
+def opened(config: Config, finished: lab.Finished) -> tuple[Any, Any, Any]:
+    """The vocabulary of a finished run, its model, and the params of the best seed."""
     vocabulary = corpus.Vocabulary.load(finished.path / "vocabulary.json")
     model = network(config, vocabulary.size)
     best = int(np.nanargmin(finished.per_seed("valid_loss")))
-    params = lab.of_seed(finished.load(model.init), best)
+    return vocabulary, model, lab.of_seed(finished.load(model.init), best)
+
+
+def generate(config: Config, finished: lab.Finished) -> None:
+    """Prints what a finished run writes after a text; changes no file."""
+    vocabulary, model, params = opened(config, finished)
     how = finished.asked.train.seed, config.length, config.temperature, config.top_p
+    file, prompt = config.prompt_file, corpus.tidy(config.generate or "")
+    option = "--prompt-file" if file else "--generate"
     try:
-        prompt = corpus.tidy(config.generate or "")
+        prompt = corpus.from_path(file) if file else prompt
         texts = written(model, params, vocabulary, prompt, *how)
     except ValueError as error:
-        raise lab.UsageError(f"--generate: {error}") from error
+        raise lab.UsageError(f"{option}: {error}") from error
     for text in texts:
         for piece in text:
             print(piece, end="", flush=True)
 
 
+def predict(config: Config, finished: lab.Finished) -> lab.Report:
+    """Nats per character of a new text, read in one pass."""
+    vocabulary, model, params = opened(config, finished)
+    path = config.predict or Path()
+    tokens = map(vocabulary.encode, corpus.pieces(path))
+    try:
+        nats, count = nats_of_pieces(model, params, tokens)
+    except ValueError as error:
+        raise lab.UsageError(f"--predict: {path}: {error}") from error
+    title = f"{path}, {count:,} predicted characters"
+    return lab.Report([per_character(title, {config.cell: nats})])
+
+
 STUDY = lab.Study(
     *("language_model", RECIPES, load, task, report),
     prepare=prepare,
-    digested=lambda data: (*data[0][:2], data[0].vocabulary.characters),
-    answers={"generate": answer},
+    digested=corpus.digested,
+    answers={"generate": generate, "prompt_file": generate, "predict": predict},
 )
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
     python -m experiments.music --data-dir FOLDER
     python -m experiments.music --data-dir FOLDER --dataset nottingham
+    python -m experiments.music --midi FOLDER
     python -m experiments.music --out RUN --generate --piece 5 --temperature 0.7
+    python -m experiments.music --out RUN --predict PIECE.mid --variations 3
 
 x_t in {0, 1}^88 are the notes that sound in step t, and every note of the next step is
 a separate decision, given all steps before:
@@ -34,7 +36,7 @@ Shapes: S seeds, B pieces in a batch, N pieces, T steps, K = 88 notes, H hidden 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,24 +44,24 @@ import numpy as np
 
 import jaxrnn as rnn
 from experiments import lab
-from experiments.data.music import DATASETS, KEYS, Music, load_music
+from experiments.data.midi_folder import OwnMusic, midi_paths
+from experiments.data.music import KEYS, OWN, Music, MusicSet, repeated
 from experiments.data.parts import in_parts
 from experiments.measures.rolls import averaged, simple_models
-from experiments.models.notes import DrawNotes, gone_on
+from experiments.models.notes import DrawNotes, Making, gone_on
 from experiments.models.stack import stack
-
-NoMoreThanKeys = lab.Range(f"at most {KEYS}", lambda v: v <= KEYS)
 
 
 @dataclass(frozen=True)
-class Config(lab.Config):
+class Config(OwnMusic, Making):
     """Reads music step by step, predicts the next notes, and continues a piece.
 
     The defaults shown are those of the chosen --dataset and --preset.
     """
 
-    dataset: Literal["jsb", "nottingham"] = "jsb"
-    """Bach's chorales in quarter notes, or English folk tunes in eighths."""
+    dataset: Literal["jsb", "nottingham", "muse", "piano", "own"] = "jsb"
+    """Bach's chorales in quarter notes; folk tunes, or music for orchestra or piano, in
+    eighths; own: that of --midi."""
     preset: Literal["default", "smoke"] = "default"
     """A set of defaults: default, for results; smoke, to see quickly that all works."""
     cell: lab.CellName = "lstm"
@@ -84,16 +86,6 @@ class Config(lab.Config):
     """Train nothing; make music with the finished run in --out."""
     piece: lab.Asked[lab.AtLeast0] = 0
     """Which test piece to go on with, at the end of a run too."""
-    prompt: lab.Asked[lab.AtLeast1] = 16
-    """Begin with the first n quarter notes of it."""
-    length: lab.Asked[lab.AtLeast1] = 48
-    """Make n quarter notes."""
-    temperature: lab.Asked[lab.Above0[float]] = 0.8
-    """Below 1 for more probable notes, above 1 for more variety."""
-    most_notes: lab.Asked[Annotated[lab.AtLeast1, NoMoreThanKeys] | None] = None
-    """At most n notes at once, the likeliest; None: as many as in training."""
-    music_seed: lab.Asked[lab.AtLeast0] = 0
-    """Of what is drawn: another one makes another piece."""
 
 
 TRAIN = lab.Training(
@@ -106,18 +98,29 @@ SMOKE = {
 }
 RECIPES = lab.Recipes(
     Config(train=TRAIN),
-    lab.When({"dataset": "nottingham"}, FOLK),
+    lab.When({"dataset": ("nottingham", "muse", "piano")}, FOLK),
+    lab.When({"midi": lab.GIVEN}, {"dataset": "own", **FOLK}),
     lab.When({"preset": "smoke"}, SMOKE),
 )
 
 
-def load(config: Config) -> tuple[Music, lab.Batches]:
+class Data(NamedTuple):
+    """Pieces, as they are measured and as they are learned."""
+
+    music: Music
+    batches: lab.Batches
+    source: MusicSet
+
+
+def load(config: Config) -> Data:
     """The pieces that the options name, and how those of the training are read."""
-    music = load_music(config.dataset, config.run.data_dir).first(config.pieces)
+    music, source = config.load()
+    music = music.first(config.pieces)
     count, piece = len(music.test), config.piece
     lab.require(piece < count, "piece", f"below {count}", piece)
     how = config.longest, config.lengths, config.transpose
-    return music, in_parts(music.train, config.train.batch_size, *how)
+    batches = in_parts(music.train, config.train.batch_size, *how)
+    return Data(music, batches, source)
 
 
 def network(config: Config) -> rnn.Cell:
@@ -149,11 +152,12 @@ class Problem(NamedTuple):
 
     music: Music
     batches: lab.Batches
+    source: MusicSet
     net: rnn.Cell
     nll: Callable[..., np.ndarray]  # (params [S, ...], pieces) -> nll_SN
 
 
-def prepare(config: Config, data: tuple[Music, lab.Batches], keep) -> Problem:
+def prepare(config: Config, data: Data, keep: lab.Keep) -> Problem:
     """Makes a network, and measures it on whole pieces."""
     net = network(config)
     nll_SB = lab.over_seeds(jax.vmap(partial(mean_nll, net), in_axes=(None, 0, 0)))
@@ -162,7 +166,7 @@ def prepare(config: Config, data: tuple[Music, lab.Batches], keep) -> Problem:
 
 def task(config: Config, problem: Problem) -> lab.Task:
     """Learns the next step of parts of pieces; whole pieces choose the epoch."""
-    music, batches, net, nll = problem
+    music, batches, _, net, nll = problem
 
     def loss(params, roll, mask, key):
         return mean_nll(net, params, roll, mask, key), {}
@@ -178,14 +182,20 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     from experiments.plots import curves
     from experiments.plots.music import foresight
 
-    music, _, net, nll = problem
+    music, _, source, net, nll = problem
     valid_S, epochs_S = lab.lowest(outcome.history, "valid_nll")
-    test = averaged(nll(outcome.params, music.test), music.test)
+    nll_SN, again = nll(outcome.params, music.test), repeated(music)[1]
+    test = averaged(nll_SN, music.test)
     simple = simple_models(music.train, music.test)
-    first, source = lab.of_seed(outcome.params, 0), DATASETS[config.dataset]
+    first = lab.of_seed(outcome.params, 0)
     panels = {"NLL (nats a step)": ("train_loss", "valid_nll")}
     title = f"{config.dataset}, {config.cell}"
-    rows = {f"this run, {config.cell}": test, **simple}
+    rows = {f"this run, {config.cell}": test}
+    if 0 < len(again) < len(music.test):
+        new = np.delete(np.arange(len(music.test)), again)
+        left = averaged(nll_SN[:, new], [music.test[i] for i in new])
+        rows[f"this run, without the {len(again)} that stand in training"] = left
+    rows |= simple
     rows |= {f"{n}, Bai et al. (2018)": (v, None) for n, v in source.published.items()}
     columns = {"over all steps": ".3f", "over pieces": ".3f"}
     what = f"NLL of the {len(music.test)} test pieces, nats a step: the mean"
@@ -203,6 +213,8 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
             "dataset": config.dataset,
             **{f"{name}_pieces": len(v) for name, v in music._asdict().items()},
             "test_steps": sum(len(roll) - 1 for roll in music.test),
+            "test_pieces_in_training": len(again),
+            "most_notes": music.most_notes,
             "best_epoch_per_seed": epochs_S,
             **{"valid_nll": valid_S.mean(), "valid_nll_per_seed": valid_S},
             **test.facts("test_nll"),
@@ -213,38 +225,63 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
             "curves.png": lambda path: curves(path, outcome.history, panels, title),
             "foresight.png": draw_foresight,
         },
-        files=composed(config, music, net, first, "music"),
+        files=of_test(config, problem, net, first, ["music"]),
     )
 
 
-def composed(config: Config, music: Music, net: rnn.Cell, params: Any, name: str):
-    """A test piece, gone on with by the network: its files, for a `lab.Report`."""
+def composed(config: Config, net, params, given_TK, source, most, names, of):
+    """A beginning, gone on with by the network: the files of each variation."""
     from experiments.plots.music import midi_and_picture
 
-    source = DATASETS[config.dataset]
-    given_TK = music.test[config.piece][: config.prompt * source.steps]
-    choose = DrawNotes(config.temperature, config.most_notes or music.most_notes)
-    how = config.length * source.steps, choose, config.music_seed
-    roll_TK = gone_on(net, params, given_TK, *how)
+    steps, found = config.length * source.steps, {}
+    choose = DrawNotes(config.temperature, config.most_notes or most)
+    title = f"{of}, and what the {config.cell} makes of it"
+    for seed, name in enumerate(names, config.music_seed):
+        roll_TK = gone_on(net, params, given_TK, steps, choose, seed)
+        found |= midi_and_picture(name, roll_TK, len(given_TK), source, title)
+    return found
+
+
+def of_test(config: Config, data: Any, net, params, names):
+    """The files of a test piece that is gone on with."""
+    source, most = data.source, data.music.most_notes
+    given_TK = data.music.test[config.piece][: (config.prompt or 16) * source.steps]
     title = f"{config.dataset}: the beginning of test piece {config.piece}"
-    title += f", and what the {config.cell} makes of it"
-    return midi_and_picture(name, roll_TK, len(given_TK), source, title)
+    return composed(config, net, params, given_TK, source, most, names, title)
 
 
 def answer(config: Config, finished: lab.Finished) -> lab.Report:
-    """Makes music with the params that a finished run left."""
-    (music, _), net = load(config), network(config)
+    """Goes on with a test piece, by the params that a finished run left."""
+    data, net = load(config), network(config)
     params = lab.of_seed(finished.load(net.init), 0)
-    name = f"piece-{config.piece}-seed-{config.music_seed}-at-{config.temperature:g}"
-    said = f"music in {finished.path / name}.mid, drawn in {name}.png"
-    return lab.Report([said], files=composed(config, music, net, params, name))
+    names = config.names(f"piece-{config.piece}")
+    said = [f"music in {finished.path / n}.mid, drawn in {n}.png" for n in names]
+    return lab.Report(said, files=of_test(config, data, net, params, names))
+
+
+def predict(config: Config, finished: lab.Finished) -> lab.Report:
+    """Goes on with MIDI files of your own."""
+    net, said, files = network(config), [], {}
+    params = lab.of_seed(finished.load(net.init), 0)
+    most = finished.summary.get("most_notes")  # older runs do not say
+    most = most or config.most_notes or load(config).music.most_notes
+    for path in midi_paths(config.predict or ()):
+        piece, steps = config.read(path), config.grid.steps
+        given_TK = piece.roll[: config.prompt and config.prompt * steps]
+        source = MusicSet(path.name, OWN, steps, piece.tempo, {})
+        names = [f"{name}.mid" for name in config.names(path.stem)]
+        names = [lab.free(finished.path, name, files)[:-4] for name in names]
+        said += [f"{path} goes on in {finished.path / name}.mid" for name in names]
+        more = composed(config, net, params, given_TK, source, most, names, path.name)
+        files |= more
+    return lab.Report(said, files=files)
 
 
 STUDY = lab.Study(
     *("music", RECIPES, load, task, report),
     prepare=prepare,
-    digested=lambda data: data[0],
-    answers={"generate": answer},
+    digested=lambda data: data.music,
+    answers={"predict": predict, "generate": answer},
 )
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
     python -m experiments.rows --dataset mnist --data-dir FOLDER
     python -m experiments.rows --dataset mnist --data-dir FOLDER --cell elman
     python -m experiments.rows --dataset mnist --data-dir FOLDER --recipe classic
+    python -m experiments.rows --images FOLDER
+    python -m experiments.rows --out RUN --predict IMAGE FOLDER
 
 With s_t the state after row t and T the number of rows,
 
@@ -30,12 +32,15 @@ import numpy as np
 
 import jaxrnn as rnn
 from experiments import lab
-from experiments.data.images import DATASETS, ImageData, load_images, sequences
+from experiments.data.classes import keep_classes, kept_classes
+from experiments.data.image_folder import OwnImages, image_paths
+from experiments.data.images import DATASETS, ImageData, sequences
+from experiments.measures.decisions import by_class, mean_probabilities
 from experiments.models.reader import Reader, reader
 
 
 @dataclass(frozen=True)
-class Config(lab.Config):
+class Config(OwnImages):
     """Classifies images that are read row by row, as sequences.
 
     The defaults shown are those of the chosen --preset, --recipe, --dataset and --cell.
@@ -43,9 +48,9 @@ class Config(lab.Config):
 
     preset: Literal["default", "smoke"] = "default"
     """A set of defaults: default, for results; smoke, to see quickly that all works."""
-    dataset: Literal["digits", "mnist", "fashion_mnist", "kmnist"] = "digits"
+    dataset: Literal["digits", "mnist", "fashion_mnist", "kmnist", "own"] = "digits"
     """digits comes with scikit-learn; the others, where no folder has their files, are
-    downloaded by tensorflow-datasets."""
+    downloaded by tensorflow-datasets. own: that of --images."""
     recipe: Literal["tuned", "classic"] = "tuned"
     """A set of defaults: tuned, today's practice; classic, that of the old tutorial."""
     cell: lab.CellName = "lstm"
@@ -91,13 +96,14 @@ RECIPES = lab.Recipes(  # chosen on held-out training images
     lab.When({"cell": "elman"}, {"learning_rate": 1e-3}),
     lab.When({"recipe": "classic"}, CLASSIC),
     lab.When({"recipe": "classic", "dataset": "mnist"}, {"train_images": 55_000}),
+    lab.When({"images": lab.GIVEN}, {"dataset": "own", "epochs": 30, "batch_size": 32}),
     lab.When({"preset": "smoke"}, SMOKE),
 )
 
 
 def load(config: Config) -> ImageData:
     """Loads the images to learn from and those to measure on."""
-    data, count = load_images(config.dataset, config.run.data_dir), config.holdout
+    data, count = config.load(), config.holdout
     expected = f"fewer than the {len(data.train.images)} training images"
     lab.require(count < len(data.train.images), "holdout", expected, count)
     data = data.holding_out(count)
@@ -130,11 +136,13 @@ class Problem(NamedTuple):
 
 def prepare(config: Config, data: ImageData, keep: lab.Keep) -> Problem:
     """Turns images into sequences, and makes a network for them."""
+    if config.images is not None:
+        keep_classes(keep, data.classes)
     train_NTD, test_NTD = (
         sequences(images.images, data.max_value, config.order)
         for images in (data.train, data.test)
     )
-    net = network(config, train_NTD.shape[-1], data.num_classes)
+    net = network(config, train_NTD.shape[-1], len(data.classes))
     predict = lab.over_seeds(net.logits, batch=500)
     return Problem(data, net, train_NTD, test_NTD, predict)
 
@@ -189,9 +197,12 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
             medians = [lab.spread(values, ".2%", np.median) for values in both]
             rows.append(lab.Row(f"epoch {line['epoch']}, median", medians))
     title = f"accuracy on the {len(labels_N):,} {split} images of {config.dataset}"
+    each = by_class(logits_SNK.argmax(-1), labels_N, data.classes)
+    columns = {"images": ",d", "right": ".2%", "most often taken for": ""}
+    each = lab.Table("of each class", columns, [lab.Row(*row) for row in each.items()])
     names = {"cross-entropy (nats)": "loss", "accuracy": "accuracy"}
     panels = {label: (f"train_{n}", f"{split}_{n}") for label, n in names.items()}
-    label, classes = int(labels_N[0]), DATASETS[config.dataset].classes
+    label, classes = int(labels_N[0]), data.classes
 
     def draw_memory(path):
         params = lab.of_seed(outcome.params, 0)
@@ -203,6 +214,7 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     return lab.Report(
         body=[
             lab.Table(title, {"all": ".2%", "first 100": ".2%"}, rows),
+            *([each] if config.images else []),
             f"{diverged['diverged']} of {config.train.seeds} seeds diverged: they "
             "ended more than 5 points below their own best epoch, or not finite",
         ],
@@ -226,10 +238,28 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     )
 
 
+def answer(config: Config, finished: lab.Finished) -> lab.Report:
+    """Which classes the images of `--predict` have, by the mean of the seeds."""
+    paths = image_paths(config.predict or ())
+    known = DATASETS.get(config.dataset)
+    classes = known.classes if known else kept_classes(finished.path)
+    xs_NTD = sequences(config.how.read_all(paths), 255, config.order)
+    net = network(config, xs_NTD.shape[-1], len(classes))
+    predict = lab.over_seeds(net.logits, batch=500)
+    p_NK = mean_probabilities(predict(finished.load(net.init), xs_NTD))
+    rows = [
+        (path, classes[p_K.argmax()], float(p_K.max()), *map(float, p_K))
+        for path, p_K in zip(paths, p_NK, strict=True)
+    ]
+    columns = "image", "class", "probability", *classes
+    return lab.predictions(finished.path, columns, rows)
+
+
 STUDY = lab.Study(
     *("rows", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: (data.train, data.test),
+    answers={"predict": answer},
 )
 
 if __name__ == "__main__":

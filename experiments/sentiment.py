@@ -2,7 +2,9 @@
 
     python -m experiments.sentiment --data-dir FOLDER --devices 2
     python -m experiments.sentiment --data-dir FOLDER --devices 2 --dataset sst2
+    python -m experiments.sentiment --texts FILE.csv --class-weights balanced
     python -m experiments.sentiment --out RUN --classify "a film to forget"
+    python -m experiments.sentiment --out RUN --predict FILE.txt
 
 With x_t the subwords of the text and E a table of vectors, one network that reads
 forward, one that reads backward, attention that learns what to ask for (q), a decision,
@@ -32,15 +34,18 @@ What to expect: right answers on the test documents, with time on two cores.
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
 from experiments import lab
 from experiments.data import documents
+from experiments.data.classes import keep_classes, kept_classes
+from experiments.data.own_texts import OwnTexts, read_texts
 from experiments.data.subwords import Subwords, kept_subwords
 from experiments.measures import decisions
 from experiments.measures.accounts import account, listing
-from experiments.measures.tfidf import n_gram_accuracy
+from experiments.measures.tfidf import n_gram_answers
 from experiments.models import classifier
 
 SUBWORDS = "subwords.json"
@@ -49,15 +54,15 @@ EXPLAINED_WORDS = 50_000  # and the most words that these have together
 
 
 @dataclass(frozen=True)
-class Config(lab.Config):
+class Config(OwnTexts):
     """Reads a text and tells whether it is positive or negative, and by which words.
 
     The defaults shown are those of the chosen --dataset and --preset.
     """
 
-    dataset: Literal["nsmc", "sst2", "tsv"] = "nsmc"
-    """Korean or English reviews, or files of your own: train.tsv, validation.tsv and
-    test.tsv in --data-dir, each line "label<TAB>document" with the label 0 or 1."""
+    dataset: Literal["nsmc", "sst2", "tsv", "own"] = "nsmc"
+    """Korean or English reviews; own: that of --texts; tsv: train.tsv, validation.tsv
+    and test.tsv in --data-dir, each line "label<TAB>document" with the label 0 or 1."""
     preset: Literal["default", "smoke"] = "default"
     """A set of defaults: default, for results; smoke, to see quickly that all works."""
     documents: lab.AtLeast1 | None = None
@@ -105,32 +110,43 @@ SMOKE = {
 RECIPES = lab.Recipes(
     Config(train=TRAIN),
     lab.When({"dataset": ("sst2", "tsv")}, SMALL),
+    lab.When({"texts": lab.GIVEN}, {"dataset": "own", **SMALL, "seeds": 3}),
     lab.When({"preset": "smoke"}, SMOKE),
 )
 
 
-def load(config: Config) -> documents.DocumentData:
-    """Loads the documents, of both labels."""
-    data = documents.load_documents(config.dataset, config.run.data_dir)
+class Data(NamedTuple):
+    """Documents, and the names of their classes."""
+
+    documents: documents.DocumentData
+    classes: tuple[str, ...]
+
+
+def load(config: Config) -> Data:
+    """Loads the documents, of all labels."""
+    data, classes = config.load()
     data = documents.DocumentData(*(split.first(config.documents) for split in data))
     labels = set(data.train.labels.tolist())
-    expected = "enough of the first training documents for both labels"
-    lab.require(len(labels) == 2, "documents", expected, f"only label {labels}")
+    every = "both" if len(classes) == 2 else "all"
+    expected = f"enough of the first training documents for {every} labels"
+    found = f"only label {labels}"
+    lab.require(len(labels) == len(classes), "documents", expected, found)
     lab.check_batch_size(config.train.batch_size, len(data.train.texts))
-    return data
+    return Data(data, classes)
 
 
-def network(config: Config, vocab_size: int) -> classifier.Classifier:
+def network(config: Config, vocab_size: int, classes: int = 2) -> classifier.Classifier:
     """The equations above."""
     names = ("embedding_size", "hidden_size", "layers", "pool", "dropout")
     options = {name: getattr(config, name) for name in (*names, "word_dropout")}
-    return classifier.classifier(config.cell, vocab_size, **options)
+    return classifier.classifier(config.cell, vocab_size, classes=classes, **options)
 
 
 class Problem(NamedTuple):
     """A network, and the documents that it is trained and measured on."""
 
     data: documents.DocumentData
+    classes: tuple[str, ...]
     vocab_size: int
     net: classifier.Classifier
     train: documents.Tokenized
@@ -140,37 +156,53 @@ class Problem(NamedTuple):
     sizes: tuple[int, ...]  # padded lengths that hold all others
 
 
-def prepare(config: Config, data: documents.DocumentData, keep: lab.Keep) -> Problem:
+def prepare(config: Config, loaded: Data, keep: lab.Keep) -> Problem:
     """Learns subwords on the training documents, and makes a network for them."""
+    data, classes = loaded
+    if config.texts is not None:
+        keep_classes(keep, classes)
     subwords = kept_subwords(keep, SUBWORDS, data.train.texts, config.vocab_size)
     parts = [documents.tokenize(subwords, part) for part in data]
     lengths = np.minimum(parts[0].lengths, config.max_tokens)
     buckets = lab.make_buckets(lengths, config.train.batch_size, most=config.buckets)
-    net = network(config, subwords.size)
+    net = network(config, subwords.size, len(classes))
     longest = max(int(part.lengths.max()) for part in parts[1:])
     sizes = classifier.up_to(buckets.sizes, longest)
-    return Problem(data, subwords.size, net, *parts, buckets=buckets, sizes=sizes)
+    return Problem(data, classes, subwords.size, net, *parts, buckets, sizes)
 
 
 def task(config: Config, problem: Problem) -> lab.Task:
     """Learns the labels by their cross-entropy; the best epoch of each seed is kept."""
-    _, _, net, train, validation, _, buckets, sizes = problem
+    _, classes, _, net, train, validation, _, buckets, sizes = problem
+
+    weights = None
+    if config.class_weights == "balanced":
+        weights = jnp.array(decisions.class_weights(train.labels, len(classes)))
 
     def loss(params, tokens, mask, label, key):
         logit, _ = net.read(params, tokens, mask, key)
-        aux = {"accuracy": ((logit > 0) == (label > 0)).astype(logit.dtype)}
-        return rnn.sigmoid_cross_entropy(logit, label), aux
+        if len(classes) == 2:
+            aux = {"accuracy": ((logit > 0) == (label > 0)).astype(logit.dtype)}
+            nats = rnn.sigmoid_cross_entropy(logit, label)
+        else:
+            aux = {"accuracy": rnn.accuracy(logit, label)}
+            nats = rnn.cross_entropy(logit, label)
+        return nats if weights is None else weights[label] * nats, aux
 
     def measure(params):
         logits_SN, _ = classifier.read_all(net, params, validation.tokens, sizes)
-        found = decisions.binary_scores(logits_SN, validation.labels)
+        found = decisions.scores(logits_SN, validation.labels)
+        if weights is not None:
+            answers_SN = decisions.chosen(logits_SN)
+            found["macro_f1"] = decisions.macro_f1(answers_SN, validation.labels)
         return {f"validation_{name}": values for name, values in found.items()}
 
     def read(numbers, size):
         return *lab.pad(train.tokens, numbers, size), train.labels[numbers]
 
     batches = lab.bucketed(buckets, read)
-    return lab.Task(net.init, loss, batches, measure, "validation_accuracy")
+    best = "validation_accuracy" if weights is None else "validation_macro_f1"
+    return lab.Task(net.init, loss, batches, measure, best)
 
 
 def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report:
@@ -178,35 +210,51 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     from experiments.plots import curves
     from experiments.plots.sentiment import draw_contributions, draw_words
 
-    data, vocab_size, net, _, validation, test, buckets, sizes = problem
+    data, classes, vocab_size, net, _, validation, test, buckets, sizes = problem
     held_out_SN, _ = classifier.read_all(net, outcome.params, validation.tokens, sizes)
-    held_out = decisions.binary_scores(held_out_SN, validation.labels)["accuracy"]
+    held_out = decisions.scores(held_out_SN, validation.labels)["accuracy"]
     logits_SN, _ = classifier.read_all(net, outcome.params, test.tokens, sizes)
-    accuracy, nats = decisions.binary_scores(logits_SN, test.labels).values()
+    accuracy, nats = decisions.scores(logits_SN, test.labels).values()
     ensemble_1N = decisions.together(logits_SN)
-    (ensemble,) = decisions.binary_scores(ensemble_1N, test.labels)["accuracy"]
-    known = set(data.train.texts)  # short reviews such as "최고" stand in both of NSMC
-    new = np.array([text not in known for text in data.test.texts])
+    (ensemble,) = decisions.scores(ensemble_1N, test.labels)["accuracy"]
+    read = set(data.train.texts)  # short reviews such as "최고" stand in both of NSMC
+    new = np.array([text not in read for text in data.test.texts])
     on_new = decisions.accuracy_on(logits_SN, test.labels, new)
     usual = decisions.majority(data.train.labels, data.test.labels)
-    n_grams = n_gram_accuracy(*data, of=documents.DATASETS[config.dataset].n_grams)
+    known = documents.DATASETS.get(config.dataset)
+    of_n_grams = n_gram_answers(
+        *(data.train, data.validation, data.test.texts),
+        of=known.n_grams if known else "letters",
+        balanced=config.class_weights == "balanced",
+    )
+    n_grams = float((of_n_grams == test.labels).mean())
+    answers_SN = decisions.chosen(logits_SN)
+    f1, (f1_together, f1_n_grams) = (
+        decisions.macro_f1(answers, test.labels)
+        for answers in (answers_SN, [decisions.chosen(ensemble_1N)[0], of_n_grams])
+    )
     some = test.up_to(EXPLAINED, words=EXPLAINED_WORDS)
-    told = account(classifier.explain(net, outcome.params, some, sizes))
-    both = [accuracy, on_new if new.any() else None]
+    told = account(
+        classifier.explain(net, outcome.params, some, sizes), classes=classes
+    )
+    own = [accuracy, on_new if new.any() else None, f1]
     rows = [
-        lab.Row(f"{config.cell}, {config.pool}", both),
-        lab.Row("the mean probability of the seeds", [ensemble, None]),
-        lab.Row("logistic regression on n-grams", [n_grams, None]),
-        lab.Row("always the more frequent answer", [usual, None]),
+        lab.Row(f"{config.cell}, {config.pool}", own),
+        lab.Row("the mean probability of the seeds", [ensemble, None, f1_together]),
+        lab.Row("logistic regression on n-grams", [n_grams, None, f1_n_grams]),
+        lab.Row("always the more frequent answer", [usual, None, None]),
     ]
     if config.train.seeds == 1:
         del rows[1]
     table = lab.Table(
         f"accuracy on {len(new):,} test documents of {config.dataset}, and on the "
         f"{new.sum():,} of them whose text is not among the training documents",
-        {"all": ".2%", "new": ".2%"},
+        {"all": ".2%", "new": ".2%", "macro F1": ".4f"},
         rows,
     )
+    each = decisions.by_class(answers_SN, test.labels, classes)
+    columns = {"documents": ",d", "right": ".2%", "most often taken for": ""}
+    each = lab.Table("of each class", columns, [lab.Row(*row) for row in each.items()])
     facts = {
         **{f"{part}_documents": len(of.texts) for part, of in data._asdict().items()},
         **{"vocab_size_learned": vocab_size, "padded_lengths": buckets.sizes},
@@ -214,6 +262,7 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
         "validation_accuracy_per_seed": held_out,
         **{"test_accuracy": accuracy.mean(), "test_accuracy_per_seed": accuracy},
         "test_accuracy_together": ensemble,
+        **{"test_macro_f1": f1.mean(), "test_macro_f1_per_seed": f1},
         **{"test_loss": nats.mean(), "test_loss_per_seed": nats},
         **{"new_test_documents": int(new.sum()), "new_test_accuracy": on_new.mean()},
         **{"majority_test_accuracy": usual, "n_grams_test_accuracy": n_grams},
@@ -222,27 +271,59 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     names = {"cross-entropy (nats)": "loss", "accuracy": "accuracy"}
     panels = {label: (f"train_{n}", f"validation_{n}") for label, n in names.items()}
     title = f"{config.dataset}, {config.cell}"
+    what, sides = "review", []
+    if config.texts is not None:
+        two = len(classes) == 2
+        what, sides = "", [(classes[::-1] if two else ("the answer", "another one"))]
     figures = {
         "curves.png": lambda path: curves(path, outcome.history, panels, title),
-        "words.png": lambda path: draw_words(path, told.telling),
-        "documents.png": lambda path: draw_contributions(path, told.samples),
+        "words.png": lambda path: draw_words(path, told.telling, what),
+        "documents.png": lambda path: draw_contributions(path, told.samples, *sides),
     }
-    return lab.Report([*told.lines, table], facts, figures)
+    more = [each] if config.texts else []
+    return lab.Report([*told.lines, table, *more], facts, figures)
+
+
+def reader(config: Config, finished: lab.Finished):
+    """The subwords, the names of the classes, and the network of a finished run."""
+    subwords, classes = Subwords.load(finished.path / SUBWORDS), documents.SIDES
+    if config.texts is not None:
+        classes = kept_classes(finished.path)
+    return subwords, classes, network(config, subwords.size, len(classes))
 
 
 def answer(config: Config, finished: lab.Finished) -> lab.Report:
     """What a finished run says of the text of `--classify`, and by which words."""
-    subwords = Subwords.load(finished.path / SUBWORDS)
+    subwords, classes, net = reader(config, finished)
     texts = documents.Documents([config.classify or ""], np.zeros(1, np.int32))
-    net, document = network(config, subwords.size), documents.tokenize(subwords, texts)
+    document = documents.tokenize(subwords, texts)
     params, sizes = finished.load(net.init), document.lengths.tolist()
     (found,) = classifier.explain(net, params, document, sizes)
-    return lab.Report([listing(found._replace(label=None))])  # nobody knows the label
+    found = found._replace(label=None)  # nobody knows it
+    return lab.Report([listing(found, classes)])
+
+
+def predict(config: Config, finished: lab.Finished) -> lab.Report:
+    """Which classes the texts in files have, by the mean of the seeds."""
+    subwords, classes, net = reader(config, finished)
+    texts, places = zip(*read_texts(config.predict or (), config), strict=True)
+    some = documents.Documents(list(texts), np.zeros(len(texts), np.int32))
+    read = documents.tokenize(subwords, some)
+    sizes = classifier.up_to((config.max_tokens,), int(read.lengths.max()))
+    logits_SN, _ = classifier.read_all(net, finished.load(net.init), read.tokens, sizes)
+    p_NK = decisions.probabilities(logits_SN)
+    rows = [
+        (text, classes[p.argmax()], float(p.max()), place, *map(float, p))
+        for text, place, p in zip(texts, places, p_NK, strict=True)
+    ]
+    columns = "text", "class", "probability", "place", *classes
+    return lab.predictions(finished.path, columns, rows)
 
 
 STUDY = lab.Study(
     *("sentiment", RECIPES, load, task, report, prepare),
-    answers={"classify": answer},
+    digested=lambda data: data.documents,
+    answers={"predict": predict, "classify": answer},
 )
 
 if __name__ == "__main__":

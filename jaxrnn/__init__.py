@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells as cells
 from jaxrnn import kernels as kernels
+from jaxrnn import serialization as serialization
 from jaxrnn.attention import AttentionParams as AttentionParams
 from jaxrnn.attention import attend as attend
 from jaxrnn.attention import bahdanau as bahdanau
@@ -20,10 +21,12 @@ from jaxrnn.cells import GRUCarry as GRUCarry
 from jaxrnn.cells import GRUParams as GRUParams
 from jaxrnn.cells import LSTMCarry as LSTMCarry
 from jaxrnn.cells import LSTMParams as LSTMParams
+from jaxrnn.cells import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells import RecurrentParams as RecurrentParams
 from jaxrnn.cells import elman as elman
 from jaxrnn.cells import gru as gru
 from jaxrnn.cells import lstm as lstm
+from jaxrnn.cells import projected_lstm as projected_lstm
 from jaxrnn.cells import recurrent as recurrent
 from jaxrnn.checks import Input as Input
 from jaxrnn.combinators import Directions as Directions
@@ -85,6 +88,8 @@ if TYPE_CHECKING:
     from jaxrnn import testing as testing
 
 __version__ = "0.1.0"
+
+serialization.register()
 
 
 def __getattr__(name: str) -> Any:

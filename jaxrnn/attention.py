@@ -25,7 +25,7 @@ from jaxrnn.checks import (
     check_mask,
     check_size,
 )
-from jaxrnn.core import Cell, blank
+from jaxrnn.core import Cell, blank, recorded
 from jaxrnn.lift import around
 from jaxrnn.loops.rows import rows_product
 from jaxrnn.pooling import Attended, weigh
@@ -51,6 +51,7 @@ class _Keys(NamedTuple):
     mask: jax.Array  # [S]
 
 
+@recorded
 def luong(
     query_size: int,
     memory_size: int,
@@ -127,6 +128,7 @@ def luong(
     )
 
 
+@recorded
 def bahdanau(
     query_size: int,
     memory_size: int,
@@ -276,6 +278,7 @@ def _read(prepared: _Keys, query: jax.Array) -> Attended:
     return Attended(jnp.tanh(rows_product(both[None], params.w)[0]), weights)
 
 
+@recorded
 def attend(cell: Cell, memory: jax.Array, memory_mask: jax.Array | None = None) -> Cell:
     """Gives a memory to every attention in a cell that has none.
 

@@ -23,6 +23,7 @@ from jaxrnn.core import (
     Unroll,
     blank,
     owned,
+    recorded,
     scan_unroll,
 )
 
@@ -63,6 +64,7 @@ class _Once:
         return self._value
 
 
+@recorded
 def leaf(
     name: str,
     reads: Input,

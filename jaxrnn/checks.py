@@ -4,11 +4,33 @@ This module imports no other one of jaxrnn.
 """
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+_keyless: ContextVar[set[str] | None] = ContextVar("keyless", default=None)
+
+
+@contextmanager
+def noting_keyless() -> Iterator[set[str]]:
+    """Gathers the names of what is random, and is not, for want of a key."""
+    names = set()
+    token = _keyless.set(names)
+    try:
+        yield names
+    finally:
+        _keyless.reset(token)
+
+
+def note_keyless(name: str) -> None:
+    """Says that a cell does without its randomness, to whoever asks."""
+    names = _keyless.get()
+    if names is not None:
+        names.add(name)
 
 
 class Input(NamedTuple):

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.checks import Input, check_flag, check_length, check_mask, check_starts
+from jaxrnn.made import Made, by_the_call
+from jaxrnn.made import recorded as recorded
 
 
 class Init(Protocol):
@@ -68,6 +70,7 @@ class About(NamedTuple):
         for `jaxrnn.trace`. None for a cell that gives nothing but its outputs.
       bind: `(params, memory, mask) -> prepared`, gives a memory to each attention that
         has none; see `attend`. None for a cell without such an attention.
+      made: the call that made the cell, or None; see `recorded`.
     """
 
     name: str = "cell"
@@ -75,6 +78,7 @@ class About(NamedTuple):
     prepare: Callable[[Any], Any] = _unprepared
     trace: Callable[..., tuple[Any, Any, Any]] | None = None
     bind: Callable[[Any, Any, Any], Any] | None = None
+    made: Made | None = None
 
 
 class Cell(NamedTuple):
@@ -116,6 +120,9 @@ class Cell(NamedTuple):
 
     def __repr__(self):
         return self.about.name
+
+    def __reduce__(self):
+        return by_the_call(self)
 
 
 def scan_unroll(

@@ -17,8 +17,9 @@ from jaxrnn.checks import (
     check_function,
     check_number,
     check_size,
+    note_keyless,
 )
-from jaxrnn.core import Cell, blank
+from jaxrnn.core import Cell, blank, recorded
 from jaxrnn.loops.rows import rows_product
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
@@ -59,6 +60,7 @@ def _no_carry(params, key=None):
     return ()
 
 
+@recorded
 def linear(
     input_size: int,
     output_size: int,
@@ -109,6 +111,7 @@ def linear(
     return leaf(name, Input((input_size,)), init, _no_carry, step, stateless=True)
 
 
+@recorded
 def embedding(
     vocab_size: int,
     size: int,
@@ -158,6 +161,7 @@ def embedding(
     return leaf(name, Input((), jnp.integer), init, _no_carry, step, stateless=True)
 
 
+@recorded
 def layer_norm(size: int, *, epsilon: float = 1e-6, dtype: Any = jnp.float32) -> Cell:
     """Layer normalization.
 
@@ -203,6 +207,7 @@ def layer_norm(size: int, *, epsilon: float = 1e-6, dtype: Any = jnp.float32) ->
     )
 
 
+@recorded
 def activation(fun: Callable[[jax.Array], jax.Array]) -> Cell:
     """Any function of one step as a cell: y = fun(x).
 
@@ -232,6 +237,7 @@ def activation(fun: Callable[[jax.Array], jax.Array]) -> Cell:
     )
 
 
+@recorded
 def dropout(rate: float, *, per_step: bool = False) -> Cell:
     """Zeros each entry with probability `rate` and scales up the others.
 
@@ -289,6 +295,8 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
         del params
         check(carry)
         if not carry:
+            if rate:
+                note_keyless(f"dropout({rate})")
             return carry, x
         return carry._replace(step=carry.step + 1), drop(carry.key, x, carry.step)
 
@@ -297,6 +305,8 @@ def dropout(rate: float, *, per_step: bool = False) -> Cell:
         check(carry)
         xs = blank(mask, xs)
         if not carry:
+            if rate:
+                note_keyless(f"dropout({rate})")
             return carry, xs
         steps, after = _count(xs.shape[0], carry.step, mask, reverse, starts)
         ys = jax.vmap(partial(drop, carry.key))(xs, steps)

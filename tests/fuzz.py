@@ -645,8 +645,10 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         **{"dtype": jnp.float32, "compute_dtype": None},
     }
     factory(rnn.elman, **shared, activation=jnp.tanh)
-    factory(rnn.gru, **shared, reset_after=True)
-    factory(rnn.lstm, **shared, forget_bias=1.0)
+    functions = {"activation": jnp.tanh, "gate_activation": jax.nn.sigmoid}
+    factory(rnn.gru, **shared, **functions, reset_after=True)
+    factory(rnn.lstm, **shared, **functions, forget_bias=1.0)
+    factory(rnn.projected_lstm, **shared, projection_size=2, forget_bias=1.0)
     factory(
         rnn.recurrent,
         **shared,
@@ -835,28 +837,65 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         ("flax", "params"),
         ("haiku", "params"),
         ("keras", "weights"),
+        ("equinox", "cell"),
+        ("mlx", "params"),
+        ("paddle", "state"),
+        ("sonnet", "variables"),
     ):
         to, load = (getattr(interop, f"{way}_{framework}") for way in ("to", "load"))
         there = params
-        if framework == "haiku":
+        if framework in ("haiku", "sonnet"):
             there = rnn.gru(D, H, reset_after=False).init(key)
         found[f"to_{framework}"] = to, {"kind": "gru", "params": there}
         weights = to("gru", there)
-        options = {"reset_after": True} if framework == "keras" else {}
-        if framework == "torch":
+        options: dict[str, Any] = {}
+        if framework == "keras":
+            options = {"recurrent_activation": "sigmoid", "nonlinearity": "tanh"}
+            options |= {"reset_after": True, "version": 3}
+        if framework in ("torch", "paddle"):
             options = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh"}
         found[f"load_{framework}"] = load, {"kind": "gru", argument: weights, **options}
         name = next(iter(weights)) if isinstance(weights, dict) else 0
 
-        def within(entry, kind, load=load, weights=weights, name=name):
+        said = {k: v for k, v in options.items() if k == "recurrent_activation"}
+
+        def within(entry, kind, load=load, weights=weights, name=name, said=said):
             changed = copy.copy(weights)
             changed[name] = entry
-            return load(kind, changed)
+            return load(kind, changed, **said)
 
         found[f"load_{framework}: entry"] = (
             within,
             {"entry": weights[name], "kind": "gru"},
         )
+    found["to_onnx"] = (
+        interop.to_onnx,
+        {
+            **{"cell": gru, "params": params, "batch": None, "time": None},
+            **{"lengths": True, "stream": False, "initial_carry": False},
+            **{"x": None, "opset": 17},
+        },
+    )
+    found["load_onnx"] = interop.load_onnx, {"model": interop.to_onnx(gru, params)}
+    matrices = [jnp.ones((H, D))] * 3 + [jnp.ones((H, H))] * 3
+    layers = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh"}
+    found["load_cudnn"] = (
+        interop.load_cudnn,
+        {"kind": "gru", "weights": matrices, "biases": [jnp.ones(H)] * 6, **layers},
+    )
+    arrays = {f"0/w{i}": a for i, a in enumerate(matrices)}
+    arrays |= {f"0/b{i}": jnp.ones(H) for i in range(6)}
+    found["load_chainer"] = (
+        interop.load_chainer,
+        {"kind": "gru", "state": arrays, "prefix": "", **layers},
+    )
+    found["load_tensorflow"] = (
+        interop.load_tensorflow,
+        {
+            **{"op": "BlockLSTM", "forget_bias": 1.0, "cell_clip": 3.0, "prefix": ""},
+            **{"variables": {"w": jnp.ones((D + H, 4 * H)), "b": jnp.ones(4 * H)}},
+        },
+    )
     path = folder / "params.safetensors"
 
     def save(params):

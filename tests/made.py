@@ -2,8 +2,10 @@
 
 import io
 import tarfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import mido
 import numpy as np
@@ -68,6 +70,18 @@ def made_series(length: int = 211, variables: int = 2, seed: int = 0) -> Series:
     waves = np.sin(2 * np.pi * steps[:, None] / 7 + np.arange(variables))
     values = 5 + waves + 0.1 * rng.standard_normal((length, variables))
     return Series(dates, values, tuple(f"v{i}" for i in range(variables)))
+
+
+def summer_time() -> tuple[str, str, int]:
+    """Hours over both changes in Berlin: with offsets, without, and how many."""
+    start = datetime(2021, 3, 27, tzinfo=UTC)
+    hours = 24 * 219
+    texts = ["t,a\n", "t,a\n"]
+    for hour in range(hours):
+        time = (start + timedelta(hours=hour)).astimezone(ZoneInfo("Europe/Berlin"))
+        texts[0] += f"{time.isoformat()},{hour % 24}.5\n"
+        texts[1] += f"{time.replace(tzinfo=None)},{hour % 24}.5\n"
+    return *texts, hours
 
 
 def jpeg(size=(40, 30), color=(200, 100, 50), kind="JPEG") -> bytes:

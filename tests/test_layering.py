@@ -10,9 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
+READER = {"core", "interop.entries", "interop.weights"}  # of weights
+DOCTOR = "interop.doctor"
+LOOPS = {"loops.dense", "loops.substitute"}
 SIBLINGS = {
     "checks": set(),
-    "core": {"checks"},
+    "made": set(),
+    "serialization": set(),
+    "core": {"checks", "made"},
     "build": {"checks", "core"},
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},
@@ -31,8 +36,9 @@ SIBLINGS = {
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
     "cells/elman": {*CELL, "loops.pointwise"},
-    "cells/gru": {*CELL, "build", "loops.dense", "loops.pointwise"},
+    "cells/gru": {*CELL, *LOOPS, "build", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
+    "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
     "layers": {"build", "checks", "core", "loops.primitives"},
     "pooling": {"checks", "core"},
@@ -79,18 +85,96 @@ SIBLINGS = {
     "testing/trial": {"checks", "core", "testing.trees"},
     "testing/forms": {"core", "testing.trees", "testing.trial"},
     "testing/laws": {"testing.trees", "testing.trial"},
-    "train": {"checks", "core"},
-    "interop/weights": {"cells", "core"},
-    "interop/torch": {"checks", "combinators", "core", "interop.weights"},
-    "interop/flax": {"core", "interop.weights"},
-    "interop/haiku": {"core", "interop.weights"},
-    "interop/keras": {"core", "interop.weights"},
-    "interop/safetensors": {"interop.weights"},
+    "train/optimizer": set(),
+    "train/batch": set(),
+    "train/state": {"checks", "core", "train.optimizer"},
+    "train/update": {"checks", "core", "train.batch", "train.optimizer", "train.state"},
+    "train/epoch": {"checks", "train.state"},
+    "interop/entries": set(),
+    "interop/weights": {"cells", "checks", "combinators", "core", "interop.entries"},
+    "interop/layers": READER,
+    "interop/torch": {*READER, "interop.layers"},
+    "interop/paddle": {*READER, "interop.layers"},
+    "interop/cudnn": READER,
+    "interop/chainer": {*READER, "interop.cudnn"},
+    "interop/flax": READER,
+    "interop/haiku": READER,
+    "interop/sonnet": READER,
+    "interop/equinox": READER,
+    "interop/mlx": READER,
+    "interop/keras_layers": set(),
+    "interop/keras": {*READER, "combinators", "interop.keras_layers"},
+    "interop/tensorflow": {*READER, "cells", "checks"},
+    "interop/safetensors": {"interop.entries"},
+    "interop/doctor/graphs": set(),
+    "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
+    "interop/doctor/rules": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/operators": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/loops": {f"{DOCTOR}.operators", f"{DOCTOR}.recurrent"},
+    "interop/doctor/fixed": {f"{DOCTOR}.graphs"},
+    "interop/doctor/diagnosis": {
+        *("interop.doctor", f"{DOCTOR}.fixed", f"{DOCTOR}.graphs", f"{DOCTOR}.rules"),
+    },
+    "interop/doctor/rewriting": {
+        *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.fixed"),
+        *(f"{DOCTOR}.{name}" for name in ("graphs", "loops", "operators")),
+        *(f"{DOCTOR}.{name}" for name in ("recurrent", "rules")),
+    },
+    "interop/doctor/runtimes": set(),  # a program of its own
+    "interop/doctor/comparison": {
+        *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.graphs"),
+    },
+    "interop/doctor/pages": {f"{DOCTOR}.rules"},
+    "interop/doctor/__main__": {
+        *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
+        f"{DOCTOR}.rules",
+    },
+    "interop/onnx/graph": set(),
+    "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
+    "interop/onnx/operators": {"interop.onnx.graph"},
+    "interop/onnx/shapes": {"interop.onnx.graph", "interop.onnx.operators"},
+    "interop/onnx/indexing": {"interop.onnx.operators", "interop.onnx.shapes"},
+    "interop/onnx/native": {
+        *("cells.elman", "cells.gru", "cells.lstm", "interop.weights"),
+        *("interop.onnx.cell", "interop.onnx.graph"),
+    },
+    "interop/onnx/walk": {
+        *("interop.onnx.graph", "interop.onnx.native", "interop.onnx.operators"),
+        *("core", "interop.onnx.indexing", "interop.onnx.shapes"),
+    },
+    "interop/onnx/export": {
+        *("attention", "build", "checks", "core", "loops.substitute"),
+        *("interop.onnx.graph", "interop.onnx.shapes", "interop.onnx.walk"),
+    },
+    "interop/onnx/recurrent": {
+        *("combinators", "core", "interop.entries", "interop.onnx.cell"),
+        "interop.weights",
+    },
+    "interop/onnx/flow": {"combinators", "core", "lift"},
+    "interop/onnx/axes": {"interop.onnx.flow", "interop.onnx.graph"},
+    "interop/onnx/layers": {
+        *("layers", "interop.onnx.axes"),
+        *("interop.onnx.cell", "interop.onnx.flow", "interop.onnx.graph"),
+    },
+    "interop/onnx/load": {
+        *("core", "interop.onnx.axes", "interop.onnx.flow", "interop.onnx.graph"),
+        *("interop.onnx.layers", "interop.onnx.recurrent"),
+    },
 }
 OUTSIDE = {
     "losses": {"optax"},
-    "train": {"optax"},
+    "train/optimizer": {"optax"},
+    "train/state": {"optax"},
+    "train/update": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
+    "interop/onnx/graph": {"onnx"},  # when it is called
+    "interop/onnx/load": {"onnx"},
+} | {
+    f"interop/doctor/{name}": {"onnx"}
+    for name in (
+        *("graphs", "recurrent", "rules", "operators", "loops", "fixed"),
+        *("diagnosis", "rewriting", "comparison", "runtimes"),
+    )
 }
 
 
@@ -155,7 +239,9 @@ def test_nothing_imports_the_experiments_but_themselves():
 
 def test_importing_the_library_needs_only_jax_and_optax():
     extras = {"tensorflow_datasets", "sklearn", "tyro", "tqdm", "matplotlib", "PIL"}
-    code = f"import jaxrnn, sys; print(sorted({extras} & set(sys.modules)))"
+    extras |= {"onnx"}
+    show = f"print(sorted({extras} & set(sys.modules)))"
+    code = f"import jaxrnn, jaxrnn.interop, sys; {show}"
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

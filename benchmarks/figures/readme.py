@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.figures import records, report
 from benchmarks.figures.records import UsageError
+from benchmarks.pipe import until_closed
 from benchmarks.systems import SUBJECT, is_peer
 
 ROOT = records.FOLDER.parent.parent
@@ -210,4 +211,5 @@ def _same(path: Path, text: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    with until_closed():
+        main()

@@ -1,6 +1,7 @@
 """The folder of a run: what is written, and about which machine."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -28,9 +29,8 @@ class UsageError(Exception):
 
 def make_folder(out: Path | None, suite: str) -> Path:
     """An empty folder: `out`, or `benchmarks/results/<suite>-<time>`."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = out or FOLDER / f"{suite}-{stamp}"
     try:
+        path = out or _new_folder(suite)
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise UsageError(f"--out: {path} is not empty; name a new folder")
@@ -38,8 +38,21 @@ def make_folder(out: Path | None, suite: str) -> Path:
             pass
         (path / ".probe").unlink()
     except OSError as error:
-        raise UsageError(f"--out: cannot write to {path}: {error}") from None
+        where = out or FOLDER
+        raise UsageError(f"--out: cannot write to {where}: {error}") from None
     return path
+
+
+def _new_folder(suite: str) -> Path:
+    """Another one for each run, even of those that start in the same second."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        path = FOLDER / f"{suite}-{stamp}{f'-{number}' if number > 1 else ''}"
+        path.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError
 
 
 @contextlib.contextmanager

@@ -150,7 +150,10 @@ class Worker:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)
         with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:  # Windows has no groups of processes
+                process.kill()
         code = process.wait()
         self._listener.join()
         process.stdout.close()

@@ -1,7 +1,8 @@
-"""Says which data sets are there, and how to get the others.
+"""Says which data sets are there, how to get the others, and what is odd about them.
 
 python -m experiments.data
 python -m experiments.data --data-dir FOLDER
+python -m experiments.data check            (minutes)
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 from experiments.data import (
     DataError,
     captions,
+    check,
     corpus,
     documents,
     files,
@@ -19,16 +21,18 @@ from experiments.data import (
     series,
 )
 from experiments.data.files import Files
+from experiments.lab.pipe import until_closed
 
-TABLES = {
-    "rows": images.DATASETS,
-    "language_model": corpus.DATASETS,
-    "sentiment": documents.DATASETS,
-    "translation": parallel.DATASETS,
-    "captioning": captions.DATASETS,
-    "music": music.DATASETS,
-    "forecasting": series.DATASETS,
+READERS = {
+    "rows": images,
+    "language_model": corpus,
+    "sentiment": documents,
+    "translation": parallel,
+    "captioning": captions,
+    "music": music,
+    "forecasting": series,
 }
+TABLES = {experiment: reader.DATASETS for experiment, reader in READERS.items()}
 
 
 def state(known: Files | None, data_dir: Path | None) -> str:
@@ -56,13 +60,22 @@ def state(known: Files | None, data_dir: Path | None) -> str:
 
 
 def main() -> None:
-    """Prints a line for each data set, or more where something is missing."""
+    """Prints a line for each data set, or more where something is missing.
+
+    With `check`, prints what is odd about those that are there, in Markdown.
+    """
     parser = argparse.ArgumentParser(
         "python -m experiments.data",
-        description="Says which data sets are there, and how to get the others.",
+        description="Says which data sets are there, and how to get the others; with "
+        "check, what is odd about those that are there.",
     )
     parser.add_argument("--data-dir", type=Path, help="default: $JAXRNN_DATA")
-    data_dir = parser.parse_args().data_dir
+    parser.add_argument("check", nargs="?", choices=["check"])
+    options = parser.parse_args()
+    data_dir = options.data_dir and options.data_dir.expanduser()
+    if options.check:
+        print(check.page(READERS, data_dir))
+        return
     for experiment, table in TABLES.items():
         for name, known in table.items():
             print(f"{experiment}, {name}: {known.title}")
@@ -70,4 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with until_closed():
+        main()

@@ -1,22 +1,41 @@
 """The images and captions of each data set, as a network learns and is measured on."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from experiments import lab
 from experiments.data import scenes
-from experiments.data.captions import CaptionData, Captioned, load_captions
+from experiments.data.captions import CaptionData, Captioned, load_captions, load_own
+from experiments.data.formats.pictures import nearest, read_image
 from experiments.data.subwords import Subwords, padded, words
 
 SIZE = scenes.SIZE  # of the images that a network reads, in pixels
 REFERENCES = 5  # at most so many captions of an image are used
 
 
+@dataclass(frozen=True)
+class OwnPhotographs(lab.Config):
+    """Options of a study that can read photographs and captions of your own."""
+
+    images: Path | None = None
+    """Photographs of your own: a folder."""
+    captions: Path | None = None
+    """--images: their captions, .csv, .tsv, .json, .jsonl or .txt; None: the one in the
+    folder called captions or metadata, or else the texts beside the images."""
+    predict: lab.Asked[tuple[Path, ...] | None] = None
+    """Train nothing; caption these images, or those in these folders, with the finished
+    run in --out."""
+
+
 class Options(Protocol):
     """What decides how the data is read; see `experiments.captioning.Config`."""
 
+    images: Path | None
+    captions: Path | None
     limit: int | None
     captions_file: str
     images_file: str
@@ -64,6 +83,9 @@ def read_scenes(options: Options, data_dir: Path | None) -> scenes.Digits:
 
 def read_photographs(options: Options, data_dir: Path | None) -> CaptionData:
     """Flickr8k, or photographs and captions of your own."""
+    if options.images is not None:
+        captions = options.captions and Path(options.captions)
+        return load_own(SIZE + options.shift, Path(options.images), captions)
     return load_captions(
         SIZE + options.shift,
         data_dir,
@@ -74,16 +96,12 @@ def read_photographs(options: Options, data_dir: Path | None) -> CaptionData:
 
 def picture_of_scene(options: Options, path: Path) -> np.ndarray:
     """An image of your own, [SIZE, SIZE, 1], white on black as MNIST's digits are."""
-    from experiments.data.formats.pictures import read_image
-
     pixels = read_image(path, SIZE, gray=True)
     return 255 - pixels if np.median(pixels) > 127 else pixels
 
 
 def picture_of_photograph(options: Options, path: Path) -> np.ndarray:
     """An image of your own, [R, R, 3], as it would be read for training."""
-    from experiments.data.formats.pictures import read_image
-
     return read_image(path, SIZE + options.shift)
 
 
@@ -112,7 +130,6 @@ def scenes_material(options: Options, digits: scenes.Digits) -> Material:
 
 def photographs_material(options: Options, data: CaptionData) -> Material:
     """Photographs and what people say of them."""
-    from experiments.data.formats.pictures import nearest
     from experiments.measures.bleu import best_constant
 
     train, validation, test = (split.first(options.limit) for split in data)

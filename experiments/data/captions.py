@@ -17,21 +17,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.data import DataError, files
+from experiments.data import DataError, files, own_captions
 from experiments.data.files import Files
+from experiments.data.formats.pictures import read_image as read_image
+from experiments.data.formats.pictures import read_images
 from experiments.data.images import MNIST
 
 ABSENT = (
     "2258277193_586949ec62.jpg.1"  # Flickr8k.token.txt names it; it never was there
 )
 SPLITS = {"train": "train", "dev": "validation", "val": "validation", "test": "test"}
+OWN_SPLITS = {name: name for name in SPLITS} | {
+    **{"training": "train", "restval": "train", "valid": "val", "validation": "val"}
+}
 
 
 class CaptionSet(NamedTuple):
     """A data set of images with captions, and how captions of it are measured."""
 
     title: str
-    files: Files
+    files: Files | None
     channels: int  # of its images
     metric: str  # "accuracy": captions that are wholly right; or "bleu_4"
     label: str  # of the metric, in pictures
@@ -61,6 +66,9 @@ DATASETS = {
         label="BLEU-4",
     ),
 }
+
+
+SETS = DATASETS | {"own": DATASETS["flickr8k"]._replace(title="your own", files=None)}
 
 
 class Captioned(NamedTuple):
@@ -114,8 +122,6 @@ def load_captions(
       models and evaluation metrics", Journal of Artificial Intelligence Research 47,
       2013.
     """
-    from experiments.data.formats.pictures import read_images
-
     (path,) = files.find("flickr8k", data_dir, captions)
     found: dict[str, list[str]] = {}
     splits: dict[str, str | None] = {}
@@ -144,7 +150,7 @@ def load_captions(
     for part, names in parts.items():
         if not names:
             raise DataError(f"{path}: has no images for {part}")
-    source = path.parent / images
+    source = files.in_place(path.parent / images)
     pictures = read_images(source, [n for names in parts.values() for n in names], size)
     for name, line in lines.items():
         if name not in pictures and splits[name] in SPLITS:
@@ -155,6 +161,61 @@ def load_captions(
                 names,
                 np.stack([pictures[name] for name in names]),
                 [found[name] for name in names],
+            )
+            for names in parts.values()
+        )
+    )
+
+
+def load_own(size: int, images: Path, captions: Path | None) -> CaptionData:
+    """Reads images and captions of your own; see `own_captions`.
+
+    Args:
+      size: see `load_captions`.
+      images: the folder of the images.
+      captions: the file of the captions, see `own_captions.read_captions`.
+
+    Raises:
+      DataError: with the line, if a caption or its image is missing or not as it should
+        be; if there are fewer than 3 images, or none for a part.
+    """
+    if not images.is_dir():
+        raise DataError(f"{images} does not exist or is no folder")
+    found: dict[str, list[str]] = {}
+    splits: dict[str, str | None] = {}
+    find = own_captions.finder(images)
+    for where, name, split, caption in own_captions.read_captions(images, captions):
+        try:
+            image, text = find(name), normalized(caption)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from error
+        if image is None:
+            raise DataError(f"{where}: {images} has no image {name[:80]!r}")
+        if not text:
+            raise DataError(f"{where}: expected a caption, found {caption[:40]!r}")
+        part = OWN_SPLITS.get((split or "").lower())
+        if split is not None and part is None:
+            raise DataError(f"{where}: expected a split, found {split[:40]!r}")
+        if splits.setdefault(image, part) != part:
+            raise DataError(f"{where}: {image} is in two splits")
+        found.setdefault(image, []).append(text)
+    if set(splits.values()) == {None}:
+        if len(splits) < 3:
+            raise DataError(f"{images}: expected 3 images with captions or more")
+        splits = _divide(sorted(splits), least=1)
+    parts = {
+        part: [n for n, s in splits.items() if SPLITS.get(s or "") == part]
+        for part in CaptionData._fields
+    }
+    for part, names in parts.items():
+        if not names:
+            raise DataError(f"{images}: has no images for {part}")
+    every = [name for names in parts.values() for name in names]
+    pictures = read_images(images, every, size)
+    return CaptionData(
+        *(
+            Captioned(
+                names, np.stack([pictures[n] for n in names]), [found[n] for n in names]
             )
             for names in parts.values()
         )
@@ -228,8 +289,8 @@ def _parser(header: list[str], read: Callable[[str], list[str]]):
     return parse
 
 
-def _divide(names: list[str]) -> dict[str, str | None]:
+def _divide(names: list[str], least: int = 0) -> dict[str, str | None]:
     order = np.random.default_rng(0).permutation(len(names))
-    tenth = len(names) // 10
+    tenth = max(least, len(names) // 10)
     splits = ["dev"] * tenth + ["test"] * tenth + ["train"] * (len(names) - 2 * tenth)
     return {names[i]: split for i, split in zip(order, splits, strict=True)}

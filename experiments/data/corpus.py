@@ -2,7 +2,6 @@
 
 import hashlib
 import sysconfig
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +10,13 @@ import numpy as np
 
 from experiments.data import DataError, files
 from experiments.data.files import Files
+from experiments.data.streamed import LongText, Tokens, first, pieces, read_once, tidy
 from experiments.data.vocabulary import Vocabulary
 
 FEWEST = 30  # characters in a text that can be cut in two
+SHORT = 1 << 24  # characters of a text that is held in memory, at most
+VALID = 1 << 22  # characters of a validation part, at most
+COUNTED = 1 << 21  # characters of a text that is not in memory that are counted in
 
 # Folders of the standard library that are not its own source, or hold tables.
 _NOT_SOURCE = {
@@ -27,28 +30,9 @@ _NOT_SOURCE = {
 }
 
 
-def tidy(text: str) -> str:
-    """With line feeds for line ends, and accents and syllables as one character each.
-
-    A Korean syllable can be written as one character or as its letters; the same text
-    is to be the same characters.
-    """
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n"))
-
-
 def from_path(path: Path) -> str:
-    """A file, or all files `*.txt` of a folder, one after the other by name.
-
-    Raises:
-      DataError: if there is none, or one is empty, unreadable or not UTF-8.
-    """
-    path = path.expanduser()
-    if not path.is_dir():
-        return tidy(files.read_text(path))
-    found = sorted(path.glob("*.txt"))
-    if not found:
-        raise DataError(f"the folder {path} has no files *.txt")
-    return "\n".join(tidy(files.read_text(p)).strip("\n") for p in found) + "\n"
+    """The text of `pieces`, in memory."""
+    return "".join(pieces(path))
 
 
 def python_source(characters: int | None = None) -> str:
@@ -114,31 +98,68 @@ DATASETS = {
 
 
 def load_text(
-    name: str | Path, data_dir: Path | None = None, characters: int | None = None
+    name: str, data_dir: Path | None = None, characters: int | None = None
 ) -> str:
-    """Reads one of `DATASETS`, or files of the user's own.
+    """Reads one of `DATASETS`.
 
     Args:
-      name: of the text, or the path of a file or of a folder; see `from_path`.
+      name: of the text.
       data_dir: see `files.find`.
       characters: read only the first `characters`; None: read all.
 
     Raises:
       DataError: if the name is unknown, or its file is not found or cannot be read.
     """
-    if isinstance(name, Path):
-        return from_path(name)[:characters]
     known = files.record(DATASETS, name)
     paths = [] if known.files is None else known.files.find(data_dir)
     return known.read(paths, characters)[:characters]
 
 
 class Corpus(NamedTuple):
-    """A text, the last tenth of which is for validation."""
+    """A text, the last tenth of which is for validation, or the last `VALID` of it."""
 
-    train: np.ndarray  # int32 [N]
-    valid: np.ndarray
+    train: np.ndarray | Tokens  # int32 [N]
+    valid: np.ndarray  # int32
     vocabulary: Vocabulary  # of both
+
+    @property
+    def size(self) -> int:
+        """Characters of both."""
+        return len(self.train) + len(self.valid)
+
+
+def load_corpus(
+    name: str | Path, data_dir: Path | None = None, characters: int | None = None
+) -> Corpus | LongText:
+    """Reads a text and cuts it in two.
+
+    Args:
+      name: one of `DATASETS`; or the path of a file or of a folder, see `pieces`.
+      data_dir: see `files.find`.
+      characters: read only the first `characters`; None: read all.
+
+    Returns:
+      The text in memory; or, with more characters than `SHORT`, what `long_corpus`
+      makes a corpus of.
+
+    Raises:
+      DataError: as `load_text`, `pieces` and `make_corpus`.
+    """
+    if isinstance(name, str):
+        text = load_text(name, data_dir, characters)
+        return make_corpus(text, f"--dataset {name}")
+
+    def every():
+        return first(pieces(name), characters)
+
+    texts, count = [], 0
+    for text in every():
+        texts.append(text)
+        count += len(text)
+        if count > SHORT:
+            del texts, text
+            return read_once(every)
+    return make_corpus("".join(texts), str(name))
 
 
 def make_corpus(text: str, source: str = "the text") -> Corpus:
@@ -162,5 +183,29 @@ def make_corpus(text: str, source: str = "the text") -> Corpus:
         )
     vocabulary = Vocabulary.of(text)
     tokens = vocabulary.encode(text)
-    cut = len(tokens) * 9 // 10
+    cut = train_count(len(tokens))
     return Corpus(tokens[:cut], tokens[cut:], vocabulary)
+
+
+def long_corpus(text: LongText, path: Path) -> Corpus:
+    """Cuts a text in two; its training part stays in the file that `write` wrote."""
+    tokens, cut = text.tokens(path), train_count(text.size)
+    train = Tokens(path, text.dtype, cut)
+    return Corpus(train, tokens[cut : text.size], text.vocabulary)
+
+
+def train_count(characters: int) -> int:
+    """How many characters of a text are trained on."""
+    return max(characters * 9 // 10, characters - VALID)
+
+
+def counted_in(train: np.ndarray | Tokens) -> np.ndarray:
+    """What n-grams are counted in: all of a text in memory, the end of another one."""
+    return train if isinstance(train, np.ndarray) else train[-COUNTED:]
+
+
+def digested(text: Corpus | LongText) -> tuple:
+    """What tells a text from another one."""
+    if isinstance(text, LongText):
+        return (text.digest,)
+    return text.train, text.valid, text.vocabulary.characters

@@ -23,6 +23,9 @@ class DocumentSet(NamedTuple):
     n_grams: Literal["words", "letters"] = "letters"  # that tell the label best
 
 
+SIDES = ("negative", "positive")  # the names of the labels 0 and 1
+
+
 def _tabs(*names: str) -> dict:
     return {"columns": files.columns(*names), "names": names}
 
@@ -80,7 +83,12 @@ class Documents(NamedTuple):
     """One split of a data set."""
 
     texts: list[str]
-    labels: np.ndarray  # [N] int32, 1 for positive
+    labels: np.ndarray  # [N] int32, 1 for positive, or the number of the class
+
+    def where(self, chosen: np.ndarray) -> "Documents":
+        """Some of the documents, by a mask [N] bool."""
+        texts = [t for t, own in zip(self.texts, chosen, strict=True) if own]
+        return Documents(texts, self.labels[chosen])
 
     def first(self, count: int | None) -> "Documents":
         """The first `count` documents; None: all."""
@@ -120,6 +128,36 @@ def load_documents(name: str, data_dir: Path | None = None) -> DocumentData:
     if known.held_out:
         splits[:1] = _hold_out(splits[0], known.held_out)
     return DocumentData(*splits)
+
+
+def both_labels(documents: Documents) -> np.ndarray:
+    """Which documents have a text that stands with another label too, [N] bool.
+
+    Example:
+      >>> both_labels(Documents(["a", "b", "a", "b"], np.array([0, 1, 1, 1]))).tolist()
+      [True, False, True, False]
+    """
+    labels: dict[str, set[int]] = {}
+    for text, label in zip(documents.texts, documents.labels.tolist(), strict=True):
+        labels.setdefault(text, set()).add(label)
+    return np.array([len(labels[text]) > 1 for text in documents.texts], bool)
+
+
+def oddities(name: str, data_dir: Path | None) -> list[tuple[str, int]]:
+    """How many texts of a data set stand in two parts, or have both labels."""
+    data = load_documents(name, data_dir)
+    known, twice = set(data.train.texts), both_labels(data.train)
+    texts = {t for t, own in zip(data.train.texts, twice, strict=True) if own}
+    rows = [
+        ("texts that stand in training with both labels", len(texts)),
+        ("their documents (`--drop-both-labels` leaves them out)", int(twice.sum())),
+    ]
+    for part in ("validation", "test"):
+        own = getattr(data, part).texts
+        again = sum(text in known for text in own)
+        what = f"{part} documents, of {len(own):,}, whose text stands in training"
+        rows.append((f"{what} (`--drop-repeated` leaves them out)", again))
+    return rows
 
 
 def _read(known: DocumentSet, path: Path) -> Documents:

@@ -9,9 +9,10 @@ import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import IO, NamedTuple, TypeVar, cast
 
 from experiments.data import DataError
+from experiments.lab.storage import retried
 
 T = TypeVar("T")
 
@@ -53,7 +54,8 @@ def find(data_set: str, data_dir: Path | None, *names: str) -> list[Path]:
       data_set: its name.
       data_dir: a folder with the files, or with a folder called `data_set` that has
         them. None: the environment variable `JAXRNN_DATA` names such a folder.
-      *names: of the files.
+      *names: of the files; one packed by gzip, `name.gz`, may stand for `name`, and the
+        other way round.
 
     Raises:
       DataError: if there is no such folder, or it lacks a file.
@@ -69,23 +71,47 @@ def find(data_set: str, data_dir: Path | None, *names: str) -> list[Path]:
         raise DataError(f"the data folder {folder} does not exist or is no folder")
     if (folder / data_set).is_dir():
         folder = folder / data_set
-    missing = [name for name in names if not (folder / name).is_file()]
+    paths = [in_place(folder / name) for name in names]
+    missing = [n for n, path in zip(names, paths, strict=True) if not path.is_file()]
     if missing:
         raise DataError(f"for {data_set}, {folder} lacks {', '.join(missing)}")
-    return [folder / name for name in names]
+    return paths
+
+
+def in_place(path: Path) -> Path:
+    """A file, or where there is none the same one packed by gzip or unpacked.
+
+    The name of a packed file ends in `.gz`. Where there is neither, the path as it is.
+    """
+    if path.exists():
+        return path
+    packed = path.suffix == ".gz"
+    other = path.with_suffix("") if packed else path.with_name(f"{path.name}.gz")
+    return other if other.is_file() else path
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A file to read, unpacked if its name ends in `.gz`; see `in_place`."""
+    path = in_place(path)
+    return cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a file, unpacked if its name ends in `.gz`.
+    """All of a file; see `opened`.
 
     Raises:
       DataError: if it cannot be read, is empty, or is longer than `LIMIT`.
     """
-    data = bytearray()
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+
+    def read():
+        data = bytearray()
+        with opened(path) as file:
             while len(data) <= LIMIT and (block := file.read(1 << 20)):
                 data += block
+        return data
+
+    try:
+        data = retried(f"reading {path}", read)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot be read: {reason}") from error

@@ -96,7 +96,7 @@ class ImageData(NamedTuple):
 
     train: Images
     test: Images
-    num_classes: int
+    classes: tuple[str, ...]  # their names, by label
     max_value: int  # the brightest pixel there can be
     split: str = "test"  # what the images measured on are: "test" or "holdout"
 
@@ -115,8 +115,8 @@ def load_images(name: str, data_dir: Path | None = None) -> ImageData:
     `digits`: scikit-learn's 1,797 pictures of 8x8, split 80/20 once and for all with
     every class in proportion (1,437 train, 360 test). The others: 60,000 train and
     10,000 test pictures of 28x28, in their original order, downloaded or built from
-    the four original gzip files, and kept for the next time in tensorflow-datasets'
-    usual folder (`TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
+    the four original files, packed or not, and kept for the next time in
+    tensorflow-datasets' usual folder (`TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
 
     Args:
       name: one of `DATASETS`.
@@ -140,7 +140,8 @@ def load_images(name: str, data_dir: Path | None = None) -> ImageData:
         if known.builder is None:
             splits = _digits()
         else:
-            splits = mnist_tfds.load(name, known.builder, data_dir)
+            digests = known.files.digests if known.files else {}
+            splits = mnist_tfds.load(name, known.builder, data_dir, digests)
     except ImportError as error:
         raise DataError(
             f"{name} needs more packages ({error}): pip install -e '.[experiments]'"
@@ -148,11 +149,11 @@ def load_images(name: str, data_dir: Path | None = None) -> ImageData:
     except OSError as error:
         raise DataError(f"cannot load {name}: {error}") from error
     train, test = (Images(*split) for split in splits)
-    return ImageData(train, test, len(known.classes), known.max_value)
+    return ImageData(train, test, known.classes, known.max_value)
 
 
 def sequences(images: np.ndarray, max_value: int, order: str) -> np.ndarray:
-    """Images [N, R, C] in 0..max_value as sequences [N, T, D] in 0..1.
+    """Images [N, R, C] or [N, R, C, 3] in 0..max_value as sequences [N, T, D] in 0..1.
 
     Args:
       images: bytes.
@@ -162,8 +163,8 @@ def sequences(images: np.ndarray, max_value: int, order: str) -> np.ndarray:
     """
     values = images.astype(np.float32) / max_value
     if order == "rows":
-        return values
-    pixels = values.reshape(len(values), -1, 1)
+        return values.reshape(*values.shape[:2], -1)
+    pixels = values.reshape(len(values), -1, *(values.shape[3:] or (1,)))
     if order == "permuted":
         # One order for all images and all runs: it is part of the task.
         pixels = pixels[:, np.random.default_rng(0).permutation(pixels.shape[1])]

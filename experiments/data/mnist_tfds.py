@@ -13,12 +13,13 @@ import queue
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.data import DataError
+from experiments.data import DataError, files
 from experiments.data.formats.idx import read_idx
 
 _PATIENCE = 5.0  # seconds for the network to show a sign of life
@@ -26,13 +27,19 @@ _PATIENCE = 5.0  # seconds for the network to show a sign of life
 Split = tuple[np.ndarray, np.ndarray]  # images [N, 28, 28] uint8, labels [N] int32
 
 
-def load(name: str, builder: str, data_dir: Path | None) -> tuple[Split, Split]:
+def load(
+    name: str,
+    builder: str,
+    data_dir: Path | None,
+    digests: Mapping[str, str],
+) -> tuple[Split, Split]:
     """Reads a data set from its original files or the network, and keeps it.
 
     Args:
       name: of the data set and, perhaps, of its folder in `data_dir`.
       builder: name of the class in `tensorflow_datasets.image_classification`.
       data_dir: see `experiments.data.images.load_images`.
+      digests: of the files unpacked, by name; see `experiments.data.files.digest`.
 
     Returns:
       The training and the test split.
@@ -46,7 +53,7 @@ def load(name: str, builder: str, data_dir: Path | None) -> tuple[Split, Split]:
     import tensorflow_datasets as tfds
 
     stock: Any = getattr(tfds.image_classification, builder)
-    folder = _find_files(name, data_dir, stock.url_infos)
+    folder = _find_files(name, data_dir, stock.url_infos, digests)
     builder_class = _in_order(stock, folder)
     root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     prepared = root / builder_class.name / str(builder_class.VERSION)
@@ -67,7 +74,9 @@ def load(name: str, builder: str, data_dir: Path | None) -> tuple[Split, Split]:
     return train, test
 
 
-def _find_files(name: str, data_dir: Path | None, url_infos: Any) -> Path | None:
+def _find_files(
+    name: str, data_dir: Path | None, url_infos: Any, digests: Mapping[str, str]
+) -> Path | None:
     """The folder of the four files, checked; None if there is none to look in."""
     given = data_dir or os.environ.get("JAXRNN_DATA")
     if not given:
@@ -78,13 +87,18 @@ def _find_files(name: str, data_dir: Path | None, url_infos: Any) -> Path | None
     if (folder / name).is_dir():
         folder = folder / name
     names = [info.filename for info in url_infos.values()]
-    missing = [file for file in names if not (folder / file).exists()]
+    missing = [file for file in names if not files.in_place(folder / file).exists()]
     if data_dir is None and missing == names:
         return None
     if missing:
         raise DataError(f"for {name}, {folder} lacks {', '.join(missing)}")
     for info in url_infos.values():
-        with (folder / info.filename).open("rb") as file:
+        path, digest = files.in_place(folder / info.filename), digests[info.filename]
+        if path.suffix != ".gz":
+            if digest not in ("", files.digest(path)):
+                raise DataError(f"{path} is not the original file of {name}, unpacked")
+            continue
+        with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
         if (size, found) != (info.size, info.checksum):
@@ -152,13 +166,13 @@ def _in_order(stock: Any, folder: Path | None) -> Any:
         def _split_generators(self, dl_manager):
             urls = {info.filename: url for url, info in self.url_infos.items()}
             if folder is None:
-                files = dl_manager.download(urls)
+                paths = dl_manager.download(urls)
             else:
-                files = {file: folder / file for file in urls}
+                paths = {file: folder / file for file in urls}
             return {
                 split: self._generate_examples(
-                    files[f"{prefix}-images-idx3-ubyte.gz"],
-                    files[f"{prefix}-labels-idx1-ubyte.gz"],
+                    paths[f"{prefix}-images-idx3-ubyte.gz"],
+                    paths[f"{prefix}-labels-idx1-ubyte.gz"],
                 )
                 for split, prefix in (("train", "train"), ("test", "t10k"))
             }

@@ -34,6 +34,7 @@ def _files(name: str, digest: str) -> Files:
     return Files("music", {name: digest}, origin, get)
 
 
+OWN = Files("", {}, "you")
 DATASETS = {
     "jsb": MusicSet(
         "Bach's chorales",
@@ -48,6 +49,20 @@ DATASETS = {
         steps=2,
         tempo=112,
         published={"RNN": 4.05, "LSTM": 3.29, "GRU": 3.46, "TCN": 3.07},
+    ),
+    "muse": MusicSet(
+        "orchestral and piano music",
+        _files("MuseData.mat", "e8d9eb422ec3833c"),
+        steps=2,
+        tempo=100,
+        published={},
+    ),
+    "piano": MusicSet(
+        "classical piano music",
+        _files("Piano_midi.mat", "990a8a71d5764a7e"),
+        steps=2,
+        tempo=90,
+        published={},
     ),
 }
 
@@ -70,7 +85,7 @@ class Music(NamedTuple):
 
 
 def load_music(name: str, data_dir: Path | None) -> Music:
-    """Reads the chorales or the folk tunes of Boulanger-Lewandowski et al. (2012).
+    """Reads one of the data sets of Boulanger-Lewandowski et al. (2012).
 
     Args:
       name: one of `DATASETS`.
@@ -131,6 +146,43 @@ def transpose(roll: np.ndarray, semitones: int) -> np.ndarray:
     if not low <= semitones <= high:
         raise ValueError(f"semitones: expected {low} to {high}, got {semitones}")
     return np.roll(roll, semitones, axis=1)  # only silent keys go round the end
+
+
+def repeated(music: Music) -> tuple[list[int], list[int]]:
+    """The numbers of the validation and of the test pieces that training has too.
+
+    Pieces are the same if one is the other in another key, with more or less silence
+    before or after it.
+
+    Example:
+      >>> one = np.eye(3, KEYS, 4, dtype=np.uint8)
+      >>> same = np.concatenate([0 * one, transpose(one, 5)])
+      >>> repeated(Music([one], [one[:2]], [one[::-1], same]))
+      ([], [1])
+    """
+
+    def tune(roll):
+        sounds = np.flatnonzero(roll.any(axis=1))
+        roll = transpose(roll, room(roll)[0])
+        return roll[sounds[0] : sounds[-1] + 1].tobytes() if len(sounds) else b""
+
+    known = set(map(tune, music.train))
+    valid, test = (
+        [i for i, roll in enumerate(part) if tune(roll) in known]
+        for part in (music.valid, music.test)
+    )
+    return valid, test
+
+
+def oddities(name: str, data_dir: Path | None) -> list[tuple[str, int]]:
+    """How many pieces stand in two parts of a data set."""
+    music = load_music(name, data_dir)
+    rows = []
+    for part, again in zip(("validation", "test"), repeated(music), strict=True):
+        pieces = music.valid if part == "validation" else music.test
+        what = f"{part} pieces, of {len(pieces)}, that stand in training"
+        rows.append((f"{what} (`--drop-repeated` leaves them out)", len(again)))
+    return rows
 
 
 class Note(NamedTuple):

@@ -59,12 +59,15 @@ def target_tokens(subwords: Subwords, texts: Sequence[str]) -> list[np.ndarray]:
 def side_by_side(texts: Mapping[str, Sequence[str]]) -> str:
     """Columns of N texts as a table with tabs, their names in the first line.
 
+    A tab within a text is written as a space.
+
     Example:
       >>> side_by_side({"source": ["low", "new"], "target": ["high", "old"]})
       'source\\ttarget\\nlow\\thigh\\nnew\\told\\n'
     """
     lines = [tuple(texts), *zip(*texts.values(), strict=True)]
-    return "".join("\t".join(line) + "\n" for line in lines)
+    rows = ([text.replace("\t", " ") for text in line] for line in lines)
+    return "".join("\t".join(row) + "\n" for row in rows)
 
 
 def one_below_another(texts: Mapping[str, Sequence[str]], most: int) -> list[str]:

@@ -1,7 +1,7 @@
 """Sentences and their translations: Multi30k, and Tatoeba's English and Korean."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +61,19 @@ class Corpus(NamedTuple):
         parts = (part.at(range(len(part.sources))[:count]) for part in self[1:])
         return Corpus(self.name, *parts)
 
+    def tidied(self) -> "Corpus":
+        """The sentences with one space in the place of all other blanks."""
+        parts = (
+            Part(
+                [BLANKS.sub(" ", text) for text in part.sources],
+                [[BLANKS.sub(" ", t) for t in texts] for texts in part.references],
+            )
+            for part in self[1:]
+        )
+        return Corpus(self.name, *parts)
 
+
+BLANKS = re.compile(r"\s+")  # no-break spaces too
 _PARTS = ("train", "val", "test_2016_flickr")
 
 
@@ -101,15 +113,28 @@ def _tatoeba(source: str, target: str, data_dir: Path | None) -> Corpus:
     group = alike(sources, targets)
     order = np.random.default_rng(0).permutation(group.max() + 1)
     place = order[group] / len(order)  # in 0..1
-    parts = []
-    for low, high in ((0.2, 1.0), (0.1, 0.2), (0.0, 0.1)):
-        translations: dict[str, list[str]] = {}
-        for i in np.flatnonzero((low <= place) & (place < high)):
-            translations.setdefault(sources[i], []).append(targets[i])
-        parts.append(Part(list(translations), list(translations.values())))
-    if not all(part.sources for part in parts):
+    chosen = [
+        np.flatnonzero((low <= place) & (place < high))
+        for low, high in ((0.2, 1.0), (0.1, 0.2), (0.0, 0.1))
+    ]
+    if not all(map(len, chosen)):
         raise DataError(f"{path}: has too few lines to split, {len(lines)}")
-    return Corpus("tatoeba", *parts)
+    return Corpus("tatoeba", *(gathered(sources, targets, rows) for rows in chosen))
+
+
+def gathered(
+    sources: Sequence[str], targets: Sequence[str], rows: Iterable[int]
+) -> Part:
+    """The pairs with these numbers, all translations of a sentence beside it.
+
+    Example:
+      >>> gathered(["Hi.", "Go.", "Hi."], ["안녕.", "가.", "안녕하세요."], [0, 2])
+      Part(sources=['Hi.'], references=[['안녕.', '안녕하세요.']])
+    """
+    translations: dict[str, list[str]] = {}
+    for i in rows:
+        translations.setdefault(sources[i], []).append(targets[i])
+    return Part(list(translations), list(translations.values()))
 
 
 def _sentence(text: str) -> str:
@@ -177,6 +202,37 @@ DATASETS = {  # by the language that is not English
         _tatoeba,
     ),
 }
+
+
+def oddities(name: str, data_dir: Path | None = None) -> list[tuple[str, int]]:
+    """What one would not expect of one of `DATASETS`, and how often it is there.
+
+    Args:
+      name: the language that is not English.
+      data_dir: see `files.find`.
+    """
+    corpus, languages, found = load_corpus("en", name, data_dir), ("en", name), []
+    parts = {
+        part: dict(zip(languages, pairs.pairs(), strict=True))
+        for part, pairs in corpus._asdict().items()
+        if part != "name"
+    }
+    if name == "de":
+        for path in DATASETS[name].files.find(data_dir):
+            ends = sum(line != line.strip() for line in files.read_lines(path))
+            what = f"{path.name.removesuffix('.gz')}: lines with blanks at an end"
+            found.append((f"{what} (never read)", ends))
+    for part, columns in parts.items():
+        for language, texts in columns.items():
+            where = f"{part}, {language}: sentences"
+            odd = sum(BLANKS.sub(" ", text) != text for text in texts)
+            found.append((f"{where} with odd blanks within (--tidy-blanks)", odd))
+            again = len(texts) - len(set(texts))
+            found.append((f"{where} that stood there before", again))
+            if part != "train":
+                both = sum(map(set(parts["train"][language]).__contains__, texts))
+                found.append((f"{where} that stand in train too", both))
+    return found
 
 
 def load_corpus(source: str, target: str, data_dir: Path | None = None) -> Corpus:

@@ -1,5 +1,6 @@
 """Subwords by byte pair encoding, or whole words, from the tokenizers library."""
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,17 @@ from experiments.data import DataError
 
 PAD, START, STOP, UNKNOWN = range(4)
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+# The tokenizers library writes a space as this letter. Where it stands in a text, it is
+# read as a code that Unicode gives to no letter.
+SPACE, NO_SPACE = "\u2581", "\ufdd0"
 
 
 class Subwords:
     """A text as numbers, and back.
+
+    The names of `SPECIALS` in a text are text. What `decode` makes of what `encode` has
+    given is the text in its `form`, but for letters that were not learned, which are
+    unknown tokens; `losses` counts them.
 
     Example:
       >>> subwords = Subwords.of(["low lower lowest", "new newer newest"], 30)
@@ -23,6 +31,7 @@ class Subwords:
 
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
+        tokenizer.encode_special_tokens = True  # as text; no file keeps this
 
     @classmethod
     def of(
@@ -51,7 +60,7 @@ class Subwords:
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size, special_tokens=list(SPECIALS), show_progress=False
         )
-        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.train_from_iterator(map(_spelled, texts), trainer)
         return cls(tokenizer)
 
     @classmethod
@@ -75,7 +84,10 @@ class Subwords:
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The tokens of each text, int32 [T], without start and stop."""
-        found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        # The library puts a space in front of a text that does not begin with one.
+        texts = [f" {text}" if text[:1] == " " else text for text in texts]
+        texts = list(map(_spelled, texts))
+        found = self._tokenizer.encode_batch(texts, add_special_tokens=False)
         return [np.array(e.ids, np.int32) for e in found]
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -85,7 +97,13 @@ class Subwords:
             if token == STOP:
                 break
             kept.append(token)
-        return self._tokenizer.decode(kept, skip_special_tokens=True)
+        text = self._tokenizer.decode(kept, skip_special_tokens=True)
+        return text.replace(NO_SPACE, SPACE)
+
+    def form(self, text: str) -> str:
+        """A text as these subwords know it: in NFC, and in lower case if they are."""
+        normalizer = self._tokenizer.normalizer
+        return text if normalizer is None else normalizer.normalize_str(text)
 
     def texts(self, tokens: Any) -> Any:
         """The texts of tokens [..., T], in nested lists."""
@@ -99,6 +117,35 @@ class Subwords:
         return [
             self._tokenizer.id_to_token(int(t)).replace("▁", "") or "▁" for t in tokens
         ]
+
+
+def _spelled(text: str) -> str:
+    return text.replace(SPACE, NO_SPACE)
+
+
+def losses(subwords: Subwords, texts: Sequence[str]) -> dict[str, int]:
+    """How many texts do not come back letter for letter, by the reason.
+
+    Example:
+      >>> subwords = Subwords.of(["low new"], 30, lowercase=True)
+      >>> losses(subwords, ["low", "Low", "slow", "<unk>"])
+      {'texts': 4, 'in lower case': 1, 'in another form of Unicode': 0, \
+'with unknown letters': 2, 'otherwise': 0}
+    """
+    cased = composed = unknown = other = 0
+    for text, tokens in zip(texts, subwords.encode(texts), strict=True):
+        form, plain = subwords.form(text), unicodedata.normalize("NFC", text)
+        composed += plain != text
+        cased += form != plain
+        if UNKNOWN in tokens:
+            unknown += 1
+        else:
+            other += subwords.decode(tokens) != form
+    return {
+        **{"texts": len(texts), "in lower case": cased},
+        **{"in another form of Unicode": composed},
+        **{"with unknown letters": unknown, "otherwise": other},
+    }
 
 
 def kept_subwords(
@@ -122,8 +169,10 @@ def kept_subwords(
 def words(texts: Iterable[str], least: int = 1) -> Subwords:
     """A vocabulary of whole words.
 
+    Blanks between words come back as one space.
+
     Args:
-      texts: words with a space between them.
+      texts: words with blanks between them.
       least: words that occur less often are unknown.
 
     Example:
@@ -133,15 +182,17 @@ def words(texts: Iterable[str], least: int = 1) -> Subwords:
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIALS[-1]))
+    # No word has a space, so that a word called as a special token is another one.
+    specials = [f" {name}" for name in SPECIALS]
+    tokenizer = Tokenizer(models.WordLevel(unk_token=specials[UNKNOWN]))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordLevelTrainer(
         vocab_size=1 << 30,
         min_frequency=least,
-        special_tokens=list(SPECIALS),
+        special_tokens=specials,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(map(_spelled, texts), trainer)
     return Subwords(tokenizer)
 
 

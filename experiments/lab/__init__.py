@@ -5,6 +5,7 @@ from experiments.lab.batches import check_batch_size as check_batch_size
 from experiments.lab.batches import in_turn as in_turn
 from experiments.lab.batches import made as made
 from experiments.lab.batches import shuffled as shuffled
+from experiments.lab.batches import stream_steps as stream_steps
 from experiments.lab.batches import streams as streams
 from experiments.lab.batches import take as take
 from experiments.lab.buckets import Buckets as Buckets
@@ -24,9 +25,12 @@ from experiments.lab.options import AtLeast0 as AtLeast0
 from experiments.lab.options import AtLeast1 as AtLeast1
 from experiments.lab.options import CellName as CellName
 from experiments.lab.options import Config as Config
+from experiments.lab.options import NotNegative as NotNegative
 from experiments.lab.options import Range as Range
 from experiments.lab.options import Share as Share
 from experiments.lab.options import Training as Training
+from experiments.lab.predictions import free as free
+from experiments.lab.predictions import predictions as predictions
 from experiments.lab.recipes import GIVEN as GIVEN
 from experiments.lab.recipes import Recipes as Recipes
 from experiments.lab.recipes import When as When

@@ -5,7 +5,7 @@ epoch, so that a resumed run goes on with the next ones.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -32,6 +32,8 @@ class Batches(NamedTuple):
     # (epoch) -> [steps], for each update the size that its arrays have in common (such
     # as a padded length), where sizes differ. All seeds have the same sizes.
     sizes: Callable[[int], Sequence[int]] | None = None
+    # (epoch, seed, first, stop) -> these rows of `plan`, where all are too many
+    part: Callable[[int, int, int, int], np.ndarray] | None = None
 
 
 def take(*arrays: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
@@ -108,8 +110,30 @@ def made(
     return Batches(steps, plan, read)
 
 
+def stream_steps(count: int, batch_size: int, chunk: int, source: str) -> int:
+    """The updates in an epoch of `streams` over so many tokens."""
+    steps = (count - 1) // (batch_size * chunk)
+    if steps < 1:
+        raise DataError(
+            f"{source} has {count:,} characters to train on; {batch_size} "
+            f"streams (--batch-size) of {chunk} characters (--chunk) and one to begin "
+            f"with need {batch_size * chunk + 1:,}"
+        )
+    return steps
+
+
+class Mapped(Protocol):
+    """Tokens that are not in memory."""
+
+    def __len__(self) -> int: ...
+
+    def windows(self, places: np.ndarray, size: int, /) -> np.ndarray:
+        """The tokens from each place on, [..., size]."""
+        ...
+
+
 def streams(
-    tokens: np.ndarray, batch_size: int, chunk: int, source: str = "the text"
+    tokens: np.ndarray | Mapped, batch_size: int, chunk: int, source: str = "the text"
 ) -> Batches:
     """A long text as B streams side by side, read chunk by chunk.
 
@@ -135,23 +159,24 @@ def streams(
       >>> anew.tolist()
       [[True, True], [False, False]]
     """
-    steps = (len(tokens) - 1) // (batch_size * chunk)
-    if steps < 1:
-        raise DataError(
-            f"{source} has {len(tokens):,} characters to train on; {batch_size} "
-            f"streams (--batch-size) of {chunk} characters (--chunk) and one to begin "
-            f"with need {batch_size * chunk + 1:,}"
-        )
+    steps = stream_steps(len(tokens), batch_size, chunk, source)
     rest = len(tokens) - 1 - steps * batch_size * chunk
-    step, stream = np.indices((steps, batch_size))
-    places = step * chunk + stream * steps * chunk
+
+    def part(epoch, seed, first, stop):
+        start = np.random.default_rng((seed, epoch)).integers(rest + 1)
+        step, stream = np.indices((stop - first, batch_size))
+        step += first
+        places = start + step * chunk + stream * steps * chunk
+        return np.stack([places, step == 0], axis=-1)
 
     def plan(epoch, seed):
-        start = np.random.default_rng((seed, epoch)).integers(rest + 1)
-        return np.stack([start + places, step == 0], axis=-1)
+        return part(epoch, seed, 0, steps)
 
     def read(numbers):
-        windows = np.lib.stride_tricks.sliding_window_view(tokens, chunk + 1)
-        return windows[numbers[..., 0]], numbers[..., 1] == 1
+        places, anew = numbers[..., 0], numbers[..., 1] == 1
+        if isinstance(tokens, np.ndarray):
+            every = np.lib.stride_tricks.sliding_window_view(tokens, chunk + 1)
+            return every[places], anew
+        return tokens.windows(places, chunk + 1), anew
 
-    return Batches(steps, plan, read)
+    return Batches(steps, plan, read, part=part)

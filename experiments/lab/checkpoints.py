@@ -14,6 +14,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.lab.errors import RunError, say
+from experiments.lab.storage import passing, retried
 
 PATIENCE = 300.0  # seconds for the other processes to write their parts
 FORMAT = 1  # to be raised when an old checkpoint can no longer be read
@@ -79,21 +81,40 @@ class Checkpoints:
         record: dict[str, Any],
         *,
         score: float | None = None,
+        wait: bool = False,
     ) -> None:
         """Begins to save, after the save before has ended.
+
+        Where that failed for a moment only, as storage over a network does, this one
+        takes its place and is waited for.
 
         Args:
           step: how many updates have been made.
           state: pytree of arrays.
           record: what JSON can hold; kept in the same commit.
           score: the higher, the better; None where nothing has been measured.
+          wait: whether to return only once it is on disk.
 
         Raises:
           RunError: if this save cannot begin or the one before has failed.
         """
-        self.finish()
-        if step == self.latest:
-            return
+        try:
+            self.finish()
+        except RunError as error:
+            if not passing(error):
+                raise
+            say(f"{error.__cause__}: saving that of update {step} in its place")
+            wait = True
+
+        def save():
+            if step != self.latest:
+                self._begin(step, state, record, score)
+                if wait:
+                    self.finish()
+
+        retried(f"saving the checkpoint of update {step}", save)
+
+    def _begin(self, step: int, state: Any, record: Any, score: float | None) -> None:
         state = _without_keys(state)
         record = {"format": FORMAT, "shapes": _shapes(state), **record}
         try:
@@ -157,11 +178,15 @@ def restore(folder: Path, like: Any) -> Restored | None:
         path = folder / str(step)
         try:
             with _quiet():
-                return _load(path, step, like)
+                return retried(f"reading {path}", partial(_load, path, step, like))
         except RunError:
             raise
         except Exception as error:
             reason = str(error).split("\n")[0][:200] or type(error).__name__
+            if passing(error):
+                raise RunError(
+                    f"cannot read the checkpoint {path}: {reason}"
+                ) from error
             say(f"the checkpoint of update {step} is damaged ({reason})")
             if jax.process_index() == 0:
                 path.rename(_free(path.with_name(f"{step}.damaged")))

@@ -14,13 +14,14 @@ from experiments.data import DataError
 from experiments.lab import processes, signals
 from experiments.lab.errors import RunError, Stopped, UsageError, require
 from experiments.lab.folder import saved_options
-from experiments.lab.options import Config, identity, lasting
+from experiments.lab.options import Config, Running, identity, lasting
+from experiments.lab.pipe import until_closed
 from experiments.lab.quiet import quiet
 from experiments.lab.run import run
 from experiments.lab.study import Study
 
 PACKAGES = (
-    *("matplotlib", "mido", "numpy", "orbax", "sacrebleu"),
+    *("filelock", "matplotlib", "mido", "numpy", "orbax", "sacrebleu"),
     *("safetensors", "sklearn", "tokenizers", "tqdm", "tyro"),
 )
 
@@ -29,9 +30,14 @@ def main(study: Study, argv: Sequence[str] | None = None) -> None:
     """Runs a study from the command line.
 
     Exits with one message and a status: 2 when the arguments or the data are at fault,
-    1 when the run could not go on, 130 after Ctrl-C and 143 after SIGTERM.
+    1 when the run could not go on, 130 after Ctrl-C and 143 after SIGTERM; 141, without
+    a message, when nobody reads on what it prints.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    with until_closed():
+        _main(study, sys.argv[1:] if argv is None else argv)
+
+
+def _main(study: Study, argv: Sequence[str]) -> None:
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         names = ", ".join(missing)
         _end(f"the experiments need {names}: pip install -e '.[experiments]'", 1)
@@ -86,8 +92,9 @@ def parse(study: Study, argv: Sequence[str]) -> Any:
     for name, default in recipes.choices.items():
         first.add_argument(f"--{name.replace('_', '-')}", default=default)
     known, _ = first.parse_known_args(list(argv))
-    if known.resume and known.out is not None:
-        saved, kept = saved_options(known.out)
+    out = Running(out=known.out).out
+    if known.resume and out is not None:
+        saved, kept = saved_options(out)
         other = saved.get("experiment", study.name)
         mine = other == study.name
         require(mine, "resume", f"a run of {study.name}", f"one of {other}")

@@ -1,5 +1,6 @@
 """The errors that end a run with one message, and how to print during a run."""
 
+import contextlib
 import sys
 
 
@@ -27,7 +28,8 @@ def require(condition: bool, name: str, expected: str, got: object) -> None:
 
 
 def say(message: str) -> None:
-    """Prints a line to stderr, above the progress bar."""
+    """Prints a line to stderr, above the progress bar, while anybody reads it."""
     from tqdm import tqdm
 
-    tqdm.write(message, file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):  # it is no reason to lose a run
+        tqdm.write(message, file=sys.stderr)

@@ -3,29 +3,31 @@
 config.json says what the run is, and summary.json, written last, that it is finished.
 """
 
-import fcntl
+import contextlib
 import hashlib
+import itertools
 import json
 import os
-import platform
 import shlex
 import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-import jaxrnn
 from experiments.lab import signals
 from experiments.lab.errors import RunError, Stopped, UsageError, require
-from experiments.lab.options import Config, identity, lasting, plain
+from experiments.lab.lock import InUse, locked
+from experiments.lab.options import Config, identity, lasting, places, plain
+from experiments.lab.storage import retried
+from experiments.lab.versions import device, versions
 from jaxrnn import interop
 
 
@@ -47,40 +49,37 @@ class Folder:
 
     def __init__(self, experiment: str, config: Config):
         self.experiment = experiment
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        self.path = config.run.out or Path("runs") / f"{experiment}-{stamp}"
-        self.checkpoints = self.path / "checkpoints"
         self.writes = jax.process_index() == 0
-        self._identity = identity(config)
+        self._identity, self._places = identity(config), places(type(config))
         self._start = time.perf_counter()
-        self._lock: TextIO | None = None
-        if not self.writes:
-            return
+        self._lock = None
         try:
+            self.path = config.run.out or _new_folder(experiment)
+            self.checkpoints = self.path / "checkpoints"
+            self._head = self._options(config)
+            if not self.writes:
+                return
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("a+")
+            self._lock = locked(self.path / ".lock")
             try:
-                self._take_lock(self._lock)
                 self._settle(config)
             except BaseException:
-                self._lock.close()
+                self._lock.release()
                 raise
-        except OSError as error:
-            raise UsageError(f"--out: cannot write to {self.path}: {error}") from None
-
-    def _take_lock(self, lock: TextIO) -> None:
-        """Until this process ends, however it ends."""
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
+        except InUse as holder:
             raise UsageError(
-                f"--out: {self.path} is in use by a run that lives, process "
-                f"{lock.read().strip() or 'unknown'}"
+                f"--out: {self.path} is in use by a run that lives, {holder}"
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        except OSError as error:
+            where = config.run.out or Path("runs")
+            raise UsageError(f"--out: cannot write to {where}: {error}") from None
+
+    def _options(self, config: Config) -> dict[str, Any]:
+        """What config.json holds; its paths hold in every folder."""
+        usual = lasting(type(config)())
+        kept = {k: v for k, v in lasting(config).items() if v != usual[k]}
+        head = {"experiment": self.experiment}
+        return head | self._identity | {"run": kept}
 
     def _settle(self, config: Config) -> None:
         """Makes the folder one of this run."""
@@ -102,31 +101,27 @@ class Folder:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         for half in self.path.glob(".*-*"):
             half.unlink(missing_ok=True)  # half a file of a run that was killed
-        if path.exists():
-            self._compare(path)
-        if self.finished:
-            return
-        usual = lasting(type(config)())
-        kept = {k: v for k, v in lasting(config).items() if v != usual[k]}
-        if running.data_dir is not None:
-            kept["data_dir"] = running.data_dir.absolute()
-        head = {"experiment": self.experiment}
-        self._write_json("config.json", head | self._identity | {"run": plain(kept)})
+        kept = self._compare(path) if path.exists() else {}
+        if not self.finished:
+            self._write_json("config.json", self._head | kept)
 
-    def _compare(self, path: Path) -> None:
+    def _compare(self, path: Path) -> dict[str, Any]:
+        """Where the data was; it may have moved, and `check` compares what is in it."""
         try:
-            before = json.loads(path.read_text())
+            before = json.loads(retried(f"reading {path}", path.read_text))
             if not isinstance(before, dict):
                 raise ValueError("it holds no options")
         except (ValueError, RecursionError) as error:
             raise UsageError(f"--resume: {path} is damaged: {error}") from None
         for name, value in self._identity.items():
-            if name not in before or before[name] != value:
+            moved = name in self._places and value and before.get(name)
+            if not moved and (name not in before or before[name] != value):
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(
                     f"--resume: {self.path} was made with {flag} "
                     f"{before.get(name, 'unknown')}, now it is {value}"
                 )
+        return {name: before[name] for name in self._places if name in before}
 
     @property
     def finished(self) -> bool:
@@ -139,7 +134,7 @@ class Folder:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Lets other runs open the folder; says how to go on if it was interrupted."""
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
         if isinstance(error, KeyboardInterrupt) and not self.finished:
             name = signal.Signals(signum := signals.number(error)).name
             message = f"stopped by {name}; go on with {self.command}"
@@ -169,8 +164,11 @@ class Folder:
                 digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
         now = digest.hexdigest()
         path = self.keep("data.sha256", lambda path: path.write_text(now + "\n"))
-        expected = f"the data that {self.path} was begun with"
-        require(path.read_text().strip() == now, "resume", expected, "other data")
+        before = retried(f"reading {path}", path.read_text).strip()
+        expected = f"the data that {self.path} was begun with, of SHA-256 {before}"
+        require(before == now, "resume", expected, f"other data, of SHA-256 {now}")
+        if self.writes and not self.finished:
+            self._write_json("config.json", self._head)  # where the data is now
 
     def keep(self, name: str, write: Callable[[Path], Any], /) -> Path:
         """The file `name`, written the first time: a resumed run has what it had.
@@ -191,12 +189,7 @@ class Folder:
 
     def save_params(self, params: Any) -> None:
         """Writes `params.safetensors`, each array under its path in the pytree."""
-        if self.writes:
-            path = self.path / "params.safetensors"
-            try:
-                interop.save_safetensors(params, path)
-            except OSError as error:
-                raise RunError(f"cannot write {path}: {error}") from error
+        self.write("params.safetensors", partial(interop.save_safetensors, params))
 
     def time(self, **times: Any) -> None:
         """Writes `timing.json`."""
@@ -226,48 +219,48 @@ class Folder:
             return
         path = self.path / name
         try:
-            handle, temporary = tempfile.mkstemp(path.suffix, f".{name}-", self.path)
-            os.close(handle)
-            try:
-                half = Path(temporary)
-                if isinstance(content, str):
-                    half.write_text(content, encoding="utf-8")
-                else:
-                    content(half)
-                half.chmod(0o644)
-                with half.open("rb") as file:
-                    os.fsync(file.fileno())
-                half.replace(path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+            retried(f"writing {path}", lambda: _replace(path, content))
         except OSError as error:
             raise RunError(f"cannot write {path}: {error}") from error
+
+
+def _replace(path: Path, content: str | Callable[[Path], Any]) -> None:
+    handle, temporary = tempfile.mkstemp(path.suffix, f".{path.name}-", path.parent)
+    os.close(handle)
+    try:
+        half = Path(temporary)
+        if isinstance(content, str):
+            half.write_text(content, encoding="utf-8")
+        else:
+            content(half)
+        half.chmod(0o644)
+        with half.open("r+b") as file:  # Windows flushes only what it may write to
+            os.fsync(file.fileno())
+        half.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that counts is the first
+            os.unlink(temporary)
+        raise
+
+
+def _new_folder(experiment: str) -> Path:
+    """A folder of its own, even for one of two runs that start in the same second."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        end = f"-{number}" if number > 1 else ""
+        path = Path("runs") / f"{experiment}-{stamp}{end}"
+        path.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise AssertionError
 
 
 def saved_options(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options in a config.json, those of `lasting` apart; none if it is damaged."""
     try:
-        options = json.loads((folder / "config.json").read_text())
+        path = folder / "config.json"
+        options = json.loads(retried(f"reading {path}", path.read_text))
         return options, dict(options.pop("run", {}))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}, {}  # where it matters `Folder` says what is wrong with it
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that decide the result."""
-    names = ("jax", "jaxlib", "optax", "numpy")
-    found = {name: metadata.version(name) for name in names}
-    return {"jaxrnn": jaxrnn.__version__, "python": platform.python_version()} | found
-
-
-def device() -> dict[str, Any]:
-    """What the run runs on."""
-    first = jax.devices()[0]
-    return {
-        "platform": first.platform,
-        "kind": first.device_kind,
-        "count": jax.device_count(),
-        "cpu_count": os.cpu_count(),
-        "machine": platform.machine(),
-    }

@@ -213,9 +213,7 @@ class _Loop:
             if np.isfinite(scores).any():
                 score = float(scores[np.isfinite(scores)].mean())
         record = {"history": self.history}
-        self.saver.save(self.step, self._saved(), record, score=score)
-        if wait:
-            self.saver.finish()
+        self.saver.save(self.step, self._saved(), record, score=score, wait=wait)
         self.saved_at = self.step, time.monotonic()
 
     def _tell(self, told: np.ndarray) -> np.ndarray:

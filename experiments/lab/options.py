@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import (
     Annotated,
@@ -39,6 +40,7 @@ CellName = Literal["elman", "gru", "lstm"]
 AtLeast1 = Annotated[int, Range("at least 1", lambda v: v >= 1)]
 AtLeast0 = Annotated[int, Range("at least 0", lambda v: v >= 0)]
 Above0 = Annotated[T, Range("above 0", lambda v: v > 0)]  # Above0[int], Above0[float]
+NotNegative = Annotated[float, Range("at least 0", lambda v: v >= 0)]
 Share = Annotated[float, Range("in [0, 1)", lambda v: 0 <= v < 1)]
 # Asked[str | None]: an option that asks a finished run something, or says how a run
 # shows what it has learned. It does not decide what is learned: a resumed run and a
@@ -48,9 +50,15 @@ Asked = Annotated[T, _Asked()]
 
 @dataclass(frozen=True)
 class Checked:
-    """A group of options that are held to the ranges in their types."""
+    """A group of options that are held to the ranges in their types.
+
+    In a path `~` is the home folder: a shell leaves it as it is in `--out=~/runs`.
+    """
 
     def __post_init__(self):
+        for name in places(type(self)):
+            home = _each_path(partial(_at_home, name), getattr(self, name))
+            object.__setattr__(self, name, home)
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, name)
             values = value if isinstance(value, tuple) else (value,)
@@ -63,6 +71,31 @@ def _ranges(hint: Any) -> list[Range]:
     """All ranges in a type such as `tuple[Above0[float], ...] | None`."""
     here = [part for part in getattr(hint, "__metadata__", ()) if type(part) is Range]
     return here + [found for part in get_args(hint) for found in _ranges(part)]
+
+
+def places(config: type) -> list[str]:
+    """The names of the options that are paths."""
+    hints = get_type_hints(config)
+    return [name for name, hint in hints.items() if _is_path(hint)]
+
+
+def _is_path(hint: Any) -> bool:
+    return hint is Path or any(map(_is_path, get_args(hint)))
+
+
+def _each_path(fun: Callable[[Path], Path], value: Any) -> Any:
+    """The value of an option, with its paths made others."""
+    if isinstance(value, tuple):
+        return tuple(_each_path(fun, part) for part in value)
+    return fun(value) if isinstance(value, Path) else value
+
+
+def _at_home(name: str, path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # there is no such user, or no home
+        require(False, name, "a path whose home folder is known", path)
+        raise
 
 
 @dataclass(frozen=True)
@@ -79,7 +112,7 @@ class Training(Checked):
     """From optax."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """cosine: a short rise and then a fall to zero."""
-    weight_decay: Annotated[float, Range("at least 0", lambda v: v >= 0)] = 0.0
+    weight_decay: NotNegative = 0.0
     """For adamw."""
     clip: Above0[float] | None = 1.0
     """Largest global norm of a gradient; None: no limit."""
@@ -172,14 +205,33 @@ _OF_ONE_COMMAND = (
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """The options that decide what is learned, by name, in JSON's own types."""
-    return plain(_own(config, asked=False) | vars(config.train))
+    """The options that decide what is learned, by name, in JSON's own types.
+
+    Paths are absolute, so that they hold in other folders too.
+    """
+    return _saved(_own(config, asked=False) | vars(config.train))
 
 
 def lasting(config: Config) -> dict[str, Any]:
-    """The other options that a resumed run has again, by name."""
+    """The other options that a resumed run has again, by name; see `identity`."""
     running = {k: v for k, v in vars(config.run).items() if k not in _OF_ONE_COMMAND}
-    return running | _own(config, asked=True)
+    return _saved(running | _own(config, asked=True))
+
+
+def _saved(options: dict[str, Any]) -> dict[str, Any]:
+    return plain({k: _each_path(Path.absolute, v) for k, v in options.items()})
+
+
+def restored(config: Config, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Options from JSON with the types that they have in a config."""
+    paths = {name for part in (config, config.run) for name in places(type(part))}
+
+    def value(v, is_path):
+        if isinstance(v, list):
+            return tuple(value(part, is_path) for part in v)
+        return Path(v) if is_path and isinstance(v, str) else v
+
+    return {name: value(v, name in paths) for name, v in saved.items()}
 
 
 def replaced(config: ConfigT, values: Mapping[str, Any]) -> ConfigT:

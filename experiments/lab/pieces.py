@@ -29,26 +29,34 @@ class Feed:
         most = PIECE if batches.sizes is None else 1
         equal = [n for n in range(most, most // 3, -1) if batches.steps % n == 0]
         self.size = equal[0] if equal else most
-        self._epoch = lru_cache(1)(self._plan)
+        self._plan = lru_cache(1)(self._whole_plan)
+        self._sizes = batches.sizes and lru_cache(1)(batches.sizes)
 
-    def _plan(self, epoch: int) -> tuple[np.ndarray, Any]:
-        """Numbers [S, steps, B, ...], and the size of each update."""
-        steps, sizes = self.batches.steps, self.batches.sizes
+    def _whole_plan(self, epoch: int) -> np.ndarray:
+        """Numbers [S, steps, B, ...]."""
+        steps = self.batches.steps
         numbers = np.stack([self.batches.plan(epoch, seed) for seed in self.seeds])
         if numbers.shape[1] != steps:
             raise ValueError(
                 f"Batches.plan: expected a row for each of the {steps} updates, "
                 f"got {numbers.shape[1]}"
             )
-        return numbers, None if sizes is None else sizes(epoch)
+        return numbers
+
+    def _numbers(self, epoch: int, first: int, stop: int) -> np.ndarray:
+        """Those of some updates, [S, updates, B, ...]."""
+        part = self.batches.part
+        if part is None:
+            return self._plan(epoch)[:, first:stop]
+        return np.stack([part(epoch, seed, first, stop) for seed in self.seeds])
 
     def _read(self, epoch: int, first: int, numbers: np.ndarray) -> tuple[Any, ...]:
-        sizes = self._epoch(epoch)[1]
-        return self.batches.read(numbers, *(() if sizes is None else (sizes[first],)))
+        size = () if self._sizes is None else (self._sizes(epoch)[first],)
+        return self.batches.read(numbers, *size)
 
     def example(self) -> tuple[Any, ...]:
         """One example, as `Task.loss` takes it."""
-        numbers = self._epoch(0)[0][:1, :1, :1]
+        numbers = self._numbers(0, 0, 1)[:1, :1, :1]
         return tuple(array[0, 0, 0] for array in self._read(0, 0, numbers))
 
     def piece(self, step: int) -> tuple[int, tuple[Any, ...]]:
@@ -60,7 +68,7 @@ class Feed:
         """
         epoch, first = divmod(step, self.batches.steps)
         stop = min(first + self.size, self.batches.steps)
-        numbers = self._epoch(epoch)[0][:, first:stop]
+        numbers = self._numbers(epoch, first, stop)
         share = np.split(numbers, jax.process_count(), axis=2)[jax.process_index()]
         arrays = self._read(epoch, first, share)
         if self.mesh is not None:

@@ -1,5 +1,6 @@
 """The default options of a study as data: which choices set which options."""
 
+import enum
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple
 
@@ -28,7 +29,11 @@ class When(NamedTuple):
         return True
 
 
-GIVEN: Any = object()
+class _Choice(enum.Enum):
+    GIVEN = enum.auto()  # one in every process, so that rules can be sent
+
+
+GIVEN: Any = _Choice.GIVEN
 
 
 class Recipes(Generic[ConfigT]):

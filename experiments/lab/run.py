@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,9 +12,10 @@ from experiments.lab import results
 from experiments.lab.errors import UsageError, require
 from experiments.lab.folder import Folder, saved_options
 from experiments.lab.loop import train
-from experiments.lab.options import identity, replaced
+from experiments.lab.options import identity, replaced, restored
 from experiments.lab.processes import check_shares, connect
 from experiments.lab.seeds import keys
+from experiments.lab.storage import retried
 from experiments.lab.study import Finished, Study
 from jaxrnn import interop
 
@@ -79,15 +80,14 @@ def find_finished(study: Study, config: Any, option: str) -> tuple[Any, Finished
         folder is not None, option, "an --out too, the folder of a finished run", "none"
     )
     try:
-        summary = json.loads((folder / "summary.json").read_text())
+        path = folder / "summary.json"
+        summary = json.loads(retried(f"reading {path}", path.read_text))
         if summary["experiment"] != study.name:
             raise ValueError(f"it is one of {summary['experiment']}")
         saved = {name: summary["config"][name] for name in identity(config)}
-        saved = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
         if config.run.data_dir is None:
-            data_dir = saved_options(folder)[1].get("data_dir")
-            saved["data_dir"] = data_dir and Path(data_dir)
-        config = replaced(config, saved)
+            saved["data_dir"] = saved_options(folder)[1].get("data_dir")
+        config = replaced(config, restored(config, saved))
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         missing = isinstance(error, FileNotFoundError)
         why = "it has no summary.json" if missing else error
@@ -99,7 +99,8 @@ def find_finished(study: Study, config: Any, option: str) -> tuple[Any, Finished
         path = folder / "params.safetensors"
         like = jax.eval_shape(jax.vmap(init), keys(config.train))
         try:
-            return interop.load_safetensors(path, like)
+            read = partial(interop.load_safetensors, path, like)
+            return retried(f"reading {path}", read)
         except (OSError, ValueError) as error:
             raise UsageError(f"--out: cannot read {path}: {error}") from error
 

@@ -127,3 +127,4 @@ KINDS = {
         photographs_result,
     ),
 }
+KINDS["own"] = KINDS["flickr8k"]

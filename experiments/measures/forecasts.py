@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.data.windows import Windowed
+from experiments.measures.ahead import Ahead
 from experiments.measures.comparison import Comparison, compare_steps
 from experiments.measures.conformal import (
     Intervals,
@@ -165,8 +166,8 @@ def evaluate(
         for name, other in simpler.items()
     }
     end = data.values[test.stop - L : test.stop].T[:, None]  # [C, 1, L]
-    ahead = calibrated(np.asarray(forecast(end))[0], mean.margins)[:, 0]
-    ahead = [data.scale.undo(rows, variable) for variable, rows in enumerate(ahead)]
+    told = np.asarray(forecast(end))[0]
+    ahead = Ahead.of(data, mean.margins).quantiles(told)
     return Evaluation(seeds, mean, simpler, against, penalty, ahead)
 
 

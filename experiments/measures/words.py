@@ -13,13 +13,14 @@ class Explanation(NamedTuple):
 
     words: list[str]
     label: int | None  # the true one; None where nobody knows it
-    logit: float  # of "positive"
+    logit: float  # of "positive", or of the class that is the answer
     contributions: np.ndarray  # [words], to the logit
     attention: np.ndarray  # [words], shares
+    answer: int | None = None  # of more than two classes
 
     @property
     def probability(self) -> float:
-        """The probability of "positive"."""
+        """The probability of "positive", or of the answer."""
         return float(1 / (1 + np.exp(-self.logit)))
 
 
@@ -42,8 +43,10 @@ def explain(
         contribution of a word = logit(document) - logit(document, that word unknown)
 
     Args:
-      read: (sequences of tokens) -> the logit of each, [N], and for each the weights
-        of its steps, [T]. It is called once, for all versions of all documents.
+      read: (sequences of tokens) -> the logit of each, [N], or those of K classes,
+        [N, K], and for each the weights of its steps, [T]. It is called once, for all
+        versions of all documents. Of K classes the one that the whole document has is
+        explained, by log p / (1 - p).
       words: of each document.
       tokens: of each document, [T] integers.
       owners: for each document and token, the number of the word it is a part of, [T].
@@ -71,13 +74,16 @@ def explain(
     found, at = [], 0
     for i, own_words in enumerate(words):
         count = len(own_words)
-        without = np.asarray(logits[at + 1 : at + 1 + count])
+        own = np.asarray(logits[at : at + 1 + count])
+        answer = None
+        if own.ndim == 2:
+            answer = int(own[0].argmax())
+            others = np.delete(own, answer, axis=1)
+            own = own[:, answer] - np.logaddexp.reduce(others, axis=1)
         label = None if labels is None else int(labels[i])
         attention = np.bincount(owners[i], weights[at], count)
-        logit = logits[at]
-        found.append(
-            Explanation(own_words, label, float(logit), logit - without, attention)
-        )
+        logit, moved = float(own[0]), own[0] - own[1:]
+        found.append(Explanation(own_words, label, logit, moved, attention, answer))
         at += 1 + count
     return found
 

@@ -1,4 +1,4 @@
-"""A network that reads a text in both directions and says yes or no.
+"""A network that reads a text in both directions and says yes or no, or which class.
 
 With x_t the subwords of the text and E a table of vectors, states of one network that
 reads forward and one that reads backward, a pool of them, and a decision,
@@ -6,7 +6,8 @@ reads forward and one that reads backward, a pool of them, and a decision,
     h_t = [forward(E x_t, ...); backward(E x_t, ...)],    a = softmax(h q)
     p(yes) = sigmoid(v sum_t a_t h_t + b)
 
-T is the length of a text, H that of a state.
+Of K > 2 classes, p = softmax(v sum_t a_t h_t + b). T is the length of a text, H
+that of a state.
 
 References:
   Yang et al., "Hierarchical attention networks for document classification", NAACL
@@ -44,11 +45,11 @@ class Classifier(NamedTuple):
     """A network as pure functions of one text."""
 
     init: Callable[..., Params]  # (key) -> params
-    # (params, tokens [T], mask [T] or None, key=None) -> the logit of yes [], and how
-    # much of it came from where [T]
+    # (params, tokens [T], mask [T] or None, key=None) -> the logit of yes [], or those
+    # of K > 2 classes [K], and how much of it came from where [T]
     read: Callable[..., tuple[jax.Array, jax.Array]]
     # The same compiled, of all seeds: (params [S, ...], tokens_NT, mask_NT) ->
-    # logits_SN, weights_SNT
+    # logits_SN or logits_SNK, weights_SNT
     read_batch: Callable[..., tuple[jax.Array, jax.Array]]
 
 
@@ -62,6 +63,7 @@ def classifier(
     hidden_size: int,
     layers: int = 1,
     *,
+    classes: int = 2,
     pool: Pool = "attention",
     dropout: float = 0.0,
     word_dropout: float = 0.0,
@@ -74,6 +76,7 @@ def classifier(
       embedding_size: of the vector of a subword.
       hidden_size: H, of the state of each direction.
       layers: how many bidirectional layers.
+      classes: K; two are told apart by one logit.
       pool: how the states become one vector, see `pooling`.
       dropout: the share of the units left out while training, between all layers.
       word_dropout: the share of the subwords made unknown while training.
@@ -92,7 +95,9 @@ def classifier(
         parts += [rnn.dropout(dropout), rnn.bidirectional(*both)]
         size = 2 * hidden_size
     reader = rnn.chain(*parts)
-    readout = rnn.chain(rnn.dropout(dropout), rnn.linear(size, 1))
+    readout = rnn.chain(
+        rnn.dropout(dropout), rnn.linear(size, 1 if classes == 2 else classes)
+    )
 
     def init(key):
         reader_key, readout_key = jax.random.split(key)
@@ -110,7 +115,7 @@ def classifier(
         pooled = pooling(pool, params.query, states, mask)
         carry = readout.initial_carry(params.readout, readout_key)
         _, logits = readout.unroll(params.readout, carry, pooled.output[None])
-        return logits[0, 0], pooled.weights
+        return logits[0, 0] if classes == 2 else logits[0], pooled.weights
 
     return Classifier(init, read, lab.over_seeds(jax.vmap(read, (None, 0, 0))))
 
@@ -159,18 +164,21 @@ def read_all(
       sizes: padded lengths, rising; the last one holds the longest sequence.
 
     Returns:
-      Logits [S, N], and for each sequence the weights of its steps [S, T].
+      Logits [S, N] or [S, N, K], and for each sequence the weights of its steps [S, T].
     """
     bucket = np.searchsorted(sizes, [len(s) for s in sequences])
     members = [np.flatnonzero(bucket == i) for i in range(len(sizes))]
     seeds = len(params.query)
-    logits = np.empty((seeds, len(sequences)), np.float32)
+    logits = np.empty(0, np.float32)
     weights = [np.empty((seeds, len(s)), np.float32) for s in sequences]
     for size, some in zip(sizes, members, strict=True):
         batch_size = max(1, min(AT_ONCE, TOKENS_AT_ONCE // size))
         for _, index, count in lab.Buckets((size,), (some,), batch_size).every():
             found = net.read_batch(params, *lab.pad(sequences, index, size))
             logits_SN, weights_SNT = map(np.asarray, found)
+            if not logits.size:
+                shape = seeds, len(sequences), *logits_SN.shape[2:]
+                logits = np.empty(shape, np.float32)
             logits[:, index[:count]] = logits_SN[:, :count]
             for row, i in enumerate(index[:count]):
                 weights[i][:] = weights_SNT[:, row, : len(sequences[i])]

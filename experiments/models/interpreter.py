@@ -9,11 +9,20 @@ import numpy as np
 
 import jaxrnn as rnn
 from experiments import lab
-from experiments.data.pairs import Pairs, source_tokens, target_tokens
+from experiments.data.own_pairs import words_of
+from experiments.data.pairs import (
+    Pairs,
+    one_below_another,
+    side_by_side,
+    source_tokens,
+    target_tokens,
+)
 from experiments.data.subwords import UNKNOWN, Subwords
+from experiments.measures.bleu import bleu_per_seed
 from experiments.models.translator import Translator, translator
 
 AT_ONCE = 100  # sentences
+SHOWN = 4  # translations of a file that are printed
 
 
 class AttentionMap(NamedTuple):
@@ -50,6 +59,39 @@ class Interpreter(NamedTuple):
                 for i, tokens in zip(index[:count], tokens_NL[:count], strict=True):
                     of_seed[i] = self.target.decode(tokens)
         return found
+
+    def by_first(self, params: Any, texts: Sequence[str]) -> list[str]:
+        """The translations of texts by the first seed; of a text without words none."""
+        for text in self.with_unknown(texts):
+            lab.say(f"note: {text!r} has letters that the run has not learned")
+        params = jax.tree.map(lambda a: a[:1], params)
+        some = [text for text in texts if text.strip()]
+        said = iter(self.translate(params, some, beam=True)[0])
+        return [next(said) if text.strip() else "" for text in texts]
+
+    def report(
+        self, params: Any, columns: dict[str, list[str]], language: str
+    ) -> lab.Report:
+        """The translations of a file by the first seed, and BLEU if it has any.
+
+        Args:
+          params: of the seeds.
+          columns: see `experiments.data.own_pairs.read_questions`.
+          language: that is translated into.
+        """
+        said = self.by_first(params, columns["source"])
+        found = {**columns, "beam": said}
+        body: list[str | lab.Table] = [*one_below_another(found, SHOWN)]
+        if "reference" in columns:
+            pairs = zip(said, columns["reference"], columns["source"], strict=True)
+            some = [(text, [right]) for text, right, source in pairs if source]
+            texts, references = zip(*some, strict=True)
+            words = words_of(language, columns["reference"])
+            scores, signature = bleu_per_seed([texts], references, words)
+            title = f"BLEU of {len(some):,} sentences ({signature})"
+            row = lab.Row("beam", [scores])
+            body.append(lab.Table(title, {"BLEU": ".2f"}, [row]))
+        return lab.Report(body, files={"predictions.tsv": side_by_side(found)})
 
     def with_unknown(self, texts: Sequence[str]) -> list[str]:
         """The texts with a part that no subword of the source stands for."""

@@ -1,13 +1,45 @@
 """Networks that make music: every note of a step is drawn on its own."""
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
+from experiments import lab
+from experiments.data.music import KEYS
+
+NoMoreThanKeys = lab.Range(f"at most {KEYS}", lambda v: v <= KEYS)
+
+
+@dataclass(frozen=True)
+class Making(lab.Config):
+    """What may be asked of a network that makes music."""
+
+    predict: lab.Asked[tuple[Path, ...] | None] = None
+    """Train nothing; go on with these MIDI files, or those in these folders, with the
+    finished run in --out."""
+    prompt: lab.Asked[lab.AtLeast1 | None] = None
+    """Begin with its first n quarter notes (or seconds); None: 16, and of --predict all
+    there are."""
+    length: lab.Asked[lab.AtLeast1] = 48
+    """Make n quarter notes."""
+    temperature: lab.Asked[lab.NotNegative] = 0.8
+    """Below 1 for more probable notes, above 1 for more variety; 0: all likely ones."""
+    most_notes: lab.Asked[Annotated[lab.AtLeast1, NoMoreThanKeys] | None] = None
+    """At most n notes at once, the likeliest; None: as many as in training."""
+    music_seed: lab.Asked[lab.AtLeast0] = 0
+    """Of what is drawn: another one makes another piece."""
+    variations: lab.Asked[lab.AtLeast1] = 1
+    """Make n pieces, with this seed and those after it."""
+
+    def names(self, piece: str) -> list[str]:
+        """Of the variations of a piece, by what is drawn."""
+        seeds = range(self.music_seed, self.music_seed + self.variations)
+        return [f"{piece}-seed-{seed}-at-{self.temperature:g}" for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -16,6 +48,7 @@ class DrawNotes:
 
         p = sigmoid(logits / temperature)
 
+    At temperature 0 nothing is drawn: the notes with p above one half sound.
     Of the notes that are drawn the `most_notes` with the largest logits are kept.
 
     Example:
@@ -30,7 +63,9 @@ class DrawNotes:
     def __call__(self, logits: jax.Array, key: jax.Array | None, /) -> jax.Array:
         if key is None:
             raise ValueError("DrawNotes: key: expected a key, got None")
-        drawn = jax.random.bernoulli(key, jax.nn.sigmoid(logits / self.temperature))
+        drawn = logits > 0
+        if self.temperature > 0:
+            drawn = jax.random.bernoulli(key, jax.nn.sigmoid(logits / self.temperature))
         kept, keys = jax.lax.top_k(jnp.where(drawn, logits, -jnp.inf), self.most_notes)
         sounds = (kept > -jnp.inf).astype(logits.dtype)
         return jnp.zeros_like(logits).at[keys].set(sounds)

@@ -1,6 +1,7 @@
 """Models of text: how well they tell a text, and what they write."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from jax import lax
 
 import jaxrnn as rnn
+from experiments import lab
 from experiments.data.vocabulary import Vocabulary
 
 PIECE = 1024  # characters of which logits are in memory at once
@@ -44,6 +46,59 @@ def mean_nats(model: rnn.Cell, params: Any, tokens: jax.Array) -> jax.Array:
 
     cut = pieces(tokens[:-1]), pieces(tokens[1:]), pieces(jnp.ones(count, bool))
     return lax.scan(read, model.initial_carry(params), cut)[1].sum() / count
+
+
+def nats_of_pieces(
+    model: rnn.Cell, params: Any, pieces: Iterable[np.ndarray]
+) -> tuple[float, int]:
+    """As `mean_nats`, of a text that comes in pieces, and how many were predicted.
+
+    Args:
+      model: from a character `[]` to the logits of the next one `[V]`.
+      params: of the model.
+      pieces: of the text, [N] each.
+
+    Raises:
+      ValueError: if the text has fewer than two characters.
+
+    Example:
+      >>> model = rnn.chain(rnn.embedding(7, 3), rnn.gru(3, 5), rnn.linear(5, 7))
+      >>> params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0)))
+      >>> text = np.arange(3000, dtype=np.int32) % 7
+      >>> nats, count = nats_of_pieces(model, params, [text[:2], text[2:]])
+      >>> round(nats, 3), count
+      (1.946, 2999)
+    """
+
+    @jax.jit
+    def read(carry, inputs, targets, mask):
+        carry, logits = model.unroll(params, carry, inputs, mask=mask)
+        loss = rnn.cross_entropy(logits, targets, mask)
+        return carry, loss * mask.sum(dtype=loss.dtype)
+
+    carry, total, count, rest = model.initial_carry(params), 0.0, 0, np.zeros(0, int)
+    for piece in itertools.chain(pieces, [None]):
+        last = piece is None
+        rest = rest if last else np.concatenate([rest, piece])
+        while len(rest) > (1 if last else PIECE):
+            size = min(PIECE, len(rest) - 1)
+            block = np.resize(rest[: size + 1], PIECE + 1).astype(np.int32)
+            mask = np.arange(PIECE) < size
+            carry, nats = read(carry, block[:-1], block[1:], mask)
+            total, count, rest = total + float(nats), count + size, rest[size:]
+    if not count:
+        raise ValueError("expected a text of two characters or more")
+    return total / count, count
+
+
+def per_character(where: str, nats: Mapping[str, Any]) -> lab.Table:
+    """A table of cross-entropies, a number each or one for each seed."""
+    rows = [
+        lab.Row(name, [values, values / np.log(2), np.exp(values)])
+        for name, values in nats.items()
+    ]
+    columns = {"nats": ".3f", "bits": ".3f", "perplexity": ".2f"}
+    return lab.Table(f"per character of {where}", columns, rows)
 
 
 def reading(
@@ -94,7 +149,7 @@ def written(
         or the first character of the vocabulary where it has none.
       seed: of the draws.
       length: how many characters follow the prompt.
-      temperatures: of the texts; see `rnn.sample`.
+      temperatures: of the texts; see `rnn.sample`; at 0 the likeliest.
       top_p: of all texts; see `rnn.sample`.
 
     Raises:
@@ -109,7 +164,9 @@ def written(
 
     def text(temperature, key):
         yield f"--- temperature {temperature} ---\n{prompt}"
-        choose = rnn.sample(temperature, top_p=top_p)
+        choose = rnn.greedy
+        if temperature > 0:
+            choose = rnn.sample(temperature, top_p=top_p)
         for token in rnn.stream(model, params, carry, first, length, choose, key):
             yield vocabulary.decode([token])
         yield "\n"

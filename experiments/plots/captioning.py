@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.data import scenes
 from experiments.data.captioned import Examples
-from experiments.data.captions import DATASETS
+from experiments.data.captions import SETS
 from experiments.measures.bleu import bleu
 from experiments.measures.captions import closest, mistakes, right
 from experiments.plots import curves, save
@@ -75,7 +75,7 @@ def pictures(
       history: of the training, as `curves` takes it.
     """
     dataset, (_, images, _, references) = config.dataset, test
-    known, smoothed = DATASETS[dataset], config.label_smoothing > 0
+    known, smoothed = SETS[dataset], config.label_smoothing > 0
     loss = f"cross-entropy (nats a word{', smoothed in training' if smoothed else ''})"
     panels = {
         loss: ("train_loss", "validation_loss"),
@@ -117,6 +117,7 @@ def pictures(
 
 
 EXAMPLES = {"scenes": examples_of_scenes, "flickr8k": examples_of_photographs}
+EXAMPLES["own"] = examples_of_photographs
 
 
 def _show(axis: Any, image: np.ndarray) -> None:

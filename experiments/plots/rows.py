@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from experiments.plots import save
+from experiments.plots import save, use_korean_font_for
 
 
 def confusion(
@@ -22,6 +22,7 @@ def confusion(
       predictions: [S, N] integers, one row for each seed.
       classes: their names.
     """
+    use_korean_font_for(classes)
     counts = np.zeros((len(classes), len(classes)))
     for row in predictions:
         np.add.at(counts, (labels, row), 1)
@@ -60,13 +61,14 @@ def memory(
 
     Args:
       path: where the PNG goes.
-      image: [R, C].
+      image: [R, C], or [R, C, 3] in colors.
       states: [T, H], the state after each step.
       probabilities: [T, K], of the classes after each step.
       classes: their names.
       label: the true class.
       by_row: whether a step is a row, so that the panels share their vertical axis.
     """
+    use_korean_font_for(classes)
     steps = len(states)
     figure, axes = plt.subplots(
         1,

@@ -1,7 +1,7 @@
 """Pictures of `experiments.sentiment`."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,34 @@ SIDES = mpl.colormaps["RdBu"]  # red for negative, blue for positive
 ATTENTION = "C1"
 
 
-def draw_words(path: Path, telling: Sequence[Any], most: int = 15) -> None:
-    """The words that push most to either side.
+def draw_words(
+    path: Path, telling: Mapping[str, Sequence[Any]], what: str = "", most: int = 15
+) -> None:
+    """The words that push most to each side, or to each class.
 
     Args:
       path: where the PNG goes.
-      telling: (word, contribution, count), the most negative ones first.
+      telling: by the name of a side, its (word, contribution, count), the strongest
+        first. Of two sides the second one has negative contributions.
+      what: the classes are of, such as "review".
       most: how many words of each side.
     """
-    sides = {
-        "a negative review": [t for t in telling[:most] if t[1] < 0],
-        "a positive review": [t for t in telling[: -most - 1 : -1] if t[1] > 0],
-    }
-    use_korean_font_for(word for words in sides.values() for word, *_ in words)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 5), layout="constrained")
+    sides, two = {}, len(telling) == 2
+    for number, (name, words) in enumerate(list(telling.items())[:: -1 if two else 1]):
+        sign = -1 if two and number == 0 else 1
+        title = f"a {name} {what}" if what else name
+        sides[title] = [t for t in words[:most] if t[1] * sign > 0]
+    letters = (word for words in sides.values() for word, *_ in words)
+    use_korean_font_for([*sides, *letters])
+    columns = min(len(sides), 3)
+    rows = -(-len(sides) // columns)
+    size = 5 * columns, 5 * rows
+    figure, grid = plt.subplots(
+        rows, columns, squeeze=False, figsize=size, layout="constrained"
+    )
+    for axis in grid.flat[len(sides) :]:
+        axis.axis("off")
+    axes = grid.flat[: len(sides)]
     for axis, (title, words) in zip(axes, sides.items(), strict=True):
         rows = range(len(words))
         axis.barh(
@@ -48,7 +62,9 @@ def draw_words(path: Path, telling: Sequence[Any], most: int = 15) -> None:
 
 
 def draw_contributions(
-    path: Path, documents: Sequence[tuple[str, Sequence[str], np.ndarray, np.ndarray]]
+    path: Path,
+    documents: Sequence[tuple[str, Sequence[str], np.ndarray, np.ndarray]],
+    sides: tuple[str, str] = ("a positive review", "a negative one"),
 ) -> None:
     """Documents whose words have the color of what they contribute.
 
@@ -56,8 +72,9 @@ def draw_contributions(
       path: where the PNG goes.
       documents: for each a line above it, its words, their contributions and their
         attention, which a bar below each word shows.
+      sides: what blue and red speak for.
     """
-    use_korean_font_for(word for _, words, *_ in documents for word in words)
+    use_korean_font_for(w for title, words, *_ in documents for w in (title, *words))
     width, row, gap = 1100.0, 38.0, 8.0  # pixels
     figure = plt.figure(figsize=(width / 100, 1), dpi=100)
     axis = figure.add_axes((0, 0, 1, 1))
@@ -67,7 +84,7 @@ def draw_contributions(
         axis.text(gap, y, line, fontsize=9, color="dimgray")
 
     y = 22.0
-    note(y, "blue: for a positive review, red: a negative one; bar below: attention")
+    note(y, f"blue: for {sides[0]}, red: {sides[1]}; bar below: attention")
     for title, words, contributions, attention in documents:
         x, y = gap, y + row + 4
         note(y, title)

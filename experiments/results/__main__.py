@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.lab.errors import UsageError
+from experiments.lab.pipe import until_closed
 from experiments.results import pages, stored
 
 
@@ -31,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--check stores nothing")
     try:
         if options.do == "add":
+            runs = [run.expanduser() for run in options.runs]
             found = {
-                run.resolve().name: stored.summarized(run, options.note)
-                for run in options.runs
+                run.resolve().name: stored.summarized(run, options.note) for run in runs
             }
             for name, summary in found.items():
                 text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
@@ -59,4 +60,5 @@ def _replace(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with until_closed():
+        main()

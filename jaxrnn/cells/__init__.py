@@ -13,6 +13,8 @@ from jaxrnn.cells.lstm import LSTMCarry as LSTMCarry
 from jaxrnn.cells.lstm import LSTMParams as LSTMParams
 from jaxrnn.cells.lstm import lstm as lstm
 from jaxrnn.cells.options import Options as Options
+from jaxrnn.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
+from jaxrnn.cells.projected import projected_lstm as projected_lstm
 from jaxrnn.cells.recurrent import RecurrentParams as RecurrentParams
 from jaxrnn.cells.recurrent import recurrent as recurrent
 from jaxrnn.core import Cell

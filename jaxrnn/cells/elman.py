@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options
 from jaxrnn.checks import Input, check_function, check_size
-from jaxrnn.core import Cell
+from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.pointwise import Pointwise
 
 
@@ -28,6 +28,7 @@ class ElmanParams(NamedTuple):
     b: jax.Array | None = None  # [H]
 
 
+@recorded
 def elman(
     input_size: int,
     hidden_size: int,

@@ -75,9 +75,18 @@ def gated(
 
 
 def dense_init(
-    key: jax.Array, input_size: int, hidden_size: int, gates: int, settings: Settings
+    key: jax.Array,
+    input_size: int,
+    hidden_size: int,
+    gates: int,
+    settings: Settings,
+    *,
+    output_size: int | None = None,
 ) -> tuple[dict[str, Any], jax.Array]:
-    """Draws w_x [D, GH], w_h [H, GH] and b [GH]; returns them and a key for more."""
+    """Draws w_x [D, GH], w_h [H, GH] and b [GH]; returns them and a key for more.
+
+    `output_size` is the number of rows of w_h, where h has another size than the gates.
+    """
     w_x_key, w_h_key, b_key, more_key = jax.random.split(key, 4)
     dtype = settings.dtype
 
@@ -96,7 +105,7 @@ def dense_init(
 
     weights: dict[str, Any] = {
         "w_x": by_gate(settings.w_x_init, w_x_key, input_size),
-        "w_h": by_gate(settings.w_h_init, w_h_key, hidden_size),
+        "w_h": by_gate(settings.w_h_init, w_h_key, output_size or hidden_size),
         "b": None,
     }
     if settings.bias:

@@ -1,7 +1,8 @@
 """The gated recurrent unit."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,11 @@ from jax.nn import sigmoid
 from jaxrnn.build import leaf
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options, with_carry
-from jaxrnn.checks import Input, check_flag, check_size
-from jaxrnn.core import Cell, scan_unroll
+from jaxrnn.checks import Input, check_flag, check_function, check_size
+from jaxrnn.core import Cell, recorded, restarted, scan_unroll
 from jaxrnn.loops.dense import dot
 from jaxrnn.loops.pointwise import Pointwise
+from jaxrnn.loops.substitute import SHARED, substituted
 
 
 class GRUCarry(NamedTuple):
@@ -31,11 +33,14 @@ class GRUParams(NamedTuple):
     b_h: jax.Array | None = None  # [H], inside the reset gate's product
 
 
+@recorded
 def gru(
     input_size: int,
     hidden_size: int,
     *,
     reset_after: bool = True,
+    activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+    gate_activation: Callable[[jax.Array], jax.Array] = sigmoid,
     **options: Unpack[Options],
 ) -> Cell:
     """The gated recurrent unit.
@@ -51,6 +56,9 @@ def gru(
       reset_after: whether the reset gate acts after the product with w_h, as in
         cuDNN and torch, or before it, as in the paper. After it is faster, since one
         product serves all gates; before it the cell unrolls by a plain scan.
+      activation: in the place of tanh, any pointwise function.
+      gate_activation: in the place of sigmoid, such as `jax.nn.hard_sigmoid`. With
+        other functions than tanh and sigmoid JAX finds the derivative.
       **options: bias (both b and b_h), w_x_init, w_h_init, b_init, carry_init, dtype,
         compute_dtype, unroll; see `jaxrnn.cells.Options`.
 
@@ -76,6 +84,8 @@ def gru(
     input_size = check_size("gru: input_size", input_size)
     hidden_size = check_size("gru: hidden_size", hidden_size)
     reset_after = check_flag("gru: reset_after", reset_after)
+    check_function("gru: activation", activation)
+    check_function("gru: gate_activation", gate_activation)
     settings = check_options("gru", options)
     name, reads = f"gru({input_size}, {hidden_size})", Input((input_size,))
     initial_carry = zeros_of(GRUCarry, hidden_size)
@@ -86,12 +96,49 @@ def gru(
             weights["b_h"] = settings.b_init(key, (hidden_size,), settings.dtype)
         return GRUParams(**weights)
 
+    functions = activation, gate_activation
     if reset_after:
-        return gated(name, reads, init, initial_carry, _split, GRU, settings=settings)
-    step = partial(_reset_before, settings.compute_dtype)
-    unroll = scan_unroll(step, initial_carry, unroll=settings.unroll)
+        usual = activation is jnp.tanh and gate_activation is sigmoid
+        part = GRU if usual else Pointwise(partial(_other, functions))
+        return gated(name, reads, init, initial_carry, _split, part, settings=settings)
+    static = ResetBefore(functions, settings.compute_dtype, settings.unroll)
+
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        initial = None
+        if starts is not None:
+            initial = restarted(initial_carry, params, carry)
+        order = static._replace(reverse=reverse)
+        return reset_before_loop(order, params, carry, initial, xs, mask, starts)
+
+    step = partial(_reset_before, functions, settings.compute_dtype)
     cell = leaf(name, reads, init, initial_carry, step, unroll)
     return with_carry(cell, settings)
+
+
+class ResetBefore(NamedTuple):
+    """What is fixed in `reset_before_loop`."""
+
+    functions: tuple[Callable, Callable]  # activation, gate_activation
+    compute_dtype: Any
+    unroll: int
+    reverse: bool = False
+
+
+@substituted(SHARED, 0, 0, 1, 1, 1, out=(0, 1))
+def reset_before_loop(
+    static: ResetBefore,
+    params: GRUParams,
+    carry: GRUCarry,
+    initial: GRUCarry | None,
+    xs: jax.Array,
+    mask: jax.Array | None,
+    starts: jax.Array | None,
+) -> tuple[GRUCarry, jax.Array]:
+    """The unroll of a `gru` that resets before the product."""
+    step = partial(_reset_before, static.functions, static.compute_dtype)
+    unroll = scan_unroll(step, lambda *_: initial, unroll=static.unroll)
+    order: Any = {"mask": mask, "reverse": static.reverse, "starts": starts}
+    return unroll(params, carry, xs, **order)
 
 
 def _split(params):
@@ -103,16 +150,26 @@ def _split(params):
     return w._replace(b=jnp.concatenate([w.b, b_h])), ()
 
 
-def _reset_before(compute_dtype, params: GRUParams, carry: GRUCarry, x: jax.Array):
+def _reset_before(functions, compute_dtype, params: GRUParams, carry: GRUCarry, x):
+    activation, gate_activation = functions
     w = dense(params)
     if compute_dtype is not None:
         w = w.rounded(compute_dtype)
     size = 2 * w.w_h.shape[0]
     rz_x, n_x = jnp.split(dot(x.astype(params.w_x.dtype), w.w_x) + w.b, [size])
-    r, z = jnp.split(sigmoid(rz_x + dot(carry.h, w.w_h[:, :size])), 2)
-    n = jnp.tanh(n_x + dot(r * carry.h, w.w_h[:, size:]))
+    r, z = jnp.split(gate_activation(rz_x + dot(carry.h, w.w_h[:, :size])), 2)
+    n = activation(n_x + dot(r * carry.h, w.w_h[:, size:]))
     h = (1 - z) * n + z * carry.h
     return GRUCarry(h), h
+
+
+def _other(functions, theta, gates, carry):
+    del theta
+    activation, gate_activation = functions
+    r, z, n_x, n_h = jnp.split(gates, 4)
+    r, z = gate_activation(r), gate_activation(z)
+    n = activation(n_x + r * n_h)
+    return GRUCarry(n + z * (carry.h - n))
 
 
 def _gru(theta, z, carry):

@@ -1,6 +1,8 @@
 """The long short-term memory."""
 
 import numbers
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Unpack
 
 import jax
@@ -8,9 +10,9 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
-from jaxrnn.cells.options import Options, check_options
-from jaxrnn.checks import Input, check_size
-from jaxrnn.core import Cell
+from jaxrnn.cells.options import Options, Settings, check_options
+from jaxrnn.checks import Input, check_function, check_size
+from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.pointwise import Pointwise
 
 
@@ -29,11 +31,14 @@ class LSTMParams(NamedTuple):
     b: jax.Array | None = None  # [4H]
 
 
+@recorded
 def lstm(
     input_size: int,
     hidden_size: int,
     *,
     forget_bias: float = 1.0,
+    activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
+    gate_activation: Callable[[jax.Array], jax.Array] = sigmoid,
     **options: Unpack[Options],
 ) -> Cell:
     """The long short-term memory.
@@ -47,6 +52,9 @@ def lstm(
       hidden_size: H.
       forget_bias: added to the initial bias of the forget gate, so that the cell
         remembers before it has learned to (Jozefowicz, Zaremba and Sutskever, 2015).
+      activation: in the place of both tanh, any pointwise function.
+      gate_activation: in the place of each sigmoid, such as `jax.nn.hard_sigmoid`.
+        With other functions than tanh and sigmoid JAX finds the derivative.
       **options: bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
         unroll; see `jaxrnn.cells.Options`.
 
@@ -71,28 +79,46 @@ def lstm(
     """
     input_size = check_size("lstm: input_size", input_size)
     hidden_size = check_size("lstm: hidden_size", hidden_size)
-    if not isinstance(forget_bias, numbers.Real):
-        raise ValueError(f"lstm: forget_bias: expected a number, got {forget_bias!r}")
+    check_function("lstm: activation", activation)
+    check_function("lstm: gate_activation", gate_activation)
     settings = check_options("lstm", options)
-
-    def biased(key, shape, dtype):
-        b = settings.b_init(key, shape, dtype)
-        return b.at[hidden_size : 2 * hidden_size].add(forget_bias)
+    drawn = forget_biased("lstm", settings, hidden_size, forget_bias)
 
     def init(key):
-        drawn = settings._replace(b_init=biased)
         weights, _ = dense_init(key, input_size, hidden_size, 4, drawn)
         return LSTMParams(**weights)
 
+    usual = activation is jnp.tanh and gate_activation is sigmoid
     return gated(
         f"lstm({input_size}, {hidden_size})",
         Input((input_size,)),
         init,
         zeros_of(LSTMCarry, hidden_size),
         lambda params: (dense(params), ()),
-        LSTM,
+        LSTM if usual else Pointwise(partial(_other, activation, gate_activation)),
         settings=settings,
     )
+
+
+def forget_biased(
+    name: str, settings: Settings, hidden_size: int, forget_bias: float
+) -> Settings:
+    """The settings with a b_init that adds to the bias of the forget gate."""
+    if not isinstance(forget_bias, numbers.Real):
+        raise ValueError(f"{name}: forget_bias: expected a number, got {forget_bias!r}")
+
+    def biased(key, shape, dtype):
+        b = settings.b_init(key, shape, dtype)
+        return b.at[hidden_size : 2 * hidden_size].add(forget_bias)
+
+    return settings._replace(b_init=biased)
+
+
+def _other(activation, gate_activation, theta, z, carry):
+    del theta
+    i, f, g, o = jnp.split(z, 4)
+    c = gate_activation(f) * carry.c + gate_activation(i) * activation(g)
+    return LSTMCarry(gate_activation(o) * activation(c), c)
 
 
 def _lstm(theta, z, carry):

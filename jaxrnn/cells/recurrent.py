@@ -9,7 +9,7 @@ from jaxrnn.cells.elman import ElmanCarry
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options
 from jaxrnn.checks import Input, check_function, check_size
-from jaxrnn.core import Cell
+from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.pointwise import Pointwise
 
 
@@ -22,6 +22,7 @@ class RecurrentParams(NamedTuple):
     theta: Any = ()  # the pointwise part's own params
 
 
+@recorded
 def recurrent(
     input_size: int,
     hidden_size: int,

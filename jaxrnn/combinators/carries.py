@@ -10,7 +10,7 @@ from jax.tree_util import default_registry
 
 from jaxrnn.build import check_cell
 from jaxrnn.checks import check_array, check_function, check_key
-from jaxrnn.core import Cell, InitialCarry, is_key, owned
+from jaxrnn.core import Cell, InitialCarry, is_key, owned, recorded
 from jaxrnn.lift import around
 from jaxrnn.steps import At
 
@@ -22,6 +22,7 @@ class LearnedParams(NamedTuple):
     carry: Any  # like the carry of the cell
 
 
+@recorded
 def learned_carry(
     cell: Cell, *, carry_init: Callable[..., jax.Array] = initializers.zeros
 ) -> Cell:
@@ -93,6 +94,7 @@ def learned_carry(
     )
 
 
+@recorded
 def starting(cell: Cell, carry: Any) -> Cell:
     """The cell with another initial carry, such as what an encoder has read.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrnn.build import check_cell
 from jaxrnn.checks import check_array, check_floating, check_size
-from jaxrnn.core import Cell
+from jaxrnn.core import Cell, recorded
 from jaxrnn.layers import EmbeddingParams, embedding
 from jaxrnn.lift import around, lifted
 from jaxrnn.loops.rows import rows_product
@@ -21,6 +21,7 @@ class Directions(NamedTuple):
     backward: Any
 
 
+@recorded
 def chain(*cells: Cell) -> Cell:
     """Each cell reads the output of the one before.
 
@@ -97,6 +98,7 @@ def chain(*cells: Cell) -> Cell:
     return chained
 
 
+@recorded
 def residual(cell: Cell) -> Cell:
     """Adds the input to the output: y = x + cell(x).
 
@@ -135,6 +137,7 @@ def residual(cell: Cell) -> Cell:
     return around(name, cell, run)
 
 
+@recorded
 def bidirectional(
     forward: Cell,
     backward: Cell,
@@ -233,6 +236,7 @@ class TiedParams(NamedTuple):
     b: jax.Array  # [V], of the logits
 
 
+@recorded
 def tied_embedding(
     vocab_size: int, size: int, cell: Cell, *, dtype: Any = jnp.float32
 ) -> Cell:

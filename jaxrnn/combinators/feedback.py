@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxrnn.build import step_of
 from jaxrnn.checks import Input, check_array, check_input, check_size
-from jaxrnn.core import Cell
+from jaxrnn.core import Cell, recorded
 from jaxrnn.lift import around
 from jaxrnn.pooling import Attended
 
@@ -19,6 +19,7 @@ class FeedingCarry(NamedTuple):
     y: jax.Array  # [size], the output of the step before
 
 
+@recorded
 def input_feeding(cell: Cell, size: int) -> Cell:
     """Each step reads, after its own input, the output of the step before.
 

@@ -17,12 +17,13 @@ from jaxrnn.checks import (
     check_size,
     check_starts,
 )
-from jaxrnn.core import Cell
+from jaxrnn.core import Cell, recorded
 from jaxrnn.steps import AllSteps
 
 SYMBOLIC_SEGMENT = 32  # a symbol, as in `jax.export`, has no square root
 
 
+@recorded
 def remat(cell: Cell, *, segment: int | None = None) -> Cell:
     """Keeps only some carries for the backward pass and computes the rest again.
 

@@ -41,7 +41,7 @@ def check_arrays(name: str, params: Any, carry: Any) -> None:
     """Raises a ValueError unless all leaves are arrays."""
     for what, tree in (("params", params), ("carry", carry)):
         for leaf in jax.tree.leaves(tree):
-            if not hasattr(leaf, "dtype"):
+            if not isinstance(leaf, jax.Array):
                 check_array(f"{name}: {what}", leaf)
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.build import step_of
-from jaxrnn.checks import check_input, check_number
-from jaxrnn.core import Cell
+from jaxrnn.checks import check_input, check_number, note_keyless
+from jaxrnn.core import Cell, recorded
 from jaxrnn.decode.choosers import check_logits
 from jaxrnn.decode.inputs import TOKEN
 from jaxrnn.lift import around
@@ -23,6 +23,7 @@ class SamplingCarry(NamedTuple):
     key: jax.Array | None  # None in evaluation
 
 
+@recorded
 def scheduled_sampling(cell: Cell, rate: float | jax.Array) -> Cell:
     """In training, a cell reads some of its own outputs in place of the given tokens.
 
@@ -95,6 +96,7 @@ def scheduled_sampling(cell: Cell, rate: float | jax.Array) -> Cell:
                 f"{name}: carry: expected SamplingCarry, got {type(carry).__name__}"
             )
         if carry.key is None:
+            note_keyless(name)
             inner, ys = at.run(cell, params, carry.cell, xs)
             return carry._replace(cell=inner), ys
         return at.scan(draw, initial_carry, cell.about.prepare(params), carry, xs)

@@ -11,17 +11,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxrnn.core import Cell
+from jaxrnn.interop.entries import check_choice, flatten, read
 from jaxrnn.interop.weights import (
     GATES,
     Kind,
     Nonlinearity,
     Weights,
     build,
-    check_choice,
     check_kind,
-    flatten,
     own,
-    read,
     weights_of,
 )
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
+from jaxrnn.interop.entries import flatten, read
 from jaxrnn.interop.weights import (
     Kind,
     Nonlinearity,
     Weights,
     build,
     check_kind,
-    flatten,
+    minus_z,
     own,
-    read,
     reorder,
     weights_of,
 )
@@ -81,7 +81,7 @@ def load_haiku(
         weights = Weights(array("/linear", "w"), array("/linear_1", "w"), b)
     elif kind == "gru":
         of_core = (array("", leaf) for leaf in ("w_i", "w_h", "b"))
-        weights = Weights(*(_minus_z(reorder(a, "zra", "rza")) for a in of_core))
+        weights = Weights(*(minus_z(reorder(a, "zra", "rza")) for a in of_core))
     else:
         b = reorder(array("/linear", "b"), "igfo", "ifgo")
         size = len(b) // 4
@@ -124,7 +124,7 @@ def to_haiku(
     if kind == "gru":
         of_core = {"w_i": w_x, "w_h": w_h, "b": b}
         return {
-            name: {k: reorder(_minus_z(a), "rza", "zra") for k, a in of_core.items()}
+            name: {k: reorder(minus_z(a), "rza", "zra") for k, a in of_core.items()}
         }
     b[size : 2 * size] -= 1
     w = np.concatenate([w_x, w_h])
@@ -141,9 +141,3 @@ def _shapes(kind: Kind, core: str) -> dict[str, str]:
         return {f"['{core}']['{leaf}']": shape for leaf, shape in shapes.items()}
     linear = f"['{core}/linear']"
     return {f"{linear}['b']": "4H", f"{linear}['w']": "D+H 4H"}
-
-
-def _minus_z(a: np.ndarray) -> np.ndarray:
-    """Turns z into 1 - z, which is sigmoid of minus its argument; z is the second."""
-    first, z, third = np.split(a, 3, axis=-1)
-    return np.concatenate([first, -z, third], axis=-1)

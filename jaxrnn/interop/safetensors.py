@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.interop.weights import check_x64
+from jaxrnn.interop.entries import check_x64
 
 _DTYPES = {
     "F64": "float64",

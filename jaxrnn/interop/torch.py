@@ -1,4 +1,4 @@
-"""torch: `nn.RNN`, `nn.GRU`, `nn.LSTM`.
+"""torch: `nn.RNN`, `nn.GRU`, `nn.LSTM` and their cells; MindSpore and tinygrad.
 
 Weights are transposed, gates are in the order of jaxrnn (r, z, n and i, f, g, o), and
 there are two biases. The GRU resets after the product.
@@ -10,25 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.checks import check_size
-from jaxrnn.combinators import Directions, chain
-from jaxrnn.combinators import bidirectional as both_directions
 from jaxrnn.core import Cell
-from jaxrnn.interop.weights import (
-    GATES,
-    Kind,
-    Nonlinearity,
-    Weights,
-    build,
-    check_kind,
-    fit,
-    flatten,
-    merge_biases,
-    own,
-    read,
-    split_biases,
-    weights_of,
-)
+from jaxrnn.interop.entries import under
+from jaxrnn.interop.layers import cell_name, flat_name, read_layers, write_layers
+from jaxrnn.interop.weights import Kind, Nonlinearity, check_kind, check_layers
 
 
 def load_torch(
@@ -38,30 +23,39 @@ def load_torch(
     num_layers: int = 1,
     bidirectional: bool = False,
     nonlinearity: Nonlinearity = "tanh",
+    prefix: str = "",
 ) -> tuple[Cell, Any]:
     """A cell, and its params, that compute what `torch.nn.RNN`, `GRU` or `LSTM` does.
 
-    The cell is `elman`, `gru` or `lstm`; with two directions `bidirectional` of two;
-    with several layers `chain` of those. Dropout between layers, which acts only in
-    training, is left out. A mask does what `pack_padded_sequence` does.
+    The cell is `elman`, `gru` or `lstm`, or `projected_lstm` for an LSTM with
+    `proj_size`; with two directions `bidirectional` of two; with several layers `chain`
+    of those. Dropout between layers, which acts only in training, is left out. A mask
+    does what `pack_padded_sequence` does.
 
     torch's h_n `[num_layers * directions, B, H]` holds the leaves of the carry, in
     their order, where `vmap` adds the B: `h_n = jnp.stack(jax.tree.leaves(carry))`. In
     an LSTM's, h and c alternate: every second leaf from 0 is in h_n, from 1 in c_n.
 
+    `RNNCell`, `GRUCell` and `LSTMCell` are read by their names `weight_ih`,
+    `weight_hh`, `bias_ih`, `bias_hh`. MindSpore's and tinygrad's layers and cells have
+    torch's names and numbers, and are read as well.
+
     Args:
       kind: "rnn", "gru" or "lstm".
       state: the module's `state_dict()`, or a safetensors file of it: `weight_ih_l0`,
-        `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, `weight_ih_l0_reverse` and so on,
-        numpy or jax arrays or torch tensors. Without biases if the module has none.
+        `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, `weight_hr_l0` with a projection,
+        `weight_ih_l0_reverse` and so on: numpy or jax arrays or tensors of any of these
+        frameworks, bfloat16 too. Without biases if the module has none.
       num_layers, bidirectional, nonlinearity: as the module was made.
+      prefix: what stands before these names, such as "encoder.rnn.", or "module." and
+        "_orig_mod." of a wrapped module; entries without it are then not read.
 
     Returns:
       The cell and its params, in the dtype of the arrays.
 
     Raises:
-      ValueError: if an entry is missing, is one too many (a projection, for example),
-        or has not the shape, or not the dtype, that the others call for; if it is
+      ValueError: if an entry is missing, is one too many, or has not the shape, or not
+        the dtype, that the others call for; if no entry has the prefix; if it is
         float64 while `jax_enable_x64` is off.
 
     Example:
@@ -77,46 +71,21 @@ def load_torch(
       ['weight_ih_l0', 'weight_hh_l0']
     """
     check_kind("load_torch", kind, nonlinearity)
-    num_layers = check_size("load_torch: num_layers", num_layers)
-    if not isinstance(bidirectional, bool):
-        raise ValueError(
-            f"load_torch: bidirectional: expected a bool, got {bidirectional!r}"
-        )
-    suffixes = ("", "_reverse") if bidirectional else ("",)
-    entries = flatten("load_torch: state", state)
-    if num_layers > max(len(entries), 1):
-        raise ValueError(
-            f"load_torch: num_layers: expected no more than the {len(entries)} entries "
-            f"of the state, got {num_layers}"
-        )
-    shapes = _shapes(
-        kind, num_layers, suffixes, any(k.startswith("['bias") for k in entries)
+    name, found = under("load_torch", "state", state, prefix)
+    _check_prefix(name, found, prefix)
+    num_layers, directions = check_layers(
+        "load_torch", num_layers, bidirectional, len(found)
     )
-    arrays = read("load_torch: state", entries, shapes, _hint(num_layers))
-
-    def one(at):
-        biases = {}
-        if _key("bias_ih", at) in arrays:
-            biases = merge_biases(
-                kind, arrays[_key("bias_ih", at)], arrays[_key("bias_hh", at)]
-            )
-        w_x, w_h = arrays[_key("weight_ih", at)].T, arrays[_key("weight_hh", at)].T
-        return build(kind, Weights(w_x, w_h, **biases), nonlinearity=nonlinearity)
-
-    layers = []
-    for layer in range(num_layers):
-        cells, params = zip(*(one(f"_l{layer}{s}") for s in suffixes), strict=True)
-        if bidirectional:
-            layers.append((both_directions(*cells), Directions(*params)))
-        else:
-            layers.append((cells[0], params[0]))
-    if num_layers == 1:
-        return layers[0]
-    cells, params = zip(*layers, strict=True)
-    return chain(*cells), params
+    of_cell = "weight_ih" in found and num_layers * directions == 1
+    name_of = cell_name if of_cell else flat_name
+    return read_layers(
+        name, kind, found, name_of, num_layers, directions, nonlinearity, _hint
+    )
 
 
-def to_torch(kind: Kind, params: Any) -> dict[str, np.ndarray]:
+def to_torch(
+    kind: Kind, params: Any, *, prefix: str = "", cell: bool = False
+) -> dict[str, np.ndarray]:
     """The params under torch's names, for a module that computes the same.
 
     How many layers and directions there are, the params tell. torch's second bias is
@@ -126,74 +95,58 @@ def to_torch(kind: Kind, params: Any) -> dict[str, np.ndarray]:
 
     Args:
       kind: "rnn", "gru" or "lstm".
-      params: as `load_torch` returns them: `ElmanParams`, `GRUParams` or `LSTMParams`;
-        `Directions` of those; or a tuple with one of these for each layer.
+      params: as `load_torch` returns them: `ElmanParams`, `GRUParams`, `LSTMParams` or
+        `ProjectedLSTMParams`; `Directions` of those; or a tuple with one of these for
+        each layer.
+      prefix: what is to stand before the names, such as "encoder.".
+      cell: whether it is for `RNNCell`, `GRUCell` or `LSTMCell`.
 
     Returns:
       Arrays for `load_state_dict`, by way of `torch.from_numpy`; biases only if one
-      of the layers has some.
+      of the layers has some. Params in bfloat16, which `torch.from_numpy` does not
+      know, are float32: `load_state_dict` writes them into a module of bfloat16, and
+      nothing is rounded.
 
     Raises:
       ValueError: if the params are of another kind, reset before the product, or do not
-        fit one another.
+        fit one another; if there is more than one layer or direction, or a projection,
+        for a cell.
     """
     check_kind("to_torch", kind)
-    layers = params if type(params) in (tuple, list) and params else (params,)
-    found: dict[str, Weights] = {}
-    for i, layer in enumerate(layers):
-        name = "to_torch: params" + (f"[{i}]" if layers is params else "")
-        directions = [("", "", layer)]
-        if isinstance(layer, Directions):
-            forward, backward = layer
-            directions = [
-                ("", ".forward", forward),
-                ("_reverse", ".backward", backward),
-            ]
-        for suffix, field, one in directions:
-            weights = weights_of(name + field, kind, one, reset_after=True)
-            found[f"_l{i}{suffix}"] = weights
-    bias = any(w.b is not None or w.b_h is not None for w in found.values())
-    state = {}
-    for at, weights in found.items():
-        state[f"weight_ih{at}"] = own(weights.w_x.T)
-        state[f"weight_hh{at}"] = own(weights.w_h.T)
-        if bias:
-            of_x, of_h = split_biases(kind, weights)
-            state[f"bias_ih{at}"], state[f"bias_hh{at}"] = own(of_x), of_h
-    suffixes = ("", "_reverse") if "_l0_reverse" in found else ("",)
-    shapes = _shapes(kind, len(layers), suffixes, bias)
-    fit("to_torch: params: as torch's ", flatten("", state), shapes)
-    return state
+    if not isinstance(prefix, str):
+        raise ValueError(f"to_torch: prefix: expected a string, got {prefix!r}")
+    if not isinstance(cell, bool):
+        raise ValueError(f"to_torch: cell: expected a bool, got {cell!r}")
+    state = write_layers(
+        "to_torch: params", "torch", kind, params, cell_name if cell else flat_name
+    )
+    if cell and ("weight_hr" in state or any("_l" in key for key in state)):
+        raise ValueError(
+            "to_torch: params: expected those of one layer without a projection, since "
+            "torch's cells are that, got others"
+        )
+    return {prefix + key: array for key, array in state.items()}
 
 
-def _key(name: str, at: str) -> str:
-    return f"['{name}{at}']"
+def _check_prefix(name: str, state: Mapping[str, Any], prefix: str) -> None:
+    """Raises a ValueError where all recurrent weights stand under a longer prefix."""
+    first = r"weight_ih(_l0)?"
+    names = [key for key in state if isinstance(key, str)]
+    longer = [re.fullmatch(rf"(.+\.){first}", key) for key in names]
+    if prefix and not prefix.endswith("."):
+        prefix += "."
+    candidates = [f"{prefix}{m[1]}" for m in longer if m]
+    if candidates and not any(re.fullmatch(first, key) for key in names):
+        raise ValueError(
+            f"{name}: expected the names of one module, such as weight_ih_l0, got them "
+            f"under a prefix; pass prefix={' or '.join(map(repr, candidates))}"
+        )
 
 
-def _shapes(
-    kind: Kind, num_layers: int, suffixes: tuple[str, ...], bias: bool
-) -> dict[str, str]:
-    shapes = {}
-    for layer in range(num_layers):
-        reads = ("H" if len(suffixes) == 1 else "2H") if layer else "D"
-        for suffix in suffixes:
-            at = f"_l{layer}{suffix}"
-            shapes[_key("weight_hh", at)] = f"{GATES[kind]} H"
-            shapes[_key("weight_ih", at)] = f"{GATES[kind]} {reads}"
-            if bias:
-                shapes[_key("bias_ih", at)] = shapes[_key("bias_hh", at)] = GATES[kind]
-    return shapes
-
-
-def _hint(num_layers: int):
-    def hint(key):
-        if "weight_hr" in key:
-            return "; jaxrnn's lstm has no projection (proj_size)"
-        layer = re.search(r"_l(\d+)(_reverse)?'", key)
-        if layer and int(layer[1]) >= num_layers:
-            return f"; for that many layers pass num_layers={int(layer[1]) + 1}"
-        if layer and layer[2]:
-            return "; for two directions pass bidirectional=True"
-        return ""
-
-    return hint
+def _hint(key: str, num_layers: int) -> str:
+    layer = re.search(r"_l(\d+)(_reverse)?'", key)
+    if layer and int(layer[1]) >= num_layers:
+        return f"; for that many layers pass num_layers={int(layer[1]) + 1}"
+    if layer and layer[2]:
+        return "; for two directions pass bidirectional=True"
+    return ""

@@ -1,31 +1,43 @@
-"""What all frameworks share: entries are read and checked, and a cell is built."""
+"""What all frameworks share: the weights of a layer, and the cell that reads them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cells import ElmanParams, GRUParams, LSTMParams, elman, gru, lstm
+from jaxrnn.cells import (
+    ElmanParams,
+    GRUParams,
+    LSTMParams,
+    ProjectedLSTMParams,
+    elman,
+    gru,
+    lstm,
+    projected_lstm,
+)
+from jaxrnn.checks import check_size
+from jaxrnn.combinators import Directions, bidirectional, chain
 from jaxrnn.core import Cell
+from jaxrnn.interop.entries import check_choice, fit
 
 Kind = Literal["rnn", "gru", "lstm"]
 Nonlinearity = Literal["tanh", "relu"]
 
 GATES = {"rnn": "H", "gru": "3H", "lstm": "4H"}  # all pre-activations of one step
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 _PARAMS: dict[str, Any] = {"rnn": ElmanParams, "gru": GRUParams, "lstm": LSTMParams}
-_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
-_DTYPES = [np.dtype(t) for t in (np.float32, np.float64, np.float16, jnp.bfloat16)]
 
 
 class Weights(NamedTuple):
     """The weights of one layer in the layout of jaxrnn, whatever its kind."""
 
     w_x: np.ndarray  # [D, GH]
-    w_h: np.ndarray  # [H, GH]
+    w_h: np.ndarray  # [H, GH], or [P, GH] with a projection
     b: np.ndarray | None = None  # [GH]
     b_h: np.ndarray | None = None  # [H], of a GRU that resets after the product
+    w_p: np.ndarray | None = None  # [H, P], of an LSTM with a projection
 
     def bias(self) -> np.ndarray:
         """b, or the zeros that it stands for."""
@@ -42,30 +54,45 @@ def build(
     kind: Kind,
     weights: Weights,
     *,
-    nonlinearity: Nonlinearity = "tanh",
+    nonlinearity: str | Callable = "tanh",
+    gate_activation: Callable = jax.nn.sigmoid,
     reset_after: bool = True,
 ) -> tuple[Cell, Any]:
     """The cell and its params, which share no memory with the weights."""
-    sizes = weights.w_x.shape[0], weights.w_h.shape[0]
+    sizes = weights.w_x.shape[0], weights.w_h.shape[1] // int(GATES[kind][:-1] or 1)
     options: Any = {"bias": weights.b is not None, "dtype": weights.w_x.dtype}
-    if kind == "rnn":
-        cell = elman(*sizes, activation=_ACTIVATIONS[nonlinearity], **options)
-    elif kind == "gru":
-        cell = gru(*sizes, reset_after=reset_after, **options)
+    params = _PARAMS[kind]
+    if weights.w_p is not None:
+        params = ProjectedLSTMParams
+        cell = projected_lstm(*sizes, weights.w_p.shape[1], **options)
     else:
-        cell = lstm(*sizes, **options)
+        if isinstance(nonlinearity, str):
+            nonlinearity = ACTIVATIONS[nonlinearity]
+        options["activation"] = nonlinearity
+        if kind != "rnn":
+            options["gate_activation"] = gate_activation
+        if kind == "gru":
+            options["reset_after"] = reset_after
+        cell = {"rnn": elman, "gru": gru, "lstm": lstm}[kind](*sizes, **options)
     given = {k: jnp.array(a) for k, a in weights._asdict().items() if a is not None}
-    return cell, _PARAMS[kind](**given)
+    return cell, params(**given)
 
 
 def weights_of(
-    name: str, kind: Kind, params: Any, *, reset_after: bool | None = None
+    name: str,
+    kind: Kind,
+    params: Any,
+    *,
+    reset_after: bool | None = None,
+    projection: bool = False,
 ) -> Weights:
     """The params of one layer as numpy arrays, or a ValueError.
 
     `reset_after` is what the framework's GRU does; None if it can do both.
+    `projection` is whether its LSTM can have one.
     """
-    expected = _PARAMS[kind]
+    projected = projection and kind == "lstm" and type(params) is ProjectedLSTMParams
+    expected = ProjectedLSTMParams if projected else _PARAMS[kind]
     if type(params) is not expected:
         raise ValueError(
             f"{name}: expected {expected.__name__}, got {type(params).__name__}"
@@ -73,6 +100,8 @@ def weights_of(
     entries = {f".{k}": a for k, a in params._asdict().items() if a is not None}
     gates = GATES[kind]
     shapes = {".w_h": f"H {gates}", ".w_x": f"D {gates}"}
+    if projected:
+        shapes = {".w_p": "H P", ".w_h": f"P {gates}", ".w_x": f"D {gates}"}
     shapes |= {k: s for k, s in {".b": gates, ".b_h": "H"}.items() if k in entries}
     arrays = fit(name, entries, shapes)
     weights = Weights(**{k[1:]: a for k, a in arrays.items()})
@@ -89,157 +118,75 @@ def weights_of(
     return weights
 
 
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raises a ValueError unless the value is one of the choices."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
-
-
-def check_kind(call: str, kind: Any, nonlinearity: Any = None) -> None:
+def check_kind(
+    call: str, kind: Any, nonlinearity: Any = None, kinds: Sequence[str] = tuple(GATES)
+) -> None:
     """Raises a ValueError unless there is such a kind, with such a nonlinearity."""
-    check_choice(f"{call}: kind", kind, tuple(GATES))
+    check_choice(f"{call}: kind", kind, tuple(kinds))
     if nonlinearity is not None:
-        choices = tuple(_ACTIVATIONS) if kind == "rnn" else ("tanh",)
+        choices = tuple(ACTIVATIONS) if kind == "rnn" else ("tanh",)
         check_choice(f"{call}: nonlinearity of {kind!r}", nonlinearity, choices)
 
 
-def flatten(name: str, tree: Any) -> dict[str, Any]:
-    """The leaves of nested mappings, each under its path: "['hi']['kernel']"."""
-    if not isinstance(tree, Mapping):
-        raise ValueError(f"{name}: expected a mapping, got {type(tree).__name__}")
-    entries = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            below = flatten(f"{name}[{key!r}]", value)
-            entries |= {f"[{key!r}]{path}": leaf for path, leaf in below.items()}
-        else:
-            entries[f"[{key!r}]"] = value
-    return entries
-
-
-def read(
-    name: str,
-    entries: Mapping[str, Any],
-    shapes: Mapping[str, str],
-    hint: Callable[[str], str] = lambda key: "",
-) -> dict[str, np.ndarray]:
-    """The entries for a cell: what `fit` returns, in a dtype that JAX will not round.
-
-    `hint` gives what to add to the message about an entry too many.
-    """
-    arrays = fit(name, entries, shapes, hint)
-    for key, array in arrays.items():
-        check_x64(f"{name}{key}", array.dtype)
-    return arrays
-
-
-def fit(
-    name: str,
-    entries: Mapping[str, Any],
-    shapes: Mapping[str, str],
-    hint: Callable[[str], str] = lambda key: "",
-) -> dict[str, np.ndarray]:
-    """The entries as arrays of one dtype and of sizes that fit, or a ValueError.
-
-    Args:
-      name: of the argument, for messages.
-      entries: arrays of any framework, by name.
-      shapes: what there has to be, by name; `"4H D+H"` has two axes. The first axis
-        that leaves one size open tells it.
-      hint: see `read`.
-
-    Returns:
-      An array for each of `shapes`.
-    """
-    for key in entries:
-        if key not in shapes:
-            raise ValueError(
-                f"{name}{key}: expected only the entries {', '.join(shapes)}, "
-                f"got this one too{hint(key)}"
-            )
-    arrays: dict[str, np.ndarray] = {}
-    sizes: dict[str, int] = {}
-    for key, shape in shapes.items():
-        axes = shape.split()
-        if key not in entries:
-            raise ValueError(
-                f"{name}{key}: expected an array of shape [{', '.join(axes)}], "
-                f"got no such entry among {', '.join(entries) or 'none'}"
-            )
-        array = _array(f"{name}{key}", entries[key])
-        first = next(iter(shapes))
-        if arrays and array.dtype != arrays[first].dtype:
-            raise ValueError(
-                f"{name}{key}: expected dtype {arrays[first].dtype}, as {first} has, "
-                f"got {array.dtype}"
-            )
-        if array.ndim != len(axes) or any(
-            _size(axis, size, sizes) != size
-            for axis, size in zip(axes, array.shape, strict=True)
-        ):
-            known = [f"{k} = {size}" for k, size in sizes.items() if k in shape]
-            raise ValueError(
-                f"{name}{key}: expected shape [{', '.join(axes)}]"
-                f"{' with ' if known else ''}{', '.join(known)}, got {array.shape}"
-            )
-        arrays[key] = array
-    return arrays
-
-
-def _size(axis: str, size: int, sizes: dict[str, int]) -> int | None:
-    """The size that an axis such as "D+4H" should have, or None if none will do.
-
-    A letter that is not yet in `sizes` is put there, with what it has to be.
-    """
-    known, unknown = 0, None
-    for term in axis.split("+"):
-        factor = term.rstrip("DH")
-        letter = term[len(factor) :]
-        if letter and letter not in sizes:
-            unknown = letter, int(factor or 1)
-        else:
-            known += int(factor or 1) * sizes.get(letter, 1)
-    if unknown is None:
-        return known
-    letter, factor = unknown
-    value, remainder = divmod(size - known, factor)
-    if remainder or value < 1:
-        return None
-    sizes[letter] = value
-    return size
-
-
-def _array(where: str, value: Any) -> np.ndarray:
-    if hasattr(value, "detach"):  # a torch tensor: perhaps on a GPU, or with a gradient
-        value = value.detach().cpu()
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+def check_layers(
+    call: str, num_layers: Any, bidirectional: Any, most: int
+) -> tuple[int, int]:
+    """Returns the numbers of layers and of directions, or raises a ValueError."""
+    num_layers = check_size(f"{call}: num_layers", num_layers)
+    if not isinstance(bidirectional, bool):
         raise ValueError(
-            f"{where}: expected an array, got {type(value).__name__}: {error}"
-        ) from None
-    if array.dtype not in _DTYPES:
-        raise ValueError(
-            f"{where}: expected an array of one of {', '.join(map(str, _DTYPES))}, "
-            f"got {array.dtype}"
+            f"{call}: bidirectional: expected a bool, got {bidirectional!r}"
         )
-    return array
-
-
-def check_x64(where: str, dtype: Any) -> None:
-    """Raises a ValueError if JAX, as it is set, would round the dtype."""
-    rounded = jax.dtypes.canonicalize_dtype(dtype)
-    if rounded != dtype:
+    if num_layers > max(most, 1):
         raise ValueError(
-            f"{where}: expected dtype {rounded}, since jax_enable_x64 is off, got "
-            f"{dtype}; turn it on, or round with .astype({str(rounded)!r})"
+            f"{call}: num_layers: expected no more than the {most} entries that there "
+            f"are, got {num_layers}"
         )
+    return num_layers, 1 + bidirectional
+
+
+def stack(layers: Sequence[Sequence[tuple[Cell, Any]]]) -> tuple[Cell, Any]:
+    """One cell and its params, of one or two directions in each layer."""
+    joined = []
+    for directions in layers:
+        cells, params = zip(*directions, strict=True)
+        if len(cells) == 2:
+            joined.append((bidirectional(*cells), Directions(*params)))
+        else:
+            joined.append((cells[0], params[0]))
+    if len(joined) == 1:
+        return joined[0]
+    cells, params = zip(*joined, strict=True)
+    return chain(*cells), params
+
+
+def unstack(name: str, params: Any) -> list[list[tuple[str, Any]]]:
+    """The inverse of `stack`: the params of each direction of each layer, with a name.
+
+    Nothing is checked but how they are put together.
+    """
+    several = type(params) in (tuple, list) and len(params) > 0
+    layers = []
+    for i, layer in enumerate(params if several else (params,)):
+        where = f"{name}[{i}]" if several else name
+        if isinstance(layer, Directions):
+            fields = layer._asdict().items()
+            layers.append([(f"{where}.{field}", one) for field, one in fields])
+        else:
+            layers.append([(where, layer)])
+    return layers
 
 
 def reorder(a: np.ndarray, gates: str, wanted: str) -> np.ndarray:
     """The last axis, gate after gate, in another order of the gates."""
     blocks = dict(zip(gates, np.split(a, len(gates), axis=-1), strict=True))
     return np.concatenate([blocks[gate] for gate in wanted], axis=-1)
+
+
+def minus_z(a: np.ndarray) -> np.ndarray:
+    """Turns z into 1 - z, which is sigmoid of minus its argument; z is the second."""
+    first, z, third = np.split(a, 3, axis=-1)
+    return np.concatenate([first, -z, third], axis=-1)
 
 
 def merge_biases(kind: Kind, of_x: np.ndarray, of_h: np.ndarray) -> dict[str, Any]:
@@ -263,3 +210,8 @@ def split_biases(kind: Kind, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
 def own(a: np.ndarray) -> np.ndarray:
     """A copy that may be written to, in the order of C, as torch wants it."""
     return np.array(a, order="C")
+
+
+def widened(a: np.ndarray) -> np.ndarray:
+    """The same in float32 if it is bfloat16, for those that do not read numpy's."""
+    return own(a.astype(np.float32) if a.dtype == jnp.bfloat16 else a)

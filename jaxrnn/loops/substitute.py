@@ -7,7 +7,9 @@ derivative is that of the loop. `vmap` gives the kernel its batch axis; batches 
 batches are folded into one. A program exported for several platforms chooses on each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, NamedTuple
 
@@ -50,6 +52,23 @@ KERNELS: dict[tuple[str, str], Kernel] = {}
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
+_WHOLE = ContextVar("_WHOLE", default=False)
+
+
+@contextmanager
+def whole_loops() -> Iterator[None]:
+    """Keeps each loop one operation in the programs traced here, for a translator.
+
+    The operation is `substituted`, with the loop's `name`, its `static` and `loop`
+    itself among its parameters.
+    """
+    token = _WHOLE.set(True)
+    try:
+        yield
+    finally:
+        _WHOLE.reset(token)
+
+
 def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
     """Lets kernels replace a loop, `(static, *operands) -> outputs`.
 
@@ -68,7 +87,7 @@ def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
         @wraps(loop)
         def call(static, *operands):
             kernels = _kernels(loop.__name__)
-            if not kernels:
+            if not kernels and not _WHOLE.get():
                 return loop(static, *operands)
             operands = varying_alike(operands)
             leaves, tree = jax.tree.flatten(operands)

@@ -46,7 +46,8 @@ def test_etth1_from_end_to_end(smoke):
     with (out / "forecast.csv").open() as file:
         rows = list(csv.reader(file))
     assert len(rows) == 1 + 7 * 24
-    quantiles = np.array([row[2:] for row in rows[1:]], float)
+    assert rows[1][:3] == ["HUFL", "2018-02-21T00:00:00", "1"]
+    quantiles = np.array([row[3:] for row in rows[1:]], float)
     assert (np.diff(quantiles, axis=1) >= 0).all()
 
 
@@ -129,6 +130,64 @@ def test_a_file_of_ones_own(tmp_path):
     problem = forecasting.load(config)
     undone = [problem.scale.undo(problem.values[:, i], i) for i in range(2)]
     np.testing.assert_allclose(np.stack(undone, 1), found.values, rtol=1e-5)
+
+
+def made_csv(path: Path, rows: slice = slice(None), names: str = "v0;v1") -> Path:
+    """The made series with a decimal comma."""
+    series = made_series()
+    lines = [
+        f"{date};{a};{b}".replace(".", ",")
+        for date, (a, b) in zip(series.dates, series.values, strict=True)
+    ]
+    path.write_text("\n".join([f"day;{names}", *lines[rows]]) + "\n")
+    return path
+
+
+def test_a_finished_run_forecasts_new_data(tmp_path, capsys):
+    out = tmp_path / "run"
+    sizes = "--window 14 --horizon 3 --hidden-size 4 --epochs 1 --seeds 1"
+    run(out, "--csv", str(made_csv(tmp_path / "all.csv")), *sizes.split())
+
+    def predict(path, *options):
+        lab.main(
+            forecasting.STUDY, ["--out", str(out), "--predict", str(path), *options]
+        )
+        with (out / f"forecast-{path.stem}.csv").open() as file:
+            return list(csv.reader(file))
+
+    # What follows the data of the run is what the run itself has forecast.
+    again = predict(tmp_path / "all.csv")
+    with (out / "forecast.csv").open() as file:
+        assert again == list(csv.reader(file))
+    assert [row[:3] for row in again[1:5]] == [
+        ["v0", "2001-07-31", "1"],
+        ["v0", "2001-08-01", "2"],
+        ["v0", "2001-08-02", "3"],
+        ["v1", "2001-07-31", "1"],
+    ]
+    # Only the last window counts, and it is read as the options say.
+    end = predict(made_csv(tmp_path / "end.csv", slice(-14, None)))
+    np.testing.assert_allclose(
+        np.array([r[3:] for r in end[1:]], float),
+        np.array([r[3:] for r in again[1:]], float),
+        rtol=1e-4,
+    )
+    earlier = predict(made_csv(tmp_path / "earlier.csv", slice(100)))
+    assert earlier[1][1] == "2001-04-11"
+    assert earlier[1][3:] != again[1][3:]
+    capsys.readouterr()
+    for path, message in [
+        (
+            made_csv(tmp_path / "b.csv", slice(None, None, 2)),
+            "expected times 1 day apart",
+        ),
+        (made_csv(tmp_path / "c.csv", names="v0;load"), "has no column v1; there are"),
+        (made_csv(tmp_path / "d.csv", slice(5)), "has 5 rows, expected 14 or more"),
+    ]:
+        with pytest.raises(SystemExit) as error:
+            predict(path)
+        assert error.value.code == 2
+        assert message in capsys.readouterr().err
 
 
 def test_many_windows_are_forecast_as_one_by_one():

@@ -54,7 +54,7 @@ def smoke(tmp_path_factory):
 def finished(out: Path) -> tuple[rnn.Cell, lab.Finished]:
     config = lab.parse(lm.STUDY, ["--out", str(out)])
     config, found = find_finished(lm.STUDY, config, "generate")
-    text, _ = lm.load(config)
+    text = lm.load(config)
     return lm.network(config, text.vocabulary.size), found
 
 
@@ -76,7 +76,8 @@ def test_a_run_leaves_a_model_that_has_learned(smoke):
 def test_the_saved_model_is_the_one_that_was_measured(smoke):
     model, found = finished(smoke)
     params = lab.of_seed(found.load(model.init), 0)
-    text, _ = lm.load(lab.parse(lm.STUDY, ["--preset", "smoke"]))
+    text = lm.load(lab.parse(lm.STUDY, ["--preset", "smoke"]))
+    assert isinstance(text, corpus.Corpus)
     tokens = jnp.asarray(text.valid)
     assert corpus.Vocabulary.load(smoke / "vocabulary.json") == text.vocabulary
     loss = jax.jit(partial(mean_nats, model))(params, tokens)
@@ -128,6 +129,61 @@ def test_generate_goes_on_with_a_prompt_and_changes_nothing(smoke, capsys):
     two = rnn.generate(model, params, one.carry, one.tokens[-1], 20, choose, one.key)
     both = vocabulary.decode(one.tokens) + vocabulary.decode(two.tokens)
     assert texts[1] == f"ROMEO:\n{both}\n"
+
+
+@needs_data("shakespeare")
+def test_a_finished_run_reads_new_files(smoke, tmp_path, capsys):
+    """How well it predicts one, in one pass; and what it writes after another one."""
+    model, found = finished(smoke)
+    params = lab.of_seed(found.load(model.init), 0)
+    vocabulary = corpus.Vocabulary.load(smoke / "vocabulary.json")
+    text = corpus.load_text("shakespeare", None, 9_000)[-2_777:]
+    path = tmp_path / "new.txt"
+    path.write_text(text.replace("\n", "\r\n"), newline="")
+    config, asked = find_finished(
+        lm.STUDY,
+        lab.parse(lm.STUDY, ["--out", str(smoke), "--predict", str(path)]),
+        "predict",
+    )
+    report = lm.predict(config, asked)
+    (table,) = report.body
+    assert isinstance(table, lab.Table)
+    want = jax.jit(partial(mean_nats, model))(params, vocabulary.encode(text))
+    np.testing.assert_allclose(table.rows[0].values[0], want, rtol=1e-5)
+    assert "2,776 predicted characters" in table.title
+    path.write_text("ROMEO:\r\n", newline="")
+    run("--prompt-file", str(path), "--out", str(smoke), "--length", "17")
+    said = capsys.readouterr().out
+    run("--generate", "ROMEO:\n", "--out", str(smoke), "--length", "17")
+    assert capsys.readouterr().out == said
+    path.write_text("ROMEO, ça va")
+    for option in ("--predict", "--prompt-file"):
+        said = failing(capsys, option, str(path), "--out", str(smoke))
+        assert f"{option}: " in said
+        assert "do not include 'ç' (U+00E7)" in said
+        gone = failing(capsys, option, str(tmp_path / "gone"), "--out", str(smoke))
+        assert "gone: cannot be read" in gone
+
+
+@pytest.mark.slow
+def test_a_text_that_is_not_in_memory_gives_the_same_numbers(tmp_path, monkeypatch):
+    """Bit for bit those of the text in memory; its tokens stay with the run."""
+    path = tmp_path / "text.txt"
+    words = np.random.default_rng(0).choice(["to be", " or", " not\n", "가나"], 4000)
+    path.write_text("".join(words))
+    options = [*TINY, "--text", str(path), "--batch-size", "8", "--length", "5"]
+    options += ["--characters", "9000"]
+    run(*options, "--out", str(tmp_path / "short"))
+    monkeypatch.setattr(corpus, "SHORT", 1000)
+    run(*options, "--out", str(tmp_path / "long"))
+    assert (tmp_path / "long" / "tokens.bin").stat().st_size == 9000
+    assert not (tmp_path / "short" / "tokens.bin").exists()
+    for name in ("metrics.jsonl", "params.safetensors", "vocabulary.json"):
+        short, long = ((tmp_path / o / name).read_bytes() for o in ("short", "long"))
+        assert short == long
+    monkeypatch.setattr(corpus, "COUNTED", 500)
+    counted = corpus.counted_in(corpus.Tokens(tmp_path / "long/tokens.bin", "u1", 900))
+    assert len(counted) == 500
 
 
 @needs_data("shakespeare")

@@ -123,7 +123,8 @@ def reference(params: Any, roll: np.ndarray) -> np.ndarray:
 def problem():
     config = lab.parse(music.STUDY, ["--hidden-size", "13", "--seeds", "2"])
     split = [random_roll(seed, steps) for seed, steps in enumerate((5, 31, 17, 2))]
-    data = Music(split, split, split), in_parts(split, 2, 16, 3)
+    batches = in_parts(split, 2, 16, 3)
+    data = music.Data(Music(split, split, split), batches, DATASETS["jsb"])
     return music.prepare(config, data, lambda name, write: Path(name))
 
 

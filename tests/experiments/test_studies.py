@@ -81,7 +81,7 @@ CASES = [
         mistakes=(
             ("--most-notes 89", "--most-notes: expected at most 88, got 89"),
             ("--most-notes 0", "--most-notes: expected at least 1, got 0"),
-            ("--temperature 0", "--temperature: expected above 0, got 0.0"),
+            ("--temperature -1", "--temperature: expected at least 0, got -1.0"),
             ("--pieces 0", "--pieces: expected above 0, got 0"),
             ("--generate", "--generate: expected an --out too"),
             ("--dataset nottingham --data-dir /nowhere", "/nowhere does not exist"),
@@ -111,7 +111,10 @@ CASES = [
         mistakes=(
             ("--target en", "--target: expected de or ko, since --source is en"),
             ("--source de --target ko", "--target: expected en, since --source is de"),
-            ("--target fr", "invalid choice 'fr'"),
+            (
+                "--target fr",
+                "--target: expected de or ko, since --source is en, got fr",
+            ),
             ("--hidden-size 61", "--hidden-size: expected an even number, got 61"),
             ("--length-penalty 11", "--length-penalty: expected in [0, 10], got 11.0"),
             ("--translate", "--translate: expected some text, got none"),
@@ -121,7 +124,7 @@ CASES = [
     ),
     Case(
         forecasting.STUDY,
-        {"forecast.csv", "forecasts.png", "steps.png", "coverage.png"},
+        {"forecast.csv", "series.json", "forecasts.png", "steps.png", "coverage.png"},
         options=("--dataset", "stocks"),
         mistakes=(
             ("--data-dir /nowhere", "/nowhere does not exist"),

@@ -201,6 +201,105 @@ def test_korean(tmp_path, capsys):
     assert (tmp_path / "run" / "attention.png").stat().st_size > 1000
 
 
+def failing(capsys, *options: str) -> str:
+    with pytest.raises(SystemExit) as error:
+        run(*options)
+    assert error.value.code == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+TINY = "--preset smoke --epochs 1 --lengths 1 --beam-size 2 --hidden-size 6 "
+TINY += "--embedding-size 5 --vocab-size 60 --batch-size 8 --attention none"
+
+
+def test_pairs_of_your_own_and_a_finished_run_on_a_file(tmp_path, capsys):
+    numbers = ["một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tám"]
+    lines = [f"n {i} <pad>\t{numbers[i % 8]} {i}" for i in range(60)]
+    (tmp_path / "both.tsv").write_text("\n".join([*lines, "", "alone\t", ""]))
+    columns = zip(*(line.split("\t") for line in lines), strict=True)
+    for name, column in zip(("one", "other"), columns, strict=True):
+        (tmp_path / name).write_text("\n".join(column))
+    both, two = (
+        [str(tmp_path / n) for n in ns] for ns in (["both.tsv"], ["one", "other"])
+    )
+    names = ["--source", "en", "--target", "vi"]
+    out = tmp_path / "run"
+    run(*TINY.split(), "--pairs", *both, *names, "--out", str(out))
+    assert "note: 2 lines lack one of the languages" in capsys.readouterr().err
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["data"] == "both"
+    assert summary["train_pairs"] == 48
+    assert summary["val_sentences"] == summary["test_sentences"] == 6
+    same = [
+        translation.load(lab.parse(translation.STUDY, [*TINY.split(), *options]))
+        for options in (["--pairs", *both, *names], ["--pairs", *two])
+    ]
+    assert same[0][1:] == same[1][1:]
+    other = ["--pairs", *two, "--split-seed", "1"]
+    other = translation.load(lab.parse(translation.STUDY, [*TINY.split(), *other]))
+    assert other.test.sources != same[0].test.sources
+
+    questions = tmp_path / "questions.tsv"
+    questions.write_text("n 3 <pad>\tba 3\n\nn 5\tnăm 5\n")
+    run("--out", str(out), "--predict", str(questions))
+    assert "BLEU of 2 sentences" in capsys.readouterr().out
+    table = [s.split("\t") for s in (out / "predictions.tsv").read_text().splitlines()]
+    assert table[0] == ["source", "reference", "beam"]
+    assert [row[0] for row in table[1:]] == ["n 3 <pad>", "", "n 5"]
+    assert table[2] == ["", "", ""]
+    assert "gone: cannot be read" in failing(
+        capsys, "--out", str(out), "--predict", str(tmp_path / "gone")
+    )
+
+
+def test_pairs_that_are_none_end_in_one_message(tmp_path, capsys):
+    for name, text in {
+        "none": "a line\n",
+        "few": "a\tb\n" * 5,
+        "alike": "a\tb\n" * 50,
+        "lone": "\ta\n\tb\n",
+        "one": "a\n",
+        "two": "a\nb\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+
+    def message(*names, options=()):
+        paths = [str(tmp_path / name) for name in names]
+        return failing(capsys, "--preset", "smoke", *options, "--pairs", *paths)
+
+    assert "none, line 1: expected a sentence, a tab and its translation" in message(
+        "none"
+    )
+    assert "few: has too few pairs to split, 5" in message("few")
+    assert "too few pairs to split, 50 of which 1 are not alike" in message("alike")
+    assert "no line has a translation" in message("lone")
+    assert "two has 2: expected as many" in message("one", "two")
+    assert "--pairs: expected one file or two, got 3" in message("one", "two", "few")
+    assert "--target: expected another one than --source, got en" in message(
+        "few", options=["--source", "en", "--target", "en"]
+    )
+    assert "--source: expected a name of letters" in message(
+        "few", options=["--source", "../x"]
+    )
+    said = failing(capsys, "--source", "fr")
+    assert "--source: expected en, de, ko, or --pairs with a file of your own" in said
+    assert "--target: expected de or ko, since" in failing(capsys, "--target", "en")
+
+
+@needs_multi30k
+def test_odd_blanks_are_tidied_when_asked():
+    plain, tidied = (
+        translation.load(lab.parse(translation.STUDY, ["--source", "de", *options]))
+        for options in ([], ["--tidy-blanks"])
+    )
+    pairs = list(zip(plain.train.sources, tidied.train.sources, strict=True))
+    assert sum(a != b for a, b in pairs) == 89
+    assert all(" ".join(a.split()) == b for a, b in pairs)
+    assert "\u00a0" in "".join(plain.train.sources)
+
+
 @pytest.mark.parametrize(
     "options",
     [

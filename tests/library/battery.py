@@ -289,6 +289,7 @@ RECURRENT = {
     "gru": Case(rnn.gru(D, H)),
     "gru reset before": Case(rnn.gru(D, H, reset_after=False)),
     "lstm": Case(rnn.lstm(D, H)),
+    "projected lstm": Case(rnn.projected_lstm(D, H, 2)),
     "janet": Case(rnn.recurrent(D, H, janet, gates=2)),
     "peephole": Case(
         rnn.recurrent(
@@ -302,12 +303,25 @@ RECURRENT = {
     ),
 }
 
+
+def half(x):
+    """A smooth gate that is no sigmoid."""
+    return 0.5 + 0.5 * jnp.sin(x)
+
+
+SMOOTH: Any = {"activation": softsign, "gate_activation": half}
 OPTIONS = {
     "elman softsign": Case(rnn.elman(D, H, activation=softsign)),
     "elman without bias": Case(rnn.elman(D, H, bias=False)),
     "gru without bias": Case(rnn.gru(D, H, bias=False)),
     "gru reset before without bias": Case(rnn.gru(D, H, bias=False, reset_after=False)),
     "lstm without bias": Case(rnn.lstm(D, H, bias=False)),
+    "lstm of other functions": Case(rnn.lstm(D, H, **SMOOTH)),
+    "gru of other functions": Case(rnn.gru(D, H, **SMOOTH)),
+    "gru reset before of other functions": Case(
+        rnn.gru(D, H, reset_after=False, **SMOOTH)
+    ),
+    "projected lstm without bias": Case(rnn.projected_lstm(D, H, 2, bias=False)),
     "lstm unrolled": Case(rnn.lstm(D, H, unroll=3)),
     "gru reset before unrolled": Case(rnn.gru(D, H, reset_after=False, unroll=2)),
 }

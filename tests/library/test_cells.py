@@ -4,7 +4,6 @@ import inspect
 from typing import Any, get_type_hints
 
 import chex
-import cloudpickle
 import jax
 import jax.numpy as jnp
 import pytest
@@ -95,22 +94,6 @@ def test_options_are_typed_and_documented_once():
         assert "`jaxrnn.cells.Options`" in text
         for option in options:
             assert option in text
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_a_cell_travels_between_processes(name):
-    """By cloudpickle, as Ray and Dask send functions; it was used before it is sent."""
-    cell = CELLS[name]
-    params = cell.init(KEY)
-
-    def ys(cell):
-        return cell.unroll(params, cell.initial_carry(params, KEY), XS)[1]
-
-    expected = ys(cell)
-    copy = cloudpickle.loads(cloudpickle.dumps(cell))
-    chex.assert_trees_all_equal(copy.init(KEY), params)
-    chex.assert_trees_all_equal(ys(copy), expected)
-    assert repr(copy) == repr(cell)
 
 
 @pytest.mark.parametrize("name", CELLS)

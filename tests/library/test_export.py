@@ -5,15 +5,17 @@ process without jaxrnn, so arguments and results are arrays: the leaves of param
 carries.
 """
 
+import importlib
 import subprocess
 import sys
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from battery import D, H, V, quick_jit
+from battery import D, H, V, assert_close, janet, quick_jit, step_of
 from jax import export
 
 import jaxrnn as rnn
@@ -267,3 +269,138 @@ def test_a_decoder_of_sources_of_any_length(run):
         )
         got, expected = program.call(*args), batched(*args)
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+# Arguments and results as they are, in a file that is read where jaxrnn is imported.
+MADE_OF_OURS = {
+    "lstm step": rnn.chain(rnn.embedding(V, D), rnn.lstm(D, H), rnn.linear(H, V)),
+    "tied": rnn.tied_embedding(V, H, rnn.learned_carry(rnn.gru(H, H))),
+    "fed": rnn.chain(
+        rnn.embedding(V, D),
+        rnn.attend(
+            rnn.input_feeding(rnn.chain(rnn.elman(D + H, H), rnn.luong(H, D)), H),
+            jnp.ones((3, D)),
+        ),
+        rnn.layer_norm(H),
+        rnn.linear(H, V),
+    ),
+    "sampling": rnn.scheduled_sampling(
+        rnn.chain(
+            rnn.embedding(V, D), rnn.recurrent(D, H, janet, gates=2), rnn.linear(H, V)
+        ),
+        0.5,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MADE_OF_OURS)
+def test_params_and_carries_are_arguments_as_they_are(name):
+    """In a tree of the user's: a dict with a list."""
+    cell = MADE_OF_OURS[name]
+    params = cell.init(jax.random.key(0))
+    carry = cell.initial_carry(params, jax.random.key(1))
+
+    def tick(both, token):
+        carry, y = step_of(cell)(both["params"], both["carry"][0], token)
+        return {"carry": [carry], "y": y}
+
+    args = {"params": params, "carry": [carry]}, jnp.int32(3)
+    program = export.export(jax.jit(tick))(*args)
+    program = export.deserialize(program.serialize())
+    assert_close(program.call(*args), jax.jit(tick)(*args), 1e-6)
+
+
+def test_decoders_give_what_they_give():
+    """`Generated` and `Hypotheses`, from prepared params."""
+    cell = MADE_OF_OURS["fed"]
+    params = cell.init(jax.random.key(0))
+    carry = cell.initial_carry(params)
+
+    def decode(prepared, carry, token):
+        options = {"beam_size": 2, "stop_token": 0}
+        made = rnn.generate(cell, prepared, carry, token, 5, rnn.greedy)
+        return made, rnn.beam_search(cell, prepared, carry, token, 5, **options)
+
+    args = cell.about.prepare(params), carry, jnp.int32(3)
+    program = export.export(jax.jit(decode))(*args)
+    program = export.deserialize(program.serialize())
+    assert_close(program.call(*args), jax.jit(decode)(*args), 1e-5)
+
+
+def test_packed_rows_of_any_number():
+    (n,) = export.symbolic_shape("N", constraints=["N >= 1"])
+    cell = CELLS["gru"]
+    params = cell.init(jax.random.key(0))
+
+    def read(xs, starts, mask):
+        options = {"starts": starts, "mask": mask}
+        return cell.unroll(params, cell.initial_carry(params), xs, **options)
+
+    flags = jax.ShapeDtypeStruct((n,), jnp.bool_)
+    specs = jax.ShapeDtypeStruct((n, D), jnp.float32), flags, flags
+    program = export.export(jax.jit(read))(*specs)
+    program = export.deserialize(program.serialize())
+    for length in (1, 23):
+        noise = np.random.default_rng(length)
+        args = (
+            noise.normal(size=(length, D)).astype(np.float32),
+            noise.random(length) < 0.3,
+            noise.random(length) < 0.7,
+        )
+        assert_close(program.call(*args), read(*args), 1e-5)
+
+
+class Mine(NamedTuple):
+    """A user's own."""
+
+    xs: Any
+
+
+def test_a_namedtuple_of_a_user_is_named():
+    spec = Mine(jax.ShapeDtypeStruct((3,), jnp.float32))
+    program = export.export(jax.jit(lambda mine: mine.xs))(spec)
+    with pytest.raises(ValueError, match=r"Mine.*register_namedtuple_serialization"):
+        program.serialize()
+
+
+def test_classes_are_registered_once():
+    before = dict(sys.modules)
+    rnn.serialization.register()
+    try:
+        for name in [n for n in sys.modules if n.split(".")[0] == "jaxrnn"]:
+            del sys.modules[name]
+        importlib.import_module("jaxrnn")
+    finally:
+        sys.modules.update(before)
+
+
+WRITER = """
+import sys
+import jax, jax.numpy as jnp
+from jax import export
+import jaxrnn as rnn
+
+cell = rnn.bidirectional(rnn.lstm(3, 5), rnn.gru(3, 5))
+params = cell.init(jax.random.key(0))
+B, T = export.symbolic_shape("B, T", constraints=["T >= 1"])
+carry = jax.eval_shape(cell.initial_carry, params)
+carry = jax.tree.map(lambda a: jax.ShapeDtypeStruct((B, *a.shape), a.dtype), carry)
+specs = params, carry, jax.ShapeDtypeStruct((B, T, 3), jnp.float32)
+program = export.export(jax.jit(jax.vmap(cell.unroll, (None, 0, 0))))(*specs)
+open(sys.argv[1], "wb").write(program.serialize())
+"""
+
+
+@pytest.mark.slow
+def test_a_file_of_another_process(tmp_path):
+    path = tmp_path / "reader.program"
+    subprocess.run([sys.executable, "-c", WRITER, str(path)], check=True)
+    program = export.deserialize(bytearray(path.read_bytes()))
+    cell = rnn.bidirectional(rnn.lstm(3, 5), rnn.gru(3, 5))
+    params = cell.init(jax.random.key(0))
+    run = jax.vmap(cell.unroll, (None, 0, 0))
+    for batch, time in ((1, 4), (3, 17)):
+        carry = jax.vmap(lambda i: cell.initial_carry(params))(jnp.arange(batch))
+        xs = jax.random.normal(jax.random.key(1), (batch, time, 3))
+        args = params, carry, xs
+        assert_close(program.call(*args), run(*args), 1e-5)

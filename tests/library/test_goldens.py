@@ -92,6 +92,18 @@ def lstm(params, carry, xs):
     return rnn.LSTMCarry(h, c), np.stack(hs)
 
 
+def projected_lstm(params, carry, xs):
+    h, c = carry
+    hs = []
+    for x in xs:
+        z = x @ params.w_x + h @ params.w_h + bias(params)
+        i, f, g, o = np.split(z, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = (sigmoid(o) * np.tanh(c)) @ params.w_p
+        hs.append(h)
+    return rnn.LSTMCarry(h, c), np.stack(hs)
+
+
 def janet(params, carry, xs):
     (h,) = carry
     hs = []
@@ -172,6 +184,8 @@ REFERENCES = {
     "gru reset before without bias": gru(reset_after=False),
     "lstm": lstm,
     "lstm without bias": lstm,
+    "projected lstm": projected_lstm,
+    "projected lstm without bias": projected_lstm,
     "janet": janet,
     "peephole": peephole,
     "linear": linear,

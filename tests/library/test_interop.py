@@ -354,6 +354,8 @@ def test_keras(name, options, keras):
     carry, ys = computes()
     kind: Any = name.removeprefix("Simple").lower()
     more: Any = {"nonlinearity": "relu"} if "activation" in options else {}
+    if kind != "rnn":
+        more["recurrent_activation"] = "sigmoid"
     if "use_bias" in options and "reset_after" in options:  # which no bias tells
         more["reset_after"] = options["reset_after"]
     loaded = interop.load_keras(kind, layer.get_weights(), **more)
@@ -405,6 +407,7 @@ def linen_lstm():
 LSTM = torch_state("lstm")
 GRU = rnn.GRUParams(normal(D, 3 * H), normal(H, 3 * H), normal(3 * H), normal(H))
 NO_INNER = GRU._replace(b_h=None)
+PADDLE = {f"0.cell.{k.removesuffix('_l0')}": a for k, a in LSTM.items()}
 
 
 def load(*args, **options):
@@ -456,11 +459,129 @@ MISTAKES = {
         "expected an array of shape [4H, H]",
         "got no such entry",
     ),
-    "a projection": (
+    "a projection that does not fit": (
         load("lstm", LSTM | {"weight_hr_l0": normal(2, H)}),
+        "load_torch: state['weight_hh_l0']",
+        "expected shape [4H, P] with P = 2, H = 5",
+        "got (20, 5)",
+    ),
+    "a projection of a gru": (
+        load("gru", torch_state("gru") | {"weight_hr_l0": normal(2, H)}),
         "load_torch: state['weight_hr_l0']",
         "expected only the entries ['weight_hh_l0'], ",
-        "got this one too; jaxrnn's lstm has no projection (proj_size)",
+        "got this one too",
+    ),
+    "a prefix": (
+        load("lstm", {f"module.{k}": a for k, a in LSTM.items()}),
+        "load_torch: state: expected the names of one module",
+        "pass prefix='module.'",
+    ),
+    "another prefix": (
+        load("lstm", {f"module.{k}": a for k, a in LSTM.items()}, prefix="encoder"),
+        "load_torch: prefix: expected one of the names module.weight_ih_l0",
+        "got 'encoder.'",
+    ),
+    "a prefix that is too short": (
+        load("lstm", {f"a.b.{k}": a for k, a in LSTM.items()}, prefix="a"),
+        "load_torch: state under 'a.'",
+        "pass prefix='a.b.'",
+    ),
+    "missing under a prefix": (
+        load("lstm", {"a.weight_ih_l0": LSTM["weight_ih_l0"]}, prefix="a"),
+        "load_torch: state under 'a.'['weight_hh_l0']",
+        "got no such entry",
+    ),
+    "params of two layers for a cell": (
+        lambda: interop.to_torch("gru", (GRU, GRU._replace(w_x=GRU.w_h)), cell=True),
+        "to_torch: params: expected those of one layer",
+    ),
+    "mlx: missing": (
+        lambda: interop.load_mlx(
+            "gru", {"Wx": normal(15, D), "Wh": normal(15, H), "b": normal(15)}
+        ),
+        "load_mlx: params['bhn']",
+        "expected an array of shape [H]",
+    ),
+    "equinox: no cell": (
+        lambda: interop.load_equinox("gru", 3),
+        "load_equinox: cell: expected a mapping or a module",
+        "got int",
+    ),
+    "equinox: rnn": (
+        lambda: interop.load_equinox("rnn", {}),
+        "load_equinox: kind: expected one of gru, lstm",
+    ),
+    "paddle: a second name that stands for nothing": (
+        lambda: interop.load_paddle(
+            "lstm", PADDLE | {"weight_ih_l0": normal(20, D, seed=7)}
+        ),
+        "load_paddle: state['weight_ih_l0']",
+        "expected an array that also stands under one of 0.cell.weight_ih",
+    ),
+    "paddle: only the names of four arrays, with a projection": (
+        lambda: interop.load_paddle("lstm", LSTM | {"weight_hh_l0": normal(20, 2)}),
+        "load_paddle: state['weight_hh_l0']",
+        "expected shape [4H, H]",
+    ),
+    "paddle: directions": (
+        lambda: interop.load_paddle(
+            "lstm", {k.replace("cell", "cell_fw"): a for k, a in PADDLE.items()}
+        ),
+        "expected only the entries ['0.cell.weight_hh']",
+        "pass bidirectional=True",
+    ),
+    "chainer: layers": (
+        lambda: interop.load_chainer(
+            "rnn",
+            {
+                f"{i}/{k}": normal(H, H) if k[0] == "w" else normal(H)
+                for i in range(2)
+                for k in ("w0", "w1", "b0", "b1")
+            },
+        ),
+        "load_chainer: state['1/w0']",
+        "there are 2 layers times directions",
+    ),
+    "cudnn: a matrix too few": (
+        lambda: interop.load_cudnn("rnn", [normal(H, D)], [normal(H)] * 2),
+        "load_cudnn: weights[1]",
+        "expected an array of shape [H, H]",
+    ),
+    "tensorflow: forget_bias": (
+        lambda: interop.load_tensorflow("BlockLSTMV2", {}, forget_bias=1.0),
+        "load_tensorflow: forget_bias: expected None, since BlockLSTMV2 adds nothing",
+    ),
+    "tensorflow: a projection": (
+        lambda: interop.load_tensorflow(
+            "LSTMCell",
+            {
+                "kernel": normal(8, 20),
+                "bias": normal(20),
+                "projection/kernel": normal(5, 2),
+            },
+        ),
+        "load_tensorflow: variables['projection/kernel']",
+        "got this one too",
+    ),
+    "keras: an activation that is not said": (
+        lambda: interop.load_keras("lstm", interop.to_keras("gru", NO_INNER)),
+        "load_keras: recurrent_activation of 'lstm': expected 'sigmoid'",
+        "since the weights do not tell; or pass the layer",
+        "got None",
+    ),
+    "keras: hard_sigmoid of no version": (
+        lambda: interop.load_keras(
+            "gru", interop.to_keras("gru", GRU), recurrent_activation="hard_sigmoid"
+        ),
+        "load_keras: recurrent_activation: expected also version=2 or version=3",
+        "got version=None",
+    ),
+    "keras: an unknown activation": (
+        lambda: interop.load_keras(
+            "gru", interop.to_keras("gru", GRU), recurrent_activation="glu"
+        ),
+        "load_keras: recurrent_activation: expected one of tanh, sigmoid",
+        "got 'glu'",
     ),
     "a layer too many": (
         load("gru", torch_state("gru", 3), num_layers=2),
@@ -598,7 +719,9 @@ MISTAKES = {
         "got an array",
     ),
     "keras: missing": (
-        lambda: interop.load_keras("lstm", [normal(D, 20)]),
+        lambda: interop.load_keras(
+            "lstm", [normal(D, 20)], recurrent_activation="sigmoid"
+        ),
         "load_keras: weights[1]",
         "expected an array of shape [H, 4H]",
         "got no such entry",
@@ -611,7 +734,8 @@ MISTAKES = {
     ),
     "keras: reset_after": (
         lambda: interop.load_keras(
-            "gru", interop.to_keras("gru", NO_INNER), reset_after=True
+            *("gru", interop.to_keras("gru", NO_INNER)),
+            **{"reset_after": True, "recurrent_activation": "sigmoid"},
         ),
         "load_keras: weights[2]",
         "expected shape [2, 3H] with H = 5",
@@ -626,7 +750,7 @@ MISTAKES = {
     "keras: no list": (
         lambda: interop.load_keras("lstm", XS),
         "load_keras: weights",
-        "expected a list",
+        "expected a layer, or a list of its arrays",
         "got ndarray",
     ),
     "params of another kind": (
@@ -695,7 +819,9 @@ def test_dtypes(dtype):
         _, y = step_of(cell)(params, cell.initial_carry(params), jnp.ones(D))
         assert y.dtype == dtype
         back = interop.to_torch("gru", params)
-        assert back["weight_hh_l0"].dtype == dtype
+        # torch.from_numpy knows no bfloat16; float32 holds it exactly.
+        written = np.float32 if dtype == jnp.bfloat16 else dtype
+        assert back["weight_hh_l0"].dtype == written
         np.testing.assert_array_equal(back["weight_hh_l0"], state["weight_hh_l0"])
 
 
@@ -835,7 +961,8 @@ def test_without_safetensors_the_command_is_named(monkeypatch, tmp_path):
 
 
 def test_importing_needs_none_of_the_frameworks():
-    others = {"torch", "flax", "haiku", "keras", "safetensors"}
+    others = {"torch", "flax", "haiku", "keras", "safetensors", "equinox", "mlx"}
+    others |= {"paddle", "tensorflow", "sonnet", "chainer", "mindspore", "onnx"}
     code = f"import jaxrnn.interop, sys; print(sorted({others} & set(sys.modules)))"
     found = subprocess.run(
         [sys.executable, "-c", code],
@@ -845,3 +972,39 @@ def test_importing_needs_none_of_the_frameworks():
         check=True,
     )
     assert found.stdout.strip() == "[]"
+
+
+@old_array
+@pytest.mark.parametrize("gate", ["sigmoid", "hard_sigmoid"])
+@pytest.mark.parametrize("name", ["GRU", "LSTM"])
+def test_keras_layer_tells_its_activations(name, gate, keras):
+    inner = getattr(keras.layers, name)(
+        H, return_sequences=True, activation="softsign", recurrent_activation=gate
+    )
+    layer = keras.layers.Bidirectional(inner, merge_mode="ave")
+    layer.build((B, T, D))
+    layer.set_weights(random_like(layer.get_weights()))
+    loaded = interop.load_keras(name.lower(), layer)  # type: ignore[arg-type]
+    ys = run(*loaded)[1]
+    expected = np.where(MASK[..., None], layer(XS, mask=MASK), 0)
+    np.testing.assert_allclose(ys, expected, atol=1e-6)  # its functions round
+    # Biases are added up on the way, so the layer is computed again.
+    layer.set_weights(interop.to_keras(name.lower(), loaded[1]))  # type: ignore
+    again = np.where(MASK[..., None], layer(XS, mask=MASK), 0)
+    np.testing.assert_allclose(again, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="go_backwards=False"):
+        interop.load_keras(name.lower(), layer.backward_layer)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected a layer SimpleRNN"):
+        interop.load_keras("rnn", inner)
+
+
+def test_bfloat16_of_torch():
+    torch = installed("torch")
+    module = torch.nn.LSTM(D, H, dtype=torch.bfloat16)
+    state = module.state_dict()
+    _, params = interop.load_torch("lstm", state)
+    assert params.w_x.dtype == jnp.bfloat16
+    back = interop.to_torch("lstm", params)
+    module.load_state_dict({k: torch.from_numpy(a) for k, a in back.items()})
+    assert torch.equal(state["weight_ih_l0"], module.weight_ih_l0)
+    np.testing.assert_array_equal(back["weight_ih_l0"], params.w_x.T.astype("float32"))

@@ -258,6 +258,132 @@ def test_dropout_draws_new_masks_for_each_piece():
     assert len(losses) == 4
 
 
+class NoiseCarry(NamedTuple):
+    """Carry of `noise`: a key, or None in evaluation."""
+
+    key: jax.Array | None
+    h: jax.Array
+
+
+def noise():
+    """A cell of a user's own that adds the same noise to each step of a sequence."""
+
+    def initial_carry(params, key=None):
+        return NoiseCarry(key, jnp.zeros(()))
+
+    def step(params, carry, x):
+        if carry.key is None:
+            return carry, x
+        return carry, x + jax.random.normal(carry.key, x.shape)
+
+    unroll = rnn.scan_unroll(step, initial_carry)
+    return rnn.Cell(lambda key: (), initial_carry, step, unroll)
+
+
+WIDE = 31  # units, so that no two masks are alike
+CORE = rnn.chain(rnn.dropout(0.5), rnn.gru(WIDE, WIDE))
+STOCHASTIC = {
+    "dropout": rnn.dropout(0.5),
+    "dropout per step": rnn.dropout(0.5, per_step=True),
+    "chain": rnn.chain(rnn.gru(WIDE, WIDE), rnn.dropout(0.5)),
+    "residual": rnn.residual(rnn.dropout(0.5)),
+    "remat": rnn.remat(CORE),
+    "starting": rnn.starting(CORE, ((), rnn.GRUCarry(jnp.ones(WIDE)))),
+    "learned start": rnn.chain(
+        rnn.learned_carry(rnn.gru(WIDE, WIDE)), rnn.dropout(0.5)
+    ),
+    "input feeding": rnn.input_feeding(
+        rnn.chain(rnn.dropout(0.5), rnn.gru(2 * WIDE, WIDE)), WIDE
+    ),
+    "bidirectional": rnn.bidirectional(CORE, rnn.gru(WIDE, WIDE)),
+    "a user's own": noise(),
+}
+TOKENS_AND_NOISE = {
+    name: rnn.chain(rnn.embedding(V, WIDE), cell, rnn.linear(size, V))
+    for name, cell in STOCHASTIC.items()
+    for size in [2 * WIDE if name == "bidirectional" else WIDE]
+}
+TOKENS_AND_NOISE["tied embedding"] = rnn.tied_embedding(V, WIDE, CORE)
+TOKENS_AND_NOISE["scheduled sampling"] = rnn.scheduled_sampling(
+    rnn.chain(rnn.embedding(V, WIDE), rnn.gru(WIDE, WIDE), rnn.linear(WIDE, V)), 0.5
+)
+
+
+def truncated(name, **options):
+    """An update that leaves the params as they are, and its first state."""
+    model = TOKENS_AND_NOISE[name]
+
+    def loss_fn(params, carry, tokens, key):
+        carry, logits = model.unroll(params, carry, tokens)
+        return jnp.mean(logits**2), carry
+
+    optimizer = optax.sgd(0.0)
+    params = model.init(KEY)
+
+    def start(key):
+        return model.initial_carry(params, key)
+
+    return (
+        rnn.make_update(loss_fn, optimizer, has_carry=True, **options),
+        lambda carry: rnn.train_state(params, optimizer, KEY, carry),
+        start,
+    )
+
+
+QUICK = {"chain", "scheduled sampling", "a user's own"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name in TOKENS_AND_NOISE
+    ],
+)
+def test_what_is_random_in_a_carry_is_drawn_anew(name):
+    """In an epoch of two seeds on a mesh: from the second piece on, no loss is one that
+    was before, and a carry begun with the same keys gives the same."""
+    update, begin, start = truncated(name, mesh=MESH)
+    state = begin(jax.vmap(start)(jax.random.split(KEY, 2)))
+    states = jax.tree.map(lambda a: jnp.stack([a, a]), state)
+    states = states._replace(key=jax.random.split(KEY))
+    tokens = jnp.ones((2, 2 * T), int)
+    order = jnp.tile(jnp.arange(2), (3, 1))
+    epoch = jax.vmap(rnn.make_epoch(update), (0, None, None))
+    after, metrics = epoch(states, (tokens,), order)
+    losses = metrics.loss
+    if name in ("dropout", "dropout per step", "residual", "a user's own"):
+        assert len(set(losses.ravel().tolist())) == 6  # there is no memory beside
+    assert jnp.abs(losses[0] - losses[1]).min() > 0
+    kinds = jax.tree.map(lambda a: (a.shape, a.dtype), (states.carry, after.carry))
+    assert kinds[0] == kinds[1]
+
+
+@pytest.mark.parametrize("name", ["chain", "scheduled sampling"])
+def test_a_carry_without_a_key_is_told_of(name):
+    update, begin, start = truncated(name)
+    state = begin(jax.vmap(lambda i: start(None))(jnp.arange(2)))
+    with pytest.warns(UserWarning, match="does nothing, since the carry was made with"):
+        update(state, jnp.ones((2, T), int))
+
+
+def test_no_word_where_the_loss_gives_new_keys():
+    model = TOKENS_AND_NOISE["chain"]
+
+    def loss_fn(params, carry, tokens, key):
+        carry = rnn.rekeyed(model, params, carry, key)
+        carry, logits = model.unroll(params, carry, tokens)
+        return jnp.mean(logits**2), rnn.rekeyed(model, params, carry)
+
+    optimizer = optax.sgd(0.0)
+    params = model.init(KEY)
+    carry = jax.vmap(lambda i: model.initial_carry(params))(jnp.arange(2))
+    update = rnn.make_update(loss_fn, optimizer, has_carry=True)
+    state = rnn.train_state(params, optimizer, KEY, carry)
+    state, first = update(state, jnp.ones((2, T), int))
+    assert first.loss != update(state, jnp.ones((2, T), int))[1].loss
+
+
 def test_an_embedding_split_over_a_second_axis_of_the_mesh():
     """Each device has half of the table and half of the batch, and none more."""
     mesh = jax.make_mesh((2, 2), ("batch", "model"), axis_types=(AxisType.Auto,) * 2)

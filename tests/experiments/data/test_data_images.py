@@ -194,7 +194,7 @@ def test_digits_are_split_once_and_for_all():
     from sklearn.datasets import load_digits
 
     data, again = load_images("digits"), load_images("digits")
-    assert (data.num_classes, data.max_value) == (10, 16)
+    assert (len(data.classes), data.max_value) == (10, 16)
     assert data.train.images.shape == (1437, 8, 8)
     assert data.test.images.shape == (360, 8, 8)
     assert data.train.images.dtype == np.uint8
@@ -266,7 +266,7 @@ def test_files_are_prepared_once_and_kept(
 ):
     data = load_images("mnist", accepted)
     check_equal(data, arrays)
-    assert (data.num_classes, data.max_value) == (10, 255)
+    assert (len(data.classes), data.max_value) == (10, 255)
     cache = contents(tmp_path / "cache")
     assert not [name for name in cache if "incomplete" in name or "download" in name]
 

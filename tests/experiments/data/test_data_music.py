@@ -1,7 +1,9 @@
 """Music: MATLAB files, whole and damaged, rolls and MIDI files."""
 
 import math
+import os
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,9 @@ def test_a_matlab_file_is_read_as_it_was_written(tmp_path, compress):
 @needs_data("music")
 @pytest.mark.parametrize("name", DATASETS)
 def test_the_files_are_read_as_scipy_reads_them(name):
+    (file,) = DATASETS[name].files.digests
+    if not (Path(os.environ["JAXRNN_DATA"]) / "music" / file).exists():
+        pytest.skip(f"there is no {file}")
     found = load_music(name, None)
     expected = loadmat(DATASETS[name].files.find(None)[0])
     for split, rolls in found._asdict().items():
