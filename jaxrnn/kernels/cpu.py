@@ -40,8 +40,12 @@ def _check(new: Library) -> str:
         return thread.submit(difference, kernels(lambda: new)).result()
 
 
-def why_not(loop: Loop, dtypes: set[str]) -> str:
-    """Why this recurrence of arrays of these dtypes runs as a loop, or nothing."""
+def _why_not(loop: Loop, *operands: Any) -> str:
+    """Why a recurrence runs as a loop of JAX, or an empty string."""
+    leaves = jax.tree.leaves(operands)
+    dtypes = {a.dtype.name for a in leaves if a.dtype != bool}
+    if any(0 in a.shape for a in leaves):
+        return "a size is 0"
     if loop.part.name not in RESIDUALS or loop.mix != DENSE:
         return f"there are native loops of {', '.join(RESIDUALS)} only"
     if loop.compute_dtype:
@@ -50,12 +54,6 @@ def why_not(loop: Loop, dtypes: set[str]) -> str:
         found = ", ".join(sorted(dtypes))
         return f"native loops compute in {' or in '.join(DTYPES)} alone, not in {found}"
     return native().why_not
-
-
-def _takes(loop: Loop, *operands: Any) -> bool:
-    leaves = jax.tree.leaves(operands)
-    dtypes = {a.dtype.name for a in leaves if a.dtype != bool}
-    return all(0 not in a.shape for a in leaves) and not why_not(loop, dtypes)
 
 
 def _threads() -> np.int64:
@@ -121,16 +119,21 @@ def _product(key: Any, dtype: Any, xs: jax.Array, ct: jax.Array) -> jax.Array:
     return _call(target(key(), "product", dtype.name), shape, (xs, ct))
 
 
-def _takes_product(dtype: Any, xs: Any, ct: Any) -> bool:
-    same = {xs.dtype.name, ct.dtype.name, dtype.name}
-    rows = len(xs.shape) == 2 and xs.shape[0] >= 16  # else packing does not pay
-    return rows and len(same) == 1 and same <= set(DTYPES) and not native().why_not
+def _why_not_product(dtype: Any, xs: Any, ct: Any) -> str:
+    if len(xs.shape) != 2 or xs.shape[0] < 16:
+        return "packing does not pay for fewer than 16 rows"
+    found = {xs.dtype.name, ct.dtype.name, dtype.name}
+    if len(found) != 1 or not found <= set(DTYPES):
+        return f"native products are in {' or in '.join(DTYPES)} alone"
+    return native().why_not
 
 
 def kernels(key: Any = native) -> dict[str, Kernel]:
     """The kernels of a library by the loops that they replace."""
     return {
-        "forward_loop": Kernel(partial(_forward, key), _takes, exports=False),
-        "backward_loop": Kernel(partial(_backward, key), _takes, exports=False),
-        "rows_gradient": Kernel(partial(_product, key), _takes_product, exports=False),
+        "forward_loop": Kernel(partial(_forward, key), _why_not, exports=False),
+        "backward_loop": Kernel(partial(_backward, key), _why_not, exports=False),
+        "rows_gradient": Kernel(
+            partial(_product, key), _why_not_product, exports=False
+        ),
     }
