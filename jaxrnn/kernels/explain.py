@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrnn.checks import check_size
 from jaxrnn.core import Cell
-from jaxrnn.loops.substitute import KERNELS, refusal
+from jaxrnn.loops.substitute import KERNELS, refusal, whole_loops
 
 
 class Path(NamedTuple):
@@ -71,8 +71,17 @@ def explain(
 
         return jax.vmap(one)(xs).sum()
 
-    program = jax.make_jaxpr(jax.grad(loss))(params, xs)
-    return [_path(eqn, platform) for eqn in _operations(program.jaxpr)]
+    with whole_loops():
+        forward, both = (
+            [
+                _path(eqn, platform)
+                for eqn in _operations(jax.make_jaxpr(fun)(params, xs))
+            ]
+            for fun in (loss, jax.grad(loss))
+        )
+    # A loop whose derivative JAX finds is no operation of its own in a gradient.
+    known = {path.loop for path in both}
+    return [path for path in forward if path.loop not in known] + both
 
 
 def _path(eqn: Any, platform: str) -> Path:
@@ -85,15 +94,14 @@ def _path(eqn: Any, platform: str) -> Path:
     return Path(name, not why_not, why_not)
 
 
-def _operations(jaxpr: Any) -> Iterator[Any]:
+def _operations(program: Any) -> Iterator[Any]:
     """All operations that a kernel may replace, those in loops and calls too."""
-    for eqn in jaxpr.eqns:
+    for eqn in getattr(program, "jaxpr", program).eqns:
         if eqn.primitive.name == "substituted":
             yield eqn
             continue
         for value in jax.tree.leaves(
             list(eqn.params.values()), is_leaf=lambda a: hasattr(a, "eqns")
         ):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from _operations(inner)
+            if hasattr(value, "eqns"):
+                yield from _operations(value)

@@ -229,7 +229,7 @@ def _transpose(cts, *args, loop, **_):
 def _batch(args, dims, *, loop, axes, out_axes, batched, **params):
     pairs = list(zip(args, dims, axes, strict=True))
     if any(dim is not None and axis == SHARED for _, dim, axis in pairs):
-        out_axes = [max(axis, 0) for axis in out_axes]
+        out_axes = tuple(max(axis, 0) for axis in out_axes)
         return jax.vmap(loop, dims, out_axes)(*args), out_axes
     size = next(a.shape[dim] for a, dim, _ in pairs if dim is not None)
 
