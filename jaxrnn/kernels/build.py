@@ -40,10 +40,10 @@ class Library(NamedTuple):
 
 def switched_off() -> str:
     """Why no kernel is to be used, or an empty string."""
-    value = os.environ.get(SWITCH, "on")
+    value = os.environ.get(SWITCH, "off")
     if value not in ("on", "off"):
         raise ValueError(f"{SWITCH}: expected on or off, got {value!r}")
-    return "" if value == "on" else f"the environment says {SWITCH}=off"
+    return "" if value == "on" else f"{SWITCH}=on is not in the environment"
 
 
 def cache_folder() -> Path:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxrnn.checks import check_size
 from jaxrnn.core import Cell
+from jaxrnn.kernels.build import switched_off
 from jaxrnn.loops.substitute import KERNELS, refusal, whole_loops
 
 
@@ -38,7 +39,7 @@ def explain(
 
     Returns:
       One `Path` for each loop that a kernel could replace, in the order of the program;
-      an empty list for a cell without one, such as `linear`.
+      an empty list for a cell without one, such as `embedding`.
 
     Raises:
       ValueError: if a size is below 1, or the cell does not say what it reads.
@@ -88,7 +89,7 @@ def _path(eqn: Any, platform: str) -> Path:
     name = eqn.params["name"]
     kernel = KERNELS.get((name, platform))
     if kernel is None:
-        why_not = f"there is no kernel on {platform}"
+        why_not = switched_off() or f"there is no kernel on {platform}"
     else:
         why_not = refusal(kernel, [v.aval for v in eqn.invars], eqn.params)
     return Path(name, not why_not, why_not)
