@@ -17,11 +17,11 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jaxlib
 
 SOURCE = Path(__file__).with_name("native.cc")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno")
@@ -101,7 +101,7 @@ def _key(compiler: str) -> str:
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout
-    parts = [version, _processor(), jaxlib.__version__, " ".join(FLAGS)]
+    parts = [version, _processor(), metadata.version("jaxlib"), " ".join(FLAGS)]
     parts.append(SOURCE.read_text(encoding="utf-8"))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

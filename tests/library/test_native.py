@@ -136,7 +136,9 @@ def test_explain_tells_which_path_runs():
     loops = {"forward_loop", "backward_loop", "rows_gradient"}
     with installed(kernels()):
         assert told(rnn.lstm(3, 5)) == {(loop, True) for loop in loops}
-        assert told(rnn.lstm(3, 5), platform="cuda") == {(loop, False) for loop in loops}
+        assert told(rnn.lstm(3, 5), platform="cuda") == {
+            (loop, False) for loop in loops
+        }
         low = rnn.kernels.explain(rnn.gru(3, 5, compute_dtype=jnp.bfloat16), 32, 7)
         assert not any(path.kernel for path in low)
         assert "not in bfloat16, float32" in low[0].why_not
