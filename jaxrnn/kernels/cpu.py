@@ -73,7 +73,7 @@ def _call(name: str, outs: Any, operands: Any, **static: Any) -> Any:
 
 def _forward(key: Any, loop: Loop, inputs: Inputs) -> Any:
     (time, batch, size), units = inputs.xs.shape, inputs.carry.h.shape[1]
-    shape = partial(jax.ShapeDtypeStruct, dtype=inputs.xs.dtype)
+    shape: Any = partial(jax.ShapeDtypeStruct, dtype=inputs.xs.dtype)
     like = partial(jax.tree.map, lambda a: shape(a.shape))
     kept = None
     if loop.keep:

@@ -68,7 +68,7 @@ def explain(
     def loss(params, xs):
         def one(xs):
             ys = cell.unroll(params, cell.initial_carry(params), xs)[1]
-            return sum(y.sum() for y in jax.tree.leaves(ys))
+            return sum((y.sum() for y in jax.tree.leaves(ys)), jnp.zeros(()))
 
         return jax.vmap(one)(xs).sum()
 

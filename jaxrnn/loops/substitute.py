@@ -80,7 +80,6 @@ def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
 
     Returns:
       A decorator. Without a kernel in the table the decorated loop is the loop itself.
-      Its attribute `batched` is the loop of a batch, which no kernel replaces.
     """
 
     def decorate(loop):
@@ -109,11 +108,6 @@ def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
             )
             return jax.tree.unflatten(jax.tree.structure(shapes), outs)
 
-        def batched(static, *operands):
-            in_axes = jax.tree.map(lambda a: None if a == SHARED else a, axes)
-            return jax.vmap(partial(loop, static), in_axes, out)(*operands)
-
-        call.batched = batched  # type: ignore[attr-defined]
         return call
 
     return decorate
