@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells as cells
+from jaxrnn import kernels as kernels
 from jaxrnn import serialization as serialization
 from jaxrnn.attention import AttentionParams as AttentionParams
 from jaxrnn.attention import attend as attend

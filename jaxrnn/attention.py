@@ -27,7 +27,7 @@ from jaxrnn.checks import (
 )
 from jaxrnn.core import Cell, blank, recorded
 from jaxrnn.lift import around
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
 from jaxrnn.pooling import Attended, dot, weigh
 from jaxrnn.precision import plus
 

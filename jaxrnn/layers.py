@@ -21,7 +21,7 @@ from jaxrnn.checks import (
     note_keyless,
 )
 from jaxrnn.core import Cell, blank, recorded
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
 from jaxrnn.precision import plus, wide
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array

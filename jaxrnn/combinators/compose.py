@@ -11,7 +11,7 @@ from jaxrnn.checks import check_array, check_floating, check_size
 from jaxrnn.core import Cell, recorded
 from jaxrnn.layers import EmbeddingParams, embedding
 from jaxrnn.lift import around, lifted
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
 from jaxrnn.precision import plus
 
 

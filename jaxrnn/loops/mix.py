@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad
 
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
 from jaxrnn.precision import widened
 
 
