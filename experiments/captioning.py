@@ -38,14 +38,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxrnn as rnn
 from experiments import lab
 from experiments.data import captioned
 from experiments.data.captions import SETS
 from experiments.data.image_folder import image_paths
-from experiments.data.subwords import PAD, UNKNOWN, Subwords, padded
+from experiments.data.own import is_own
+from experiments.data.subwords import Subwords, padded
 from experiments.measures.captioning import KINDS, Said
-from experiments.models.captioner import Captioner, captioner
+from experiments.models.captioner import Captioner, captioner, cross_entropy
 
 Penalty = Annotated[float, lab.Range("in [0, 10]", lambda v: 0 <= v <= 10)]
 
@@ -77,20 +77,6 @@ class Config(captioned.OwnPhotographs):
     """Divides a caption's log probability by its length to this power."""
     scenes: lab.AtLeast1 = 12_800
     """Scenes in an epoch, each composed for it alone."""
-    limit: lab.AtLeast1 | None = None
-    """Use only so many images of each set, the first ones (of scenes, only those that
-    are measured on); None: all."""
-    captions_file: str = "captions.tsv"
-    """flickr8k: name of the file of captions."""
-    images_file: str = "images128.tar"
-    """flickr8k: name of the archive, or the folder, of images."""
-    shift: lab.AtLeast0 = 8
-    """flickr8k: while training, move images by up to so many pixels, mirror half of
-    them and change light and contrast; 0: none of it."""
-    least_count: lab.AtLeast1 = 4
-    """flickr8k: words that are rarer in the training captions are not learned."""
-    most_words: lab.AtLeast1 = 8
-    """Longer captions are cut, and none are said."""
     describe: lab.Asked[Path | None] = None
     """Train nothing; caption this image with the finished run in --out."""
 
@@ -124,9 +110,7 @@ RECIPES = lab.Recipes(
 
 def load(config: Config) -> Any:
     """Reads the digits of scenes, or photographs with their captions."""
-    own = config.dataset == "own"
-    expected = "own together with --images, and only with it"
-    lab.require(own == (config.images is not None), "dataset", expected, config.dataset)
+    is_own(config, "images")
     data = KINDS[config.dataset].read(config, config.run.data_dir)
     if config.dataset != "scenes":
         count = len(data.train.first(config.limit).names)
@@ -139,17 +123,6 @@ def network(config: Config, image_channels: int, vocab_size: int) -> Captioner:
     names = "channels", "embedding_size", "hidden_size", "dropout"
     options: dict[str, Any] = {name: getattr(config, name) for name in names}
     return captioner(captioned.SIZE, image_channels, vocab_size, **options)
-
-
-def cross_entropy(
-    net: Captioner, params: Any, image, tokens_NT, key=None, label_smoothing=0.0
-) -> jax.Array:
-    """Mean over the words of all captions, in nats; unknown words are no targets."""
-    logits_NTV = net.logits(params, image, tokens_NT[:, :-1], key)
-    labels = tokens_NT[:, 1:].ravel()
-    mask = (labels != PAD) & (labels != UNKNOWN)
-    logits = logits_NTV.reshape(len(labels), -1)
-    return rnn.cross_entropy(logits, labels, mask, label_smoothing=label_smoothing)
 
 
 class Problem(NamedTuple):

@@ -59,7 +59,7 @@ import numpy as np
 
 from experiments import lab
 from experiments.data.csv_options import CsvConfig
-from experiments.data.series import DATASETS, forecast_csv, load_series
+from experiments.data.series import DATASETS, forecast_csv
 from experiments.data.windows import Windowed, make_windows
 from experiments.measures.ahead import Ahead
 from experiments.measures.comparison import random_walk_verdict
@@ -111,13 +111,6 @@ class Config(CsvConfig):
         if self.structure == "stepwise":
             lab.require(H % P == 0, "horizon", patches, H)
             lab.require(L > P, "window", "two patches or more", L)
-        needs = self.csv is not None or not self.columns
-        lab.require(needs, "columns", "a --csv too", " ".join(self.columns))
-
-    @property
-    def name(self) -> str:
-        """Of the data."""
-        return self.dataset if self.csv is None else self.csv.stem
 
 
 TRAINING = lab.Training(
@@ -145,13 +138,7 @@ RECIPES = lab.Recipes(  # chosen on the validation part
 
 def load(config: Config) -> Windowed:
     """Reads a series, standardises it and cuts it into windows."""
-    if config.csv is None:
-        series = load_series(config.dataset, config.run.data_dir)
-        lengths = DATASETS[config.dataset].parts
-    else:
-        series, lengths = config.read(config.csv, config.columns), None
-    for remark in series.remarks:
-        lab.say(f"{series.source}: {remark}")
+    series, lengths = config.load()
     sizes = config.window, config.horizon
     data = make_windows(series, *sizes, log=config.log, lengths=lengths)
     C, N, _ = data.windows(data.parts.train).shape
@@ -258,13 +245,12 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     assert path is not None  # it is what asks
     known = Ahead.load(finished.path / "series.json")
     series = finished.asked.reading(config).read(path, known.names)
-    for remark in series.remarks:
-        lab.say(f"{path}: {remark}")
     net, end_C1L = network(config, len(known.names)), known.end(series)
     told = lab.over_seeds(of_all(net.forecast))(finished.load(net.init), end_C1L)
     dates = series.after(series.dates[-1], config.horizon)
     rows = known.quantiles(np.asarray(told)[0])
     name = f"forecast-{path.name.removesuffix('.gz').removesuffix('.csv')}.csv"
+    name = lab.free(finished.path, name)
     said = f"forecasts from {dates[0]} to {dates[-1]} of {', '.join(known.names)} in "
     text = forecast_csv(known.names, dates, rows, QUANTILES)
     return lab.Report([f"{said}{finished.path / name}"], files={name: text})

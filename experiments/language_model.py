@@ -54,6 +54,7 @@ from experiments.data import corpus
 from experiments.measures.ngrams import ngram_losses
 from experiments.models.stack import stack
 from experiments.models.text import (
+    Writing,
     mean_nats,
     nats_of_pieces,
     per_character,
@@ -63,11 +64,10 @@ from experiments.models.text import (
 
 TOKENS = "tokens.bin"  # of a text that is not in memory
 FEWEST = lab.Range(f"at least {corpus.FEWEST}", lambda v: v >= corpus.FEWEST)
-AtMost1 = lab.Range("at most 1", lambda v: v <= 1)
 
 
 @dataclass(frozen=True)
-class Config(lab.Config):
+class Config(Writing):
     """Writes text, character by character, like the text that it has read.
 
     The defaults shown are those of the chosen --preset and --dataset.
@@ -102,17 +102,9 @@ class Config(lab.Config):
     predict: lab.Asked[Path | None] = None
     """How well does the finished run in --out predict the text in this file, or in the
     files *.txt of this folder?"""
-    length: lab.Asked[lab.AtLeast1] = 500
-    """How many characters to write, in the samples at the end of a run too."""
-    temperature: lab.Asked[tuple[lab.NotNegative, ...]] = (0.5, 0.8, 1.0)
-    """A text at each: below 1 more probable, above 1 more variety, 0 the likeliest."""
-    top_p: lab.Asked[Annotated[lab.Above0[float], AtMost1] | None] = None
-    """Draw from the fewest characters whose probabilities sum to this; None: all."""
 
     def __post_init__(self):
         super().__post_init__()
-        expected = "one temperature or more"
-        lab.require(self.temperature != (), "temperature", expected, "none")
         lab.require(self.generate != "", "generate", "some text", "none")
 
 
@@ -196,8 +188,8 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
     ngrams = ngram_losses(corpus.counted_in(text.train), text.valid, vocabulary.size)
     n = int(np.argmin(ngrams)) + 1
     params = lab.of_seed(outcome.params, int(best_S.argmin()))
-    how = config.train.seed, config.length, config.temperature, config.top_p
-    texts = written(model, params, vocabulary, None, *how)
+    seed = config.train.seed
+    texts = written(model, params, vocabulary, None, seed, config)
     samples = "\n".join(map("".join, texts))
     panels = {"nats per character": ("train_loss", "valid_loss")}
     name = config.dataset if config.text is None else config.text.stem
@@ -247,12 +239,12 @@ def opened(config: Config, finished: lab.Finished) -> tuple[Any, Any, Any]:
 def generate(config: Config, finished: lab.Finished) -> None:
     """Prints what a finished run writes after a text; changes no file."""
     vocabulary, model, params = opened(config, finished)
-    how = finished.asked.train.seed, config.length, config.temperature, config.top_p
+    seed = finished.asked.train.seed
     file, prompt = config.prompt_file, corpus.tidy(config.generate or "")
     option = "--prompt-file" if file else "--generate"
     try:
         prompt = corpus.from_path(file) if file else prompt
-        texts = written(model, params, vocabulary, prompt, *how)
+        texts = written(model, params, vocabulary, prompt, seed, config)
     except ValueError as error:
         raise lab.UsageError(f"{option}: {error}") from error
     for text in texts:

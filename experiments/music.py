@@ -48,7 +48,7 @@ from experiments.data.midi_folder import OwnMusic, midi_paths
 from experiments.data.music import KEYS, OWN, Music, MusicSet, repeated
 from experiments.data.parts import in_parts
 from experiments.measures.rolls import averaged, simple_models
-from experiments.models.notes import DrawNotes, Making, gone_on
+from experiments.models.notes import DrawNotes, Making, gone_on, logits, mean_nll
 from experiments.models.stack import stack
 
 
@@ -133,18 +133,6 @@ def network(config: Config) -> rnn.Cell:
     # At first a note sounds in one step of twenty, about as often as in the music.
     seldom = jax.nn.initializers.constant(-3.0)
     return rnn.chain(heard, *layers, rnn.linear(H, KEYS, b_init=seldom))
-
-
-def logits(net, params, roll_TK, mask_T=None, key=None) -> jax.Array:
-    """Of the notes of each step of a piece but the first, [T - 1, K]."""
-    xs, mask = roll_TK[:-1].astype(jnp.float32), None if mask_T is None else mask_T[1:]
-    return net.unroll(params, net.initial_carry(params, key), xs, mask=mask)[1]
-
-
-def mean_nll(net, params, roll_TK, mask_T, key=None) -> jax.Array:
-    """Of a piece, in nats a step; []."""
-    predicted = logits(net, params, roll_TK, mask_T, key)
-    return KEYS * rnn.sigmoid_cross_entropy(predicted, roll_TK[1:], mask_T[1:])
 
 
 class Problem(NamedTuple):

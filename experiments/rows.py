@@ -32,11 +32,11 @@ import numpy as np
 
 import jaxrnn as rnn
 from experiments import lab
-from experiments.data.classes import keep_classes, kept_classes
+from experiments.data.classes import keep_classes, kept_classes, of_each, told
 from experiments.data.image_folder import OwnImages, image_paths
 from experiments.data.images import DATASETS, ImageData, sequences
-from experiments.measures.decisions import by_class, mean_probabilities
-from experiments.models.reader import Reader, reader
+from experiments.measures.decisions import mean_probabilities
+from experiments.models.reader import Reader, reader, scores
 
 
 @dataclass(frozen=True)
@@ -169,17 +169,6 @@ def task(config: Config, problem: Problem) -> lab.Task:
     return lab.Task(net.init, loss, batches, measure, best, keep_best=False)
 
 
-def scores(logits_SNK: np.ndarray, labels_N: np.ndarray) -> dict[str, np.ndarray]:
-    """Of each seed: accuracy on all images and on the first 100, and the loss; [S]."""
-    hits_SN = logits_SNK.argmax(-1) == labels_N
-    log_p_SNK = np.asarray(jax.nn.log_softmax(logits_SNK), np.float64)
-    return {
-        "accuracy": hits_SN.mean(axis=1),
-        "first_100_accuracy": hits_SN[:, :100].mean(axis=1),
-        "loss": -log_p_SNK[:, np.arange(len(labels_N)), labels_N].mean(axis=1),
-    }
-
-
 def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report:
     """The accuracy of each seed, the curves, what is confused, and one image read."""
     from experiments.plots import curves
@@ -197,9 +186,7 @@ def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report
             medians = [lab.spread(values, ".2%", np.median) for values in both]
             rows.append(lab.Row(f"epoch {line['epoch']}, median", medians))
     title = f"accuracy on the {len(labels_N):,} {split} images of {config.dataset}"
-    each = by_class(logits_SNK.argmax(-1), labels_N, data.classes)
-    columns = {"images": ",d", "right": ".2%", "most often taken for": ""}
-    each = lab.Table("of each class", columns, [lab.Row(*row) for row in each.items()])
+    each = of_each("images", logits_SNK.argmax(-1), labels_N, data.classes)
     names = {"cross-entropy (nats)": "loss", "accuracy": "accuracy"}
     panels = {label: (f"train_{n}", f"{split}_{n}") for label, n in names.items()}
     label, classes = int(labels_N[0]), data.classes
@@ -247,12 +234,7 @@ def answer(config: Config, finished: lab.Finished) -> lab.Report:
     net = network(config, xs_NTD.shape[-1], len(classes))
     predict = lab.over_seeds(net.logits, batch=500)
     p_NK = mean_probabilities(predict(finished.load(net.init), xs_NTD))
-    rows = [
-        (path, classes[p_K.argmax()], float(p_K.max()), *map(float, p_K))
-        for path, p_K in zip(paths, p_NK, strict=True)
-    ]
-    columns = "image", "class", "probability", *classes
-    return lab.predictions(finished.path, columns, rows)
+    return told(finished.path, ("image", paths), classes, p_NK, {})
 
 
 STUDY = lab.Study(

@@ -37,15 +37,14 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-import jaxrnn as rnn
 from experiments import lab
 from experiments.data import documents
-from experiments.data.classes import keep_classes, kept_classes
+from experiments.data.classes import keep_classes, kept_classes, of_each, told
 from experiments.data.own_texts import OwnTexts, read_texts
 from experiments.data.subwords import Subwords, kept_subwords
 from experiments.measures import decisions
 from experiments.measures.accounts import account, listing
-from experiments.measures.tfidf import n_gram_answers
+from experiments.measures.verdicts import verdicts
 from experiments.models import classifier
 
 SUBWORDS = "subwords.json"
@@ -162,12 +161,13 @@ def prepare(config: Config, loaded: Data, keep: lab.Keep) -> Problem:
     if config.texts is not None:
         keep_classes(keep, classes)
     subwords = kept_subwords(keep, SUBWORDS, data.train.texts, config.vocab_size)
-    parts = [documents.tokenize(subwords, part) for part in data]
-    lengths = np.minimum(parts[0].lengths, config.max_tokens)
+    train, validation, test = (documents.tokenize(subwords, part) for part in data)
+    lengths = np.minimum(train.lengths, config.max_tokens)
     buckets = lab.make_buckets(lengths, config.train.batch_size, most=config.buckets)
     net = network(config, subwords.size, len(classes))
-    longest = max(int(part.lengths.max()) for part in parts[1:])
+    longest = max(int(part.lengths.max()) for part in (validation, test))
     sizes = classifier.up_to(buckets.sizes, longest)
+    parts = train, validation, test
     return Problem(data, classes, subwords.size, net, *parts, buckets, sizes)
 
 
@@ -181,13 +181,8 @@ def task(config: Config, problem: Problem) -> lab.Task:
 
     def loss(params, tokens, mask, label, key):
         logit, _ = net.read(params, tokens, mask, key)
-        if len(classes) == 2:
-            aux = {"accuracy": ((logit > 0) == (label > 0)).astype(logit.dtype)}
-            nats = rnn.sigmoid_cross_entropy(logit, label)
-        else:
-            aux = {"accuracy": rnn.accuracy(logit, label)}
-            nats = rnn.cross_entropy(logit, label)
-        return nats if weights is None else weights[label] * nats, aux
+        nats, right = classifier.told(logit, label)
+        return nats if weights is None else weights[label] * nats, {"accuracy": right}
 
     def measure(params):
         logits_SN, _ = classifier.read_all(net, params, validation.tokens, sizes)
@@ -208,80 +203,46 @@ def task(config: Config, problem: Problem) -> lab.Task:
 def report(config: Config, problem: Problem, outcome: lab.Outcome) -> lab.Report:
     """Accuracy beside that of simple classifiers, and by which words it decides."""
     from experiments.plots import curves
-    from experiments.plots.sentiment import draw_contributions, draw_words
+    from experiments.plots import sentiment as plots
 
     data, classes, vocab_size, net, _, validation, test, buckets, sizes = problem
     held_out_SN, _ = classifier.read_all(net, outcome.params, validation.tokens, sizes)
     held_out = decisions.scores(held_out_SN, validation.labels)["accuracy"]
     logits_SN, _ = classifier.read_all(net, outcome.params, test.tokens, sizes)
-    accuracy, nats = decisions.scores(logits_SN, test.labels).values()
-    ensemble_1N = decisions.together(logits_SN)
-    (ensemble,) = decisions.scores(ensemble_1N, test.labels)["accuracy"]
-    read = set(data.train.texts)  # short reviews such as "최고" stand in both of NSMC
-    new = np.array([text not in read for text in data.test.texts])
-    on_new = decisions.accuracy_on(logits_SN, test.labels, new)
-    usual = decisions.majority(data.train.labels, data.test.labels)
-    known = documents.DATASETS.get(config.dataset)
-    of_n_grams = n_gram_answers(
-        *(data.train, data.validation, data.test.texts),
-        of=known.n_grams if known else "letters",
-        balanced=config.class_weights == "balanced",
-    )
-    n_grams = float((of_n_grams == test.labels).mean())
-    answers_SN = decisions.chosen(logits_SN)
-    f1, (f1_together, f1_n_grams) = (
-        decisions.macro_f1(answers, test.labels)
-        for answers in (answers_SN, [decisions.chosen(ensemble_1N)[0], of_n_grams])
-    )
+    known, balanced = documents.DATASETS.get(config.dataset), config.class_weights
+    how = known.n_grams if known else "letters", balanced == "balanced"
+    whose = f"{config.cell}, {config.pool}"
+    found = verdicts(whose, logits_SN, data, *how)
     some = test.up_to(EXPLAINED, words=EXPLAINED_WORDS)
-    told = account(
-        classifier.explain(net, outcome.params, some, sizes), classes=classes
-    )
-    own = [accuracy, on_new if new.any() else None, f1]
-    rows = [
-        lab.Row(f"{config.cell}, {config.pool}", own),
-        lab.Row("the mean probability of the seeds", [ensemble, None, f1_together]),
-        lab.Row("logistic regression on n-grams", [n_grams, None, f1_n_grams]),
-        lab.Row("always the more frequent answer", [usual, None, None]),
-    ]
-    if config.train.seeds == 1:
-        del rows[1]
+    explained = classifier.explain(net, outcome.params, some, sizes)
+    words = account(explained, classes=classes)
     table = lab.Table(
-        f"accuracy on {len(new):,} test documents of {config.dataset}, and on the "
-        f"{new.sum():,} of them whose text is not among the training documents",
+        f"accuracy on {len(test.labels):,} test documents of {config.dataset}, and on "
+        f"the {found.new:,} of them whose text is not among the training documents",
         {"all": ".2%", "new": ".2%", "macro F1": ".4f"},
-        rows,
+        [lab.Row(*row) for row in found.rows.items()],
     )
-    each = decisions.by_class(answers_SN, test.labels, classes)
-    columns = {"documents": ",d", "right": ".2%", "most often taken for": ""}
-    each = lab.Table("of each class", columns, [lab.Row(*row) for row in each.items()])
     facts = {
         **{f"{part}_documents": len(of.texts) for part, of in data._asdict().items()},
         **{"vocab_size_learned": vocab_size, "padded_lengths": buckets.sizes},
-        "validation_accuracy": held_out.mean(),
-        "validation_accuracy_per_seed": held_out,
-        **{"test_accuracy": accuracy.mean(), "test_accuracy_per_seed": accuracy},
-        "test_accuracy_together": ensemble,
-        **{"test_macro_f1": f1.mean(), "test_macro_f1_per_seed": f1},
-        **{"test_loss": nats.mean(), "test_loss_per_seed": nats},
-        **{"new_test_documents": int(new.sum()), "new_test_accuracy": on_new.mean()},
-        **{"majority_test_accuracy": usual, "n_grams_test_accuracy": n_grams},
-        **told.facts,
+        **{"validation_accuracy": held_out.mean()},
+        **{"validation_accuracy_per_seed": held_out, **found.facts, **words.facts},
     }
     names = {"cross-entropy (nats)": "loss", "accuracy": "accuracy"}
     panels = {label: (f"train_{n}", f"validation_{n}") for label, n in names.items()}
     title = f"{config.dataset}, {config.cell}"
-    what, sides = "review", []
-    if config.texts is not None:
-        two = len(classes) == 2
-        what, sides = "", [(classes[::-1] if two else ("the answer", "another one"))]
+    own = config.texts is not None
+    what, sides = ("", plots.poles(classes)) if own else ("review", plots.REVIEWS)
     figures = {
         "curves.png": lambda path: curves(path, outcome.history, panels, title),
-        "words.png": lambda path: draw_words(path, told.telling, what),
-        "documents.png": lambda path: draw_contributions(path, told.samples, *sides),
+        "words.png": lambda path: plots.draw_words(path, words.telling, what),
+        "documents.png": lambda path: plots.draw_contributions(
+            path, words.samples, sides
+        ),
     }
-    more = [each] if config.texts else []
-    return lab.Report([*told.lines, table, *more], facts, figures)
+    each = of_each("documents", found.answers, test.labels, classes)
+    body = [*words.lines, table, *([each] if own else [])]
+    return lab.Report(body, facts, figures)
 
 
 def reader(config: Config, finished: lab.Finished):
@@ -312,12 +273,8 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     sizes = classifier.up_to((config.max_tokens,), int(read.lengths.max()))
     logits_SN, _ = classifier.read_all(net, finished.load(net.init), read.tokens, sizes)
     p_NK = decisions.probabilities(logits_SN)
-    rows = [
-        (text, classes[p.argmax()], float(p.max()), place, *map(float, p))
-        for text, place, p in zip(texts, places, p_NK, strict=True)
-    ]
-    columns = "text", "class", "probability", "place", *classes
-    return lab.predictions(finished.path, columns, rows)
+    asked, more = ("text", texts), {"place": places}
+    return told(finished.path, asked, classes, p_NK, more)
 
 
 STUDY = lab.Study(

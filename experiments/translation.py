@@ -40,7 +40,7 @@ import jaxrnn as rnn
 from experiments import lab
 from experiments.data import own_pairs
 from experiments.data.pairs import Pairs, make_pairs, one_below_another, side_by_side
-from experiments.data.parallel import Corpus, load_corpus
+from experiments.data.parallel import Corpus
 from experiments.data.subwords import Subwords, kept_subwords
 from experiments.measures.bleu import bleu_per_seed, compare
 from experiments.models.interpreter import Interpreter, interpreter
@@ -52,7 +52,7 @@ Penalty = Annotated[float, lab.Range("in [0, 10]", lambda v: 0 <= v <= 10)]
 
 
 @dataclass(frozen=True)
-class Config(lab.Config):
+class Config(own_pairs.OwnPairs):
     """Translates sentences, and shows where it looks while it does.
 
     The defaults shown are those of the chosen --preset, --source and --target.
@@ -60,17 +60,6 @@ class Config(lab.Config):
 
     preset: Literal["default", "smoke"] = "default"
     """A set of defaults: default, for results; smoke, to see quickly that all works."""
-    source: str = "en"
-    """The language to translate from: en, de or ko; with --pairs any name."""
-    target: str = "de"
-    """The language to translate into: de or ko from en, en from these two."""
-    pairs: tuple[Path, ...] | None = None
-    """Read your own: one file with a sentence, a tab and its translation in each line,
-    or two files, line by line each other's translation."""
-    split_seed: lab.AtLeast0 = 0
-    """Which of --pairs are for the test and for validation."""
-    tidy_blanks: bool = False
-    """Write no-break spaces, tabs and several spaces in a sentence as one space."""
     attention: Literal["luong", "bahdanau", "none"] = "luong"
     """How the decoder looks at the source; none: it has the encoder's last states."""
     cell: Literal["gru", "lstm"] = "gru"
@@ -95,8 +84,6 @@ class Config(lab.Config):
     """How many translations are followed at once, beside the greedy one."""
     length_penalty: Penalty = 1.0
     """0: the most probable translation, a short one; 1: by the mean over its tokens."""
-    sentences: lab.AtLeast1 | None = None
-    """Use only the first n sentences of each part of the data; None: all."""
     translate: lab.Asked[tuple[str, ...] | None] = None
     """Translate these texts with the finished run in --out, and do nothing else."""
     predict: lab.Asked[Path | None] = None
@@ -130,14 +117,7 @@ RECIPES = lab.Recipes(
 
 def load(config: Config) -> Corpus:
     """Loads the sentences and their translations."""
-    languages = config.source, config.target
-    own_pairs.check(*languages, config.pairs)
-    if config.pairs is None:
-        corpus = load_corpus(*languages, config.run.data_dir)
-    else:
-        corpus = own_pairs.load_pairs(config.pairs, config.split_seed)
-    corpus = corpus.tidied() if config.tidy_blanks else corpus
-    corpus = corpus.first(config.sentences)
+    corpus = config.load()
     lab.check_batch_size(config.train.batch_size, len(corpus.train.pairs()[0]))
     return corpus
 
@@ -264,7 +244,7 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     """Translates the lines of `--predict` by the first seed."""
     inter, params = opened(config, finished)
     questions = own_pairs.read_questions(config.predict or Path())
-    return inter.report(params, questions, config.target)
+    return inter.report(params, questions, config.target, finished.path)
 
 
 STUDY = lab.Study(

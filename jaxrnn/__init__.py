@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxrnn import cells as cells
+from jaxrnn import kernels as kernels
 from jaxrnn import serialization as serialization
 from jaxrnn.attention import AttentionParams as AttentionParams
 from jaxrnn.attention import attend as attend
@@ -55,6 +56,7 @@ from jaxrnn.decode import prefill as prefill
 from jaxrnn.decode import sample as sample
 from jaxrnn.decode import scheduled_sampling as scheduled_sampling
 from jaxrnn.decode import stream as stream
+from jaxrnn.ends import summary as summary
 from jaxrnn.layers import DropoutCarry as DropoutCarry
 from jaxrnn.layers import EmbeddingParams as EmbeddingParams
 from jaxrnn.layers import LayerNormParams as LayerNormParams
@@ -72,6 +74,7 @@ from jaxrnn.losses import accuracy as accuracy
 from jaxrnn.losses import cross_entropy as cross_entropy
 from jaxrnn.losses import sigmoid_cross_entropy as sigmoid_cross_entropy
 from jaxrnn.losses import squared_error as squared_error
+from jaxrnn.means import Weighted as Weighted
 from jaxrnn.packing import Packed as Packed
 from jaxrnn.packing import pack as pack
 from jaxrnn.pooling import Attended as Attended

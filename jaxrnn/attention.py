@@ -27,8 +27,9 @@ from jaxrnn.checks import (
 )
 from jaxrnn.core import Cell, blank, recorded
 from jaxrnn.lift import around
-from jaxrnn.loops.primitives import rows_product
-from jaxrnn.pooling import Attended, weigh
+from jaxrnn.loops.rows import rows_product
+from jaxrnn.pooling import Attended, dot, weigh
+from jaxrnn.precision import plus
 
 LECUN_NORMAL = initializers.lecun_normal()
 
@@ -270,9 +271,10 @@ def _read(prepared: _Keys, query: jax.Array) -> Attended:
     """The equations of `luong` and `bahdanau`."""
     params, keys, memory, mask = prepared
     if params.w_q is None or params.v is None:
-        scores = keys @ query
+        scores = dot(keys, query)
     else:
-        scores = jnp.tanh(rows_product(query[None], params.w_q) + keys) @ params.v
+        asked = rows_product(query[None], params.w_q)
+        scores = dot(jnp.tanh(plus(asked, keys)), params.v)
     context, weights = weigh(scores, memory, mask)
     both = jnp.concatenate([context, query])
     return Attended(jnp.tanh(rows_product(both[None], params.w)[0]), weights)

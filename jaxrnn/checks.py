@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 _keyless: ContextVar[set[str] | None] = ContextVar("keyless", default=None)
 
@@ -38,6 +40,7 @@ class Input(NamedTuple):
 
     shape: tuple[int, ...] | None  # None: any
     kind: Any = jnp.floating  # jnp.floating, jnp.integer, or None for any
+    below: int | None = None  # of integers: V, if they are 0..V-1
 
     def __str__(self):
         kind = {jnp.floating: "floating", jnp.integer: "integer"}.get(self.kind, "any")
@@ -99,12 +102,52 @@ def check_array(name: str, value: Any) -> jax.Array:
             f"{name}: expected an array, got {type(value).__name__}({fields})"
         )
     try:
-        return jnp.asarray(value)
+        array = jnp.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(
             f"{name}: expected an array, got {type(value).__name__}: {reason}"
         ) from None
+    _check_whole(name, value, array)
+    return array
+
+
+def _check_whole(name: str, value: Any, array: jax.Array) -> None:
+    """Raises a ValueError for integers of NumPy that JAX would cut to 32 bits."""
+    integers = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "iu"
+    if integers and value.size and value.dtype != array.dtype:
+        limits = jnp.iinfo(array.dtype)
+        if not limits.min <= int(value.min()) <= int(value.max()) <= limits.max:
+            raise ValueError(
+                f"{name}: expected integers that fit {array.dtype}, got "
+                f"{value.min()} to {value.max()}"
+            )
+
+
+def as_index(x: jax.Array) -> jax.Array:
+    """Integers as int32; those that do not fit as the lowest, the index of nothing."""
+    if x.dtype == jnp.int32:
+        return x
+    index = x.astype(jnp.int32)
+    fits = index.astype(x.dtype) == x
+    return jnp.where(fits, index, jnp.iinfo(jnp.int32).min)
+
+
+def known(value: Any) -> np.ndarray | None:
+    """The value of an array, or None while a program is traced."""
+    if isinstance(value, Tracer):
+        return None
+    whole = getattr(value, "is_fully_addressable", True)
+    return np.asarray(value) if whole else None
+
+
+def check_token(name: str, token: Any, below: int | None) -> None:
+    """Raises a ValueError for a token that is known and not in 0..below-1."""
+    value = known(token)
+    if below is None or value is None:
+        return
+    if not ((value >= 0) & (value < below)).all():
+        raise ValueError(f"{name}: expected 0 to {below - 1}, got {value}")
 
 
 def _check_leaf(name: str, leaf: Any) -> tuple[tuple[int, ...], Any]:

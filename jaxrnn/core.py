@@ -16,6 +16,7 @@ from jax import lax
 from jaxrnn.checks import Input, check_flag, check_length, check_mask, check_starts
 from jaxrnn.made import Made, by_the_call
 from jaxrnn.made import recorded as recorded
+from jaxrnn.precision import narrowed, widened
 
 
 class Init(Protocol):
@@ -167,9 +168,12 @@ def scan_unroll(
                     "(give it to scan_unroll), got an array"
                 )
             initial = restarted(initial_carry, params, carry)
+        shared = params, initial
+        wide = widened(shared)  # the loop adds up their gradient
 
         def body(carry, inputs):
             x, keep, start = inputs
+            params, initial = narrowed(wide, shared)
             if start is not None:
                 carry = select(start, initial, carry)
             new, y = step(params, carry, x)

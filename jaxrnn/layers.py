@@ -12,6 +12,7 @@ from jax.nn import initializers
 from jaxrnn.build import leaf
 from jaxrnn.checks import (
     Input,
+    as_index,
     check_flag,
     check_floating,
     check_function,
@@ -20,7 +21,8 @@ from jaxrnn.checks import (
     note_keyless,
 )
 from jaxrnn.core import Cell, blank, recorded
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
+from jaxrnn.precision import plus, wide
 
 Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
@@ -105,7 +107,7 @@ def linear(
 
     def step(params, carry, x):
         y = rows_product(x.astype(params.w.dtype)[None], params.w)[0]
-        return carry, y if params.b is None else y + params.b
+        return carry, y if params.b is None else plus(y, params.b)
 
     name = f"linear({input_size}, {output_size})"
     return leaf(name, Input((input_size,)), init, _no_carry, step, stateless=True)
@@ -153,12 +155,27 @@ def embedding(
         return EmbeddingParams(w_init(key, (vocab_size, size), dtype))
 
     def step(params, carry, x):
-        rows = params.w.at[x]
-        y = rows.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
-        return carry, y
+        return carry, _row(params.w, as_index(x))
 
     name = f"embedding({vocab_size}, {size})"
-    return leaf(name, Input((), jnp.integer), init, _no_carry, step, stateless=True)
+    reads = Input((), jnp.integer, vocab_size)
+    return leaf(name, reads, init, _no_carry, step, stateless=True)
+
+
+@jax.custom_jvp
+def _row(w: jax.Array, x: jax.Array) -> jax.Array:
+    """w[x], or NaN where there is no such row."""
+    rows = w.at[x]
+    return rows.get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
+@_row.defjvp
+def _row_jvp(primals, tangents):
+    # The transpose adds up all that reads a row.
+    (w, x), (d_w, _) = primals, tangents
+    rows = d_w.astype(wide(w.dtype)).at[x]
+    d_y = rows.get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    return _row(w, x), d_y.astype(w.dtype)
 
 
 @recorded
@@ -170,7 +187,8 @@ def layer_norm(size: int, *, epsilon: float = 1e-6, dtype: Any = jnp.float32) ->
     Args:
       size: D.
       epsilon: keeps the root away from zero.
-      dtype: of the params; the layer computes in the params' dtype.
+      dtype: of the params and of y. The mean and the variance, one after the other,
+        are those of x in at least single precision.
 
     Returns:
       A cell from `x` `[D]` to `y` `[D]`, with `LayerNormParams` and carry `()`.
@@ -199,8 +217,13 @@ def layer_norm(size: int, *, epsilon: float = 1e-6, dtype: Any = jnp.float32) ->
         return LayerNormParams(jnp.ones(size, dtype), jnp.zeros(size, dtype))
 
     def step(params, carry, x):
-        y = jax.nn.standardize(x.astype(params.scale.dtype), epsilon=epsilon)
-        return carry, params.scale * y + params.offset
+        like = params.scale.dtype
+        x, scale, offset = (a.astype(wide(like)) for a in (x, *params))
+        # The mean of large numbers is rounded, and what is left of it taken away after.
+        x = x - lax.stop_gradient(x.mean())
+        x = x - x.mean()
+        y = x * lax.rsqrt(jnp.square(x).mean() + epsilon)
+        return carry, (scale * y + offset).astype(like)
 
     return leaf(
         f"layer_norm({size})", Input((size,)), init, _no_carry, step, stateless=True

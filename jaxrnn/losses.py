@@ -2,18 +2,23 @@
 
 All take a leading time axis or none, and a mask of the leading axis. A sequence with
 no valid step has loss zero. Nothing that stands where the mask is False, NaN included,
-reaches the loss or its gradient.
+reaches the loss or its gradient. Logits in half precision are widened first, so that
+means and counts are right for any length; the loss has at least single precision.
+
+A label that is none of the classes, -1 for instance, never counts as another class: the
+loss is NaN, and so is its gradient, whether or not the program is traced. To leave
+labels out, use the mask or `ignore_label`.
 """
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrnn.checks import check_array, check_mask, check_number
-from jaxrnn.core import blank
+from jaxrnn.checks import as_index, check_array, check_flag, check_number
+from jaxrnn.means import mean_of, or_nan, which_count, zeroed
+from jaxrnn.precision import widened
 
 
 def cross_entropy(
@@ -22,7 +27,9 @@ def cross_entropy(
     mask: jax.Array | None = None,
     *,
     label_smoothing: float = 0.0,
-) -> jax.Array:
+    ignore_label: int | None = None,
+    weighted: bool = False,
+) -> Any:
     """Softmax cross-entropy with integer labels, in nats.
 
         loss = mean over valid t of -sum over k of q_tk log softmax(logits_t)_k
@@ -35,12 +42,14 @@ def cross_entropy(
       labels: `[T]` or `[]`, integers in 0..K-1.
       mask: `[T]` bool, or None if all steps are valid.
       label_smoothing: in [0, 1), the share of the target that all classes have alike.
+      ignore_label: the label of steps that do not count, such as torch's -100, or None.
+      weighted: whether to return `Weighted`: the loss, and how many labels count.
 
     Returns:
-      The loss, `[]`.
+      The loss, `[]`: 0 if no label counts, NaN if one that counts is none of 0..K-1.
 
     Raises:
-      ValueError: if shapes or dtypes do not fit, or the smoothing is outside [0, 1).
+      ValueError: if shapes or dtypes do not fit, or an option is none of those above.
 
     References:
       Szegedy et al., "Rethinking the inception architecture for computer vision", CVPR
@@ -57,19 +66,27 @@ def cross_entropy(
         "a number in [0, 1)",
         lambda value: 0 <= value < 1,
     )
+    weighted = check_flag("cross_entropy: weighted", weighted)
     logits, labels = _check_labels("cross_entropy", logits, labels)
-    mask = _check_mask("cross_entropy", mask, labels)
-    logits, labels = blank(mask, (logits, labels))
+    valid = which_count("cross_entropy", mask, labels, ignore_label)
+    logits, labels = zeroed(valid, logits), zeroed(valid, labels)
+    fits = (labels >= 0) & (labels < logits.shape[-1])
+    labels = zeroed(fits, labels)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     if smoothing:
         uniform = jax.nn.logsumexp(logits, axis=-1) - logits.mean(axis=-1)
         losses = (1 - smoothing) * losses + smoothing * uniform
-    return _masked_mean(losses, mask)
+    return mean_of(or_nan(fits, losses), valid, weighted)
 
 
 def sigmoid_cross_entropy(
-    logits: jax.Array, targets: jax.Array, mask: jax.Array | None = None
-) -> jax.Array:
+    logits: jax.Array,
+    targets: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    ignore_label: int | None = None,
+    weighted: bool = False,
+) -> Any:
     """Cross-entropy of independent yes/no decisions, in nats a decision.
 
         loss = mean of -target log sigmoid(logit) - (1 - target) log sigmoid(-logit)
@@ -78,9 +95,11 @@ def sigmoid_cross_entropy(
       logits: `[T, ...]`, or `[]` for one decision.
       targets: the same shape, in 0..1; floating, integer or bool.
       mask: `[T]` bool, or None if all steps are valid.
+      ignore_label: the target of decisions that do not count, or None.
+      weighted: whether to return `Weighted`: the loss, and how many decisions count.
 
     Returns:
-      The loss, `[]`.
+      The loss, `[]`: 0 if no target counts, NaN if one that counts is outside 0..1.
 
     Raises:
       ValueError: if shapes or dtypes do not fit.
@@ -91,15 +110,23 @@ def sigmoid_cross_entropy(
       >>> round(loss.item(), 4)
       0.6931
     """
-    logits, targets = _check_same("sigmoid_cross_entropy", "logits", logits, targets)
-    mask = _check_mask("sigmoid_cross_entropy", mask, logits)
-    logits, targets = blank(mask, (logits, targets))
-    return _masked_mean(optax.sigmoid_binary_cross_entropy(logits, targets), mask)
+    name = "sigmoid_cross_entropy"
+    weighted = check_flag(f"{name}: weighted", weighted)
+    logits, targets = _check_same(name, "logits", logits, targets)
+    valid = which_count(name, mask, targets, ignore_label)
+    logits, targets = zeroed(valid, logits), zeroed(valid, targets)
+    losses = optax.sigmoid_binary_cross_entropy(logits, targets)
+    fits = (targets >= 0) & (targets <= 1)
+    return mean_of(or_nan(fits, losses), valid, weighted)
 
 
 def squared_error(
-    predictions: jax.Array, targets: jax.Array, mask: jax.Array | None = None
-) -> jax.Array:
+    predictions: jax.Array,
+    targets: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    weighted: bool = False,
+) -> Any:
     """Mean squared error.
 
         loss = mean of (prediction - target)^2
@@ -108,6 +135,7 @@ def squared_error(
       predictions: `[T, ...]` or `[]`.
       targets: the same shape.
       mask: `[T]` bool, or None if all steps are valid.
+      weighted: whether to return `Weighted`: the loss, and of how many numbers.
 
     Returns:
       The loss, `[]`.
@@ -123,23 +151,32 @@ def squared_error(
     predictions, targets = _check_same(
         "squared_error", "predictions", predictions, targets
     )
-    mask = _check_mask("squared_error", mask, predictions)
-    predictions, targets = blank(mask, (predictions, targets))
-    return _masked_mean(jnp.square(predictions - targets), mask)
+    weighted = check_flag("squared_error: weighted", weighted)
+    valid = which_count("squared_error", mask, predictions, None)
+    predictions, targets = zeroed(valid, predictions), zeroed(valid, targets)
+    return mean_of(jnp.square(predictions - targets), valid, weighted)
 
 
 def accuracy(
-    logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
-) -> jax.Array:
+    logits: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    ignore_label: int | None = None,
+    weighted: bool = False,
+) -> Any:
     """The share of valid steps whose largest logit is that of the label.
 
     Args:
       logits: `[T, K]`, or `[K]` for one decision.
       labels: `[T]` or `[]`, integers in 0..K-1.
       mask: `[T]` bool, or None if all steps are valid.
+      ignore_label: the label of steps that do not count, or None.
+      weighted: whether to return `Weighted`: the share, and how many labels count.
 
     Returns:
-      The share, `[]`, in 0..1.
+      The share, `[]`, in 0..1: 0 if no label counts, NaN if one that counts is none of
+      0..K-1.
 
     Raises:
       ValueError: if shapes or dtypes do not fit.
@@ -149,27 +186,14 @@ def accuracy(
       >>> rnn.accuracy(jnp.eye(4), jnp.array([0, 1, 2, 0])).item()
       0.75
     """
+    weighted = check_flag("accuracy: weighted", weighted)
     logits, labels = _check_labels("accuracy", logits, labels)
-    mask = _check_mask("accuracy", mask, labels)
-    hits = (jnp.argmax(logits, axis=-1).astype(jnp.int32) == labels).astype(
-        logits.dtype
-    )
-    return _masked_mean(hits, mask)
-
-
-def _masked_mean(values: jax.Array, mask: jax.Array | None) -> jax.Array:
-    if mask is None:
-        return values.mean()
-    per_step = math.prod(values.shape[1:])
-    return blank(mask, values).sum() / jnp.maximum(mask.sum() * per_step, 1).astype(
-        values.dtype
-    )
-
-
-def _check_mask(name: str, mask: Any, values: jax.Array) -> jax.Array | None:
-    if mask is not None and values.ndim == 0:
-        raise ValueError(f"{name}: mask: there is no time axis to mask")
-    return check_mask(name, mask, values.shape[0] if values.ndim else 0)
+    valid = which_count("accuracy", mask, labels, ignore_label)
+    labels = zeroed(valid, labels)
+    fits = (labels >= 0) & (labels < logits.shape[-1])
+    hits = jnp.argmax(logits, axis=-1).astype(jnp.int32) == labels
+    shares = jnp.where(fits, hits.astype(logits.dtype), jnp.nan)
+    return mean_of(shares, valid, weighted)
 
 
 def _check_floating(name: str, what: str, values: Any) -> jax.Array:
@@ -180,7 +204,7 @@ def _check_floating(name: str, what: str, values: Any) -> jax.Array:
         )
     if values.size == 0:
         raise ValueError(f"{name}: {what}: expected some values, got {values.shape}")
-    return values
+    return widened(values)
 
 
 def _check_labels(name: str, logits: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
@@ -193,7 +217,7 @@ def _check_labels(name: str, logits: Any, labels: Any) -> tuple[jax.Array, jax.A
             f"{name}: labels: expected the shape of logits {logits.shape} without its "
             f"last axis, got {labels.shape}"
         )
-    return logits, labels.astype(jnp.int32)
+    return logits, as_index(labels)
 
 
 def _check_same(

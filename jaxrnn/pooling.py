@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxrnn.checks import Input, check_input, check_mask
 from jaxrnn.core import blank
+from jaxrnn.precision import wide
 
 
 class Attended(NamedTuple):
@@ -19,11 +20,20 @@ class Attended(NamedTuple):
 def weigh(
     scores: jax.Array, memory: jax.Array, mask: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The context `[M]` of a memory, which is zero where it is masked; the weights."""
+    """The context `[M]` of a memory, which is zero where it is masked; the weights.
+
+    The scores are in at least single precision.
+    """
     lowest = jnp.finfo(scores.dtype).min
     weights = jax.nn.softmax(jnp.where(mask, scores, lowest))
     weights = jnp.where(mask, weights, 0)
-    return weights @ memory, weights
+    context = weights @ memory.astype(weights.dtype)
+    return context.astype(memory.dtype), weights.astype(memory.dtype)
+
+
+def dot(keys: jax.Array, query: jax.Array) -> jax.Array:
+    """`keys @ query`, `[S, A]` and `[A]`, in at least single precision."""
+    return jnp.matmul(keys, query, preferred_element_type=wide(query.dtype))
 
 
 def attention_pool(
@@ -68,4 +78,4 @@ def attention_pool(
     if mask is None:
         mask = jnp.ones(ys.shape[0], bool)
     ys = blank(mask, ys).astype(query.dtype)
-    return Attended(*weigh(ys @ query, ys, mask))
+    return Attended(*weigh(dot(ys, query), ys, mask))

@@ -757,10 +757,12 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         lambda xs, mask, reverse: summing((), (), xs, mask=mask, reverse=reverse),
         {"xs": xs, "mask": mask, "reverse": False},
     )
+    found["summary"] = rnn.summary, {"carry": carry}
     found["last"] = rnn.last, {"ys": xs, "mask": mask}
     labels, floats = jnp.zeros(T, int), jnp.ones((T, V))
     for loss in (rnn.cross_entropy, rnn.accuracy):
         arguments = {"logits": floats, "labels": labels, "mask": mask}
+        arguments |= {"ignore_label": -100, "weighted": False}
         found[loss.__name__] = loss, arguments
     for loss, what in (
         (rnn.sigmoid_cross_entropy, "logits"),

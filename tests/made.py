@@ -81,7 +81,7 @@ def summer_time() -> tuple[str, str, int]:
         time = (start + timedelta(hours=hour)).astimezone(ZoneInfo("Europe/Berlin"))
         texts[0] += f"{time.isoformat()},{hour % 24}.5\n"
         texts[1] += f"{time.replace(tzinfo=None)},{hour % 24}.5\n"
-    return *texts, hours
+    return texts[0], texts[1], hours
 
 
 def jpeg(size=(40, 30), color=(200, 100, 50), kind="JPEG") -> bytes:

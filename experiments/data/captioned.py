@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from experiments import lab
 from experiments.data import scenes
-from experiments.data.captions import CaptionData, Captioned, load_captions, load_own
+from experiments.data.captions import CaptionData, Captioned, load_captions
 from experiments.data.formats.pictures import nearest, read_image
+from experiments.data.own_captions import load_own
 from experiments.data.subwords import Subwords, padded, words
 
 SIZE = scenes.SIZE  # of the images that a network reads, in pixels
@@ -26,22 +27,23 @@ class OwnPhotographs(lab.Config):
     captions: Path | None = None
     """--images: their captions, .csv, .tsv, .json, .jsonl or .txt; None: the one in the
     folder called captions or metadata, or else the texts beside the images."""
+    limit: lab.AtLeast1 | None = None
+    """Use only so many images of each set, the first ones (of scenes, only those that
+    are measured on); None: all."""
+    captions_file: str = "captions.tsv"
+    """flickr8k: name of the file of captions."""
+    images_file: str = "images128.tar"
+    """flickr8k: name of the archive, or the folder, of images."""
+    shift: lab.AtLeast0 = 8
+    """flickr8k: while training, move images by up to so many pixels, mirror half of
+    them and change light and contrast; 0: none of it."""
+    least_count: lab.AtLeast1 = 4
+    """flickr8k: words that are rarer in the training captions are not learned."""
+    most_words: lab.AtLeast1 = 8
+    """Longer captions are cut, and none are said."""
     predict: lab.Asked[tuple[Path, ...] | None] = None
     """Train nothing; caption these images, or those in these folders, with the finished
     run in --out."""
-
-
-class Options(Protocol):
-    """What decides how the data is read; see `experiments.captioning.Config`."""
-
-    images: Path | None
-    captions: Path | None
-    limit: int | None
-    captions_file: str
-    images_file: str
-    shift: int
-    least_count: int
-    most_words: int
 
 
 class Examples(NamedTuple):
@@ -76,16 +78,15 @@ class Material(NamedTuple):
         return dict(zip(names, (self.vocabulary.size, *images), strict=True))
 
 
-def read_scenes(options: Options, data_dir: Path | None) -> scenes.Digits:
+def read_scenes(options: OwnPhotographs, data_dir: Path | None) -> scenes.Digits:
     """The digits of which scenes are composed."""
     return scenes.load_digits(data_dir)
 
 
-def read_photographs(options: Options, data_dir: Path | None) -> CaptionData:
+def read_photographs(options: OwnPhotographs, data_dir: Path | None) -> CaptionData:
     """Flickr8k, or photographs and captions of your own."""
     if options.images is not None:
-        captions = options.captions and Path(options.captions)
-        return load_own(SIZE + options.shift, Path(options.images), captions)
+        return load_own(SIZE + options.shift, options.images, options.captions)
     return load_captions(
         SIZE + options.shift,
         data_dir,
@@ -94,18 +95,18 @@ def read_photographs(options: Options, data_dir: Path | None) -> CaptionData:
     )
 
 
-def picture_of_scene(options: Options, path: Path) -> np.ndarray:
+def picture_of_scene(options: OwnPhotographs, path: Path) -> np.ndarray:
     """An image of your own, [SIZE, SIZE, 1], white on black as MNIST's digits are."""
     pixels = read_image(path, SIZE, gray=True)
     return 255 - pixels if np.median(pixels) > 127 else pixels
 
 
-def picture_of_photograph(options: Options, path: Path) -> np.ndarray:
+def picture_of_photograph(options: OwnPhotographs, path: Path) -> np.ndarray:
     """An image of your own, [R, R, 3], as it would be read for training."""
     return read_image(path, SIZE + options.shift)
 
 
-def scenes_material(options: Options, digits: scenes.Digits) -> Material:
+def scenes_material(options: OwnPhotographs, digits: scenes.Digits) -> Material:
     """Scenes of two digits; those to learn from are composed as they are needed."""
     captions = scenes.all_captions()
     vocabulary, most = words(captions), options.most_words
@@ -128,7 +129,7 @@ def scenes_material(options: Options, digits: scenes.Digits) -> Material:
     return Material(vocabulary, make, validation, test, simple)
 
 
-def photographs_material(options: Options, data: CaptionData) -> Material:
+def photographs_material(options: OwnPhotographs, data: CaptionData) -> Material:
     """Photographs and what people say of them."""
     from experiments.measures.bleu import best_constant
 

@@ -11,13 +11,13 @@ a tenth of the images are for validation and a tenth for the test, always the sa
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.data import DataError, files, own_captions
+from experiments.data import DataError, files
 from experiments.data.files import Files
 from experiments.data.formats.pictures import read_image as read_image
 from experiments.data.formats.pictures import read_images
@@ -27,9 +27,6 @@ ABSENT = (
     "2258277193_586949ec62.jpg.1"  # Flickr8k.token.txt names it; it never was there
 )
 SPLITS = {"train": "train", "dev": "validation", "val": "validation", "test": "test"}
-OWN_SPLITS = {name: name for name in SPLITS} | {
-    **{"training": "train", "restval": "train", "valid": "val", "validation": "val"}
-}
 
 
 class CaptionSet(NamedTuple):
@@ -90,6 +87,25 @@ class CaptionData(NamedTuple):
     validation: Captioned
     test: Captioned
 
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[list[str]],
+        pictures: Mapping[str, np.ndarray],
+        captions: Mapping[str, list[str]],
+    ) -> "CaptionData":
+        """From the names of the images in each part, and what they show and are."""
+        return cls(
+            *(
+                Captioned(
+                    names,
+                    np.stack([pictures[name] for name in names]),
+                    [captions[name] for name in names],
+                )
+                for names in parts
+            )
+        )
+
 
 class _Line(NamedTuple):
     image: str
@@ -139,87 +155,14 @@ def load_captions(
                 f"{splits[name]!r} on line {lines[name]}"
             )
     if set(splits.values()) == {None}:
-        splits = _divide(sorted(splits))
-    # Names in the order of the file, so that "the first 10" are the same everywhere.
-    parts = {
-        part: [
-            name for name, split in splits.items() if SPLITS.get(split or "") == part
-        ]
-        for part in ("train", "validation", "test")
-    }
-    for part, names in parts.items():
-        if not names:
-            raise DataError(f"{path}: has no images for {part}")
+        splits = divided(sorted(splits))
+    parts = in_parts(path, splits)
     source = files.in_place(path.parent / images)
-    pictures = read_images(source, [n for names in parts.values() for n in names], size)
+    pictures = read_images(source, [n for names in parts for n in names], size)
     for name, line in lines.items():
         if name not in pictures and splits[name] in SPLITS:
             raise DataError(f"{path}, line {line}: {source} has no image {name!r}")
-    return CaptionData(
-        *(
-            Captioned(
-                names,
-                np.stack([pictures[name] for name in names]),
-                [found[name] for name in names],
-            )
-            for names in parts.values()
-        )
-    )
-
-
-def load_own(size: int, images: Path, captions: Path | None) -> CaptionData:
-    """Reads images and captions of your own; see `own_captions`.
-
-    Args:
-      size: see `load_captions`.
-      images: the folder of the images.
-      captions: the file of the captions, see `own_captions.read_captions`.
-
-    Raises:
-      DataError: with the line, if a caption or its image is missing or not as it should
-        be; if there are fewer than 3 images, or none for a part.
-    """
-    if not images.is_dir():
-        raise DataError(f"{images} does not exist or is no folder")
-    found: dict[str, list[str]] = {}
-    splits: dict[str, str | None] = {}
-    find = own_captions.finder(images)
-    for where, name, split, caption in own_captions.read_captions(images, captions):
-        try:
-            image, text = find(name), normalized(caption)
-        except ValueError as error:
-            raise DataError(f"{where}: {error}") from error
-        if image is None:
-            raise DataError(f"{where}: {images} has no image {name[:80]!r}")
-        if not text:
-            raise DataError(f"{where}: expected a caption, found {caption[:40]!r}")
-        part = OWN_SPLITS.get((split or "").lower())
-        if split is not None and part is None:
-            raise DataError(f"{where}: expected a split, found {split[:40]!r}")
-        if splits.setdefault(image, part) != part:
-            raise DataError(f"{where}: {image} is in two splits")
-        found.setdefault(image, []).append(text)
-    if set(splits.values()) == {None}:
-        if len(splits) < 3:
-            raise DataError(f"{images}: expected 3 images with captions or more")
-        splits = _divide(sorted(splits), least=1)
-    parts = {
-        part: [n for n, s in splits.items() if SPLITS.get(s or "") == part]
-        for part in CaptionData._fields
-    }
-    for part, names in parts.items():
-        if not names:
-            raise DataError(f"{images}: has no images for {part}")
-    every = [name for names in parts.values() for name in names]
-    pictures = read_images(images, every, size)
-    return CaptionData(
-        *(
-            Captioned(
-                names, np.stack([pictures[n] for n in names]), [found[n] for n in names]
-            )
-            for names in parts.values()
-        )
-    )
+    return CaptionData.of(parts, pictures, found)
 
 
 def normalized(text: str) -> str:
@@ -289,8 +232,28 @@ def _parser(header: list[str], read: Callable[[str], list[str]]):
     return parse
 
 
-def _divide(names: list[str], least: int = 0) -> dict[str, str | None]:
+def divided(names: list[str], least: int = 0) -> dict[str, str | None]:
+    """A tenth for validation and a tenth for the test, the same ones in every run."""
     order = np.random.default_rng(0).permutation(len(names))
     tenth = max(least, len(names) // 10)
     splits = ["dev"] * tenth + ["test"] * tenth + ["train"] * (len(names) - 2 * tenth)
     return {names[i]: split for i, split in zip(order, splits, strict=True)}
+
+
+def in_parts(where: Path, splits: Mapping[str, str | None]) -> list[list[str]]:
+    """The images of training, validation and test, in the order in which they came.
+
+    So "the first 10" are the same everywhere.
+
+    Raises:
+      DataError: if one of the parts has none.
+    """
+    found = []
+    for part in CaptionData._fields:
+        own = (
+            name for name, split in splits.items() if SPLITS.get(split or "") == part
+        )
+        found.append(list(own))
+        if not found[-1]:
+            raise DataError(f"{where}: has no images for {part}")
+    return found

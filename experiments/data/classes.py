@@ -1,11 +1,15 @@
 """The names of classes, kept in the folder of a run for questions to it."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from experiments import lab
 from experiments.data import DataError
+from experiments.measures.decisions import by_class
 
 CLASSES = "classes.json"
 
@@ -36,3 +40,39 @@ def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     if all(name.removeprefix("-").isdecimal() for name in names):
         names.sort(key=int)
     return tuple(names)
+
+
+def of_each(
+    examples: str, answers: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> lab.Table:
+    """How often each class is told right; `examples` says of what, see `by_class`."""
+    each = by_class(answers, labels, classes)
+    columns = {examples: ",d", "right": ".2%", "most often taken for": ""}
+    return lab.Table("of each class", columns, [lab.Row(*row) for row in each.items()])
+
+
+def told(
+    folder: Path,
+    asked: tuple[str, Sequence[Any]],
+    classes: Sequence[str],
+    probabilities: np.ndarray,
+    more: Mapping[str, Sequence[Any]],
+) -> lab.Report:
+    """Which classes N things have that a finished run was asked about.
+
+    Args:
+      folder: of the run.
+      asked: what they are, and the N of them.
+      classes: the names of K.
+      probabilities: [N, K].
+      more: by name, N values that are told of them too.
+    """
+    what, things = asked
+    rows = [
+        (thing, classes[p_K.argmax()], float(p_K.max()), *others, *map(float, p_K))
+        for thing, p_K, *others in zip(
+            things, probabilities, *more.values(), strict=True
+        )
+    ]
+    columns = what, "class", "probability", *more, *classes
+    return lab.predictions(folder, columns, rows)

@@ -143,7 +143,7 @@ def both_labels(documents: Documents) -> np.ndarray:
     return np.array([len(labels[text]) > 1 for text in documents.texts], bool)
 
 
-def oddities(name: str, data_dir: Path | None) -> list[tuple[str, int]]:
+def oddities(name: str, data_dir: Path | None = None) -> list[tuple[str, int]]:
     """How many texts of a data set stand in two parts, or have both labels."""
     data = load_documents(name, data_dir)
     known, twice = set(data.train.texts), both_labels(data.train)

@@ -16,6 +16,7 @@ from experiments import lab
 from experiments.data import DataError
 from experiments.data.formats.pictures import read_whole
 from experiments.data.images import ImageData, Images, load_images
+from experiments.data.own import is_own
 
 SUFFIXES = {  # of files that are meant to be images; not all of them can be read
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib"),
@@ -57,11 +58,8 @@ class OwnImages(lab.Config):
 
     def load(self) -> ImageData:
         """Reads the folder, or the data set of that name."""
-        own = self.dataset == "own"
-        expected = "own together with --images, and only with it"
-        lab.require(own == (self.images is not None), "dataset", expected, self.dataset)
-        if self.images is not None:
-            return load_folder(Path(self.images), self.how)
+        if is_own(self, "images") and self.images:
+            return load_folder(self.images, self.how)
         return load_images(self.dataset, self.run.data_dir)
 
 
@@ -213,6 +211,7 @@ def _divided(folder: Path, paths: list[Path]) -> tuple[list[Path], list[Path]]:
         raise DataError(f"{folder}: has one image, and one is needed to measure on")
     order = np.random.default_rng(0).permutation(len(paths))
     count = max(1, round(len(paths) / HELD_OUT))
-    return tuple(
+    learned, held_out = (
         [paths[i] for i in sorted(some)] for some in (order[count:], order[:count])
     )
+    return learned, held_out

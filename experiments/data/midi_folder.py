@@ -14,6 +14,7 @@ from experiments import lab
 from experiments.data import DataError
 from experiments.data.midi import Grid, Piece, read_midi
 from experiments.data.music import DATASETS, OWN, Music, MusicSet, load_music, repeated
+from experiments.data.own import is_own
 
 SUFFIXES = {".mid", ".midi", ".kar", ".smf"}
 PARTS = {  # the names that a folder may have, of each part
@@ -59,14 +60,11 @@ class OwnMusic(lab.Config):
 
     def load(self) -> tuple[Music, MusicSet]:
         """Reads the folder, or the data set of that name."""
-        own = self.dataset == "own"
-        expected = "own together with --midi, and only with it"
-        lab.require(own == (self.midi is not None), "dataset", expected, self.dataset)
-        if self.midi is None:
+        if is_own(self, "midi") and self.midi:
+            music, source = load_folder(self.midi, self)
+        else:
             source = DATASETS[self.dataset]
             music = load_music(self.dataset, self.run.data_dir)
-        else:
-            music, source = load_folder(Path(self.midi), self)
         if self.drop_repeated:
             again = repeated(music)
             kept = [

@@ -174,7 +174,7 @@ def repeated(music: Music) -> tuple[list[int], list[int]]:
     return valid, test
 
 
-def oddities(name: str, data_dir: Path | None) -> list[tuple[str, int]]:
+def oddities(name: str, data_dir: Path | None = None) -> list[tuple[str, int]]:
     """How many pieces stand in two parts of a data set."""
     music = load_music(name, data_dir)
     rows = []

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.data import DataError, files
+from experiments.data.captions import SPLITS, CaptionData, divided, in_parts, normalized
 from experiments.data.formats import tables
+from experiments.data.formats.pictures import read_images
 from experiments.data.image_folder import image_paths
 
 IMAGE = ("image", "file_name", "filename", "image_name", "image_path", "filepath")
@@ -23,6 +25,9 @@ IMAGE += ("path", "file", "img", "image_id", "name")
 CAPTION = ("caption", "captions", "text", "comment", "sentence", "sentences", "raw")
 CAPTION += ("description", "title")
 SPLIT = ("split", "flickr8k_split", "set")
+OWN_SPLITS = {name: name for name in SPLITS} | {
+    **{"training": "train", "restval": "train", "valid": "val", "validation": "val"}
+}
 USUAL = tuple(
     f"{name}.{form}"
     for name in ("captions", "metadata", "results", "labels")
@@ -37,6 +42,47 @@ class Line(NamedTuple):
     image: str  # its name, as the file of captions has it
     split: str | None
     caption: str
+
+
+def load_own(size: int, images: Path, captions: Path | None) -> CaptionData:
+    """Reads images and captions of your own.
+
+    Args:
+      size: see `load_captions`.
+      images: the folder of the images.
+      captions: the file of the captions, see `read_captions`.
+
+    Raises:
+      DataError: with the line, if a caption or its image is missing or not as it should
+        be; if there are fewer than 3 images, or none for a part.
+    """
+    if not images.is_dir():
+        raise DataError(f"{images} does not exist or is no folder")
+    found: dict[str, list[str]] = {}
+    splits: dict[str, str | None] = {}
+    find = finder(images)
+    for where, name, split, caption in read_captions(images, captions):
+        try:
+            image, text = find(name), normalized(caption)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from error
+        if image is None:
+            raise DataError(f"{where}: {images} has no image {name[:80]!r}")
+        if not text:
+            raise DataError(f"{where}: expected a caption, found {caption[:40]!r}")
+        part = OWN_SPLITS.get((split or "").lower())
+        if split is not None and part is None:
+            raise DataError(f"{where}: expected a split, found {split[:40]!r}")
+        if splits.setdefault(image, part) != part:
+            raise DataError(f"{where}: {image} is in two splits")
+        found.setdefault(image, []).append(text)
+    if set(splits.values()) == {None}:
+        if len(splits) < 3:
+            raise DataError(f"{images}: expected 3 images with captions or more")
+        splits = divided(sorted(splits), least=1)
+    parts = in_parts(images, splits)
+    pictures = read_images(images, [n for names in parts for n in names], size)
+    return CaptionData.of(parts, pictures, found)
 
 
 def read_captions(images: Path, captions: Path | None) -> list[Line]:

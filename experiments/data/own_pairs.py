@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from experiments import lab
 from experiments.data import DataError, files
-from experiments.data.parallel import WORDS, Corpus, alike, gathered
+from experiments.data.parallel import WORDS, Corpus, alike, gathered, load_corpus
 
 # Scripts that put no blanks between words, and Korean, whose words have endings.
 _BY_LETTER = (
@@ -23,6 +24,35 @@ _BY_LETTER = (
     "MYANMAR",
     "THAI",
 )
+
+
+@dataclass(frozen=True)
+class OwnPairs(lab.Config):
+    """Options of a study that can read such pairs."""
+
+    source: str = "en"
+    """The language to translate from: en, de or ko; with --pairs any name."""
+    target: str = "de"
+    """The language to translate into: de or ko from en, en from these two."""
+    pairs: tuple[Path, ...] | None = None
+    """Read your own: one file with a sentence, a tab and its translation in each line,
+    or two files, line by line each other's translation."""
+    split_seed: lab.AtLeast0 = 0
+    """Which of --pairs are for the test and for validation."""
+    tidy_blanks: bool = False
+    """Write no-break spaces, tabs and several spaces in a sentence as one space."""
+    sentences: lab.AtLeast1 | None = None
+    """Use only the first n sentences of each part of the data; None: all."""
+
+    def load(self) -> Corpus:
+        """Reads the pairs, or the data set of the two languages."""
+        check(self.source, self.target, self.pairs)
+        if self.pairs is None:
+            corpus = load_corpus(self.source, self.target, self.run.data_dir)
+        else:
+            corpus = load_pairs(self.pairs, self.split_seed)
+        corpus = corpus.tidied() if self.tidy_blanks else corpus
+        return corpus.first(self.sentences)
 
 
 class Rows(NamedTuple):

@@ -19,6 +19,7 @@ from experiments.data.documents import (
     load_documents,
 )
 from experiments.data.formats import tables
+from experiments.data.own import is_own
 
 TEXT = ("text", "document", "sentence", "review", "content", "comment", "message")
 TEXT += ("tweet", "title", "body", "utterance")
@@ -57,14 +58,10 @@ class OwnTexts(lab.Config):
 
     def load(self) -> tuple[DocumentData, tuple[str, ...]]:
         """Reads the texts, and names their classes by label."""
-        own = self.dataset == "own"
-        expected = "own together with --texts, and only with it"
-        lab.require(own == (self.texts is not None), "dataset", expected, self.dataset)
-        if self.texts is None:
-            data = load_documents(self.dataset, self.run.data_dir)
-            classes = SIDES
+        if is_own(self, "texts") and self.texts:
+            data, classes = load_texts(self.texts, self)
         else:
-            data, classes = load_texts(Path(self.texts), self)
+            data, classes = load_documents(self.dataset, self.run.data_dir), SIDES
         if self.drop_both_labels:
             twice = both_labels(data.train)
             data = data._replace(train=data.train.where(~twice))

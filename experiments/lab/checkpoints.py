@@ -8,8 +8,6 @@ one is set aside, never deleted.
 
 import contextlib
 import gc
-import hashlib
-import json
 import logging
 import sys
 import warnings
@@ -19,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from experiments.lab import states
 from experiments.lab.errors import RunError, say
 from experiments.lab.storage import passing, retried
 
@@ -115,15 +113,15 @@ class Checkpoints:
         retried(f"saving the checkpoint of update {step}", save)
 
     def _begin(self, step: int, state: Any, record: Any, score: float | None) -> None:
-        state = _without_keys(state)
-        record = {"format": FORMAT, "shapes": _shapes(state), **record}
+        state = states.without_keys(state)
+        record = {"format": FORMAT, "shapes": states.shapes(state), **record}
         try:
             pending = self._saver.save_async(
                 step,
                 jax.tree.leaves(state),
                 force=True,
                 metrics=None if score is None else {"score": score},
-                custom_metadata={**record, "digest": _digest(state, record)},
+                custom_metadata={**record, "digest": states.digest(state, record)},
             )
         except Exception as error:
             raise self._failure(step, error) from error
@@ -225,66 +223,26 @@ def _load(path: Path, step: int, like: Any) -> Restored:
             f"{path} is a checkpoint of format {record['format']}; this version of "
             f"jaxrnn reads format {FORMAT}"
         )
-    raw = _without_keys(like)
-    expected = _shapes(raw)
+    raw = states.without_keys(like)
+    expected = states.shapes(raw)
     if record["shapes"] != expected:
         raise RunError(
-            f"{path} does not fit: {_difference(record['shapes'], expected)}"
+            f"{path} does not fit: {states.difference(record['shapes'], expected)}"
         )
     digest = record.pop("digest")
     leaves = ocp.load(
         path.resolve(), [_abstract(leaf) for leaf in jax.tree.leaves(raw)]
     )
     state = jax.tree.unflatten(jax.tree.structure(raw), leaves)
-    if _digest(state, record) != digest:
+    if states.digest(state, record) != digest:
         raise ValueError("its bytes are not those that were saved")
-    return Restored(step, _with_keys(state, like), record)
+    return Restored(step, states.with_keys(state, like), record)
 
 
 def _abstract(leaf: Any) -> Any:
     if isinstance(leaf, np.ndarray):
         return leaf  # orbax reads its shape and dtype, and gives an array of NumPy
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _without_keys(state: Any) -> Any:
-    return jax.tree.map(lambda a: jax.random.key_data(a) if _is_key(a) else a, state)
-
-
-def _with_keys(state: Any, like: Any) -> Any:
-    def wrap(a, b):
-        impl = jax.random.key_impl(b) if _is_key(b) else None
-        return a if impl is None else jax.random.wrap_key_data(a, impl=impl)
-
-    return jax.tree.map(wrap, state, like)
-
-
-def _shapes(state: Any) -> dict[str, Any]:
-    return {
-        jax.tree_util.keystr(path): [str(leaf.dtype), *leaf.shape]
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
-    }
-
-
-def _difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
-    for name in expected:
-        if name not in found:
-            return f"it has no state{name}"
-        if found[name] != expected[name]:
-            return f"state{name}: expected {expected[name]}, found {found[name]}"
-    return f"it has surplus entries: {', '.join(sorted(set(found) - set(expected)))}"
-
-
-def _digest(state: Any, record: dict[str, Any]) -> str:
-    """Of the record and of all bytes of the arrays."""
-    found = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
-    for leaf in jax.tree.leaves(state):
-        found.update(np.ascontiguousarray(leaf).data)
-    return found.hexdigest()
 
 
 def _free(path: Path) -> Path:

@@ -7,11 +7,9 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
 import shlex
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,7 +24,8 @@ from experiments.lab import signals
 from experiments.lab.errors import RunError, Stopped, UsageError, require
 from experiments.lab.lock import InUse, locked
 from experiments.lab.options import Config, identity, lasting, places, plain
-from experiments.lab.storage import retried
+from experiments.lab.recipes import Recipes
+from experiments.lab.storage import replace, retried
 from experiments.lab.versions import device, versions
 from jaxrnn import interop
 
@@ -40,15 +39,19 @@ class Folder:
     Args:
       experiment: its name.
       config: with `--resume`, all options but those of `Running` and the `Asked` ones
-        must be as they were.
+        must be as they were. One that is newer than the run had its default.
+      recipes: of the experiment; None where the class of the config has the defaults.
 
     Raises:
       UsageError: if the folder cannot be written, is in use, holds a run already (and
         neither `--resume` nor `--overwrite` is given) or holds something else.
     """
 
-    def __init__(self, experiment: str, config: Config):
+    def __init__(
+        self, experiment: str, config: Config, recipes: Recipes[Any] | None = None
+    ):
         self.experiment = experiment
+        self._recipes = Recipes(type(config)()) if recipes is None else recipes
         self.writes = jax.process_index() == 0
         self._identity, self._places = identity(config), places(type(config))
         self._start = time.perf_counter()
@@ -109,19 +112,18 @@ class Folder:
         """Where the data was; it may have moved, and `check` compares what is in it."""
         try:
             before = json.loads(retried(f"reading {path}", path.read_text))
-            if not isinstance(before, dict):
-                raise ValueError("it holds no options")
+            saved = self._recipes.completed(before)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"--resume: {path} is damaged: {error}") from None
         for name, value in self._identity.items():
-            moved = name in self._places and value and before.get(name)
-            if not moved and (name not in before or before[name] != value):
+            moved = name in self._places and value and saved[name]
+            if not moved and saved[name] != value:
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(
-                    f"--resume: {self.path} was made with {flag} "
-                    f"{before.get(name, 'unknown')}, now it is {value}"
+                    f"--resume: {self.path} was made with {flag} {saved[name]}, "
+                    f"now it is {value}"
                 )
-        return {name: before[name] for name in self._places if name in before}
+        return {name: saved[name] for name in self._places if name in saved}
 
     @property
     def finished(self) -> bool:
@@ -219,28 +221,9 @@ class Folder:
             return
         path = self.path / name
         try:
-            retried(f"writing {path}", lambda: _replace(path, content))
+            retried(f"writing {path}", lambda: replace(path, content))
         except OSError as error:
             raise RunError(f"cannot write {path}: {error}") from error
-
-
-def _replace(path: Path, content: str | Callable[[Path], Any]) -> None:
-    handle, temporary = tempfile.mkstemp(path.suffix, f".{path.name}-", path.parent)
-    os.close(handle)
-    try:
-        half = Path(temporary)
-        if isinstance(content, str):
-            half.write_text(content, encoding="utf-8")
-        else:
-            content(half)
-        half.chmod(0o644)
-        with half.open("r+b") as file:  # Windows flushes only what it may write to
-            os.fsync(file.fileno())
-        half.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the error that counts is the first
-            os.unlink(temporary)
-        raise
 
 
 def _new_folder(experiment: str) -> Path:

@@ -7,7 +7,6 @@ run that is killed and resumed leaves bit for bit what one that was left alone d
 
 import signal
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -81,14 +80,14 @@ class _Loop:
         piece = jax.vmap(partial(guarded, update, training.nonfinite))
         self.update = Compiled(piece, out_shardings=whole)
         self.choose = jax.jit(_choose, out_shardings=whole)
-        start = jax.jit(jax.vmap(_starter(task, optimizer, training.batch_size)))
+        start = jax.jit(jax.vmap(task.starter(optimizer, training.batch_size)))
         self.state = start(keys(training)), no_guard(training.seeds)
         if mesh is not None:  # the same arrays on all devices of all processes
             self.state = jax.jit(lambda tree: tree, out_shardings=whole)(self.state)
         self.best: Any = ()  # if asked for: scores [S], and the params that had them
         if task.keep_best:
             self.best = np.full(training.seeds, -np.inf), self.state[0].params
-        self.names = "loss", *_aux_names(task, self.feed.example())
+        self.names = "loss", *task.aux_names(self.feed.example())
         # Of the epoch under way, one number for each update.
         nothing = np.full((training.seeds, steps), np.nan, np.float32)
         self.partial = {name: nothing.copy() for name in self.names}
@@ -229,33 +228,6 @@ class _Loop:
             f"in {self.folder.checkpoints}. Try a lower --learning-rate, a limit on "
             "the gradient's norm (--clip 1), or --nonfinite skip"
         )
-
-
-def _starter(task: Task, optimizer: Any, batch_size: int) -> Callable[..., Any]:
-    """Makes (key) -> the state of a seed before the first update."""
-
-    def start(key):
-        params_key, update_key = jax.random.split(key)
-        params = task.init(params_key)
-        carry = () if task.carry is None else task.carry(params)
-        carry = jax.tree.map(
-            lambda a: jnp.broadcast_to(a, (batch_size, *a.shape)), carry
-        )
-        return rnn.train_state(params, optimizer, update_key, carry)
-
-    return start
-
-
-def _aux_names(task: Task, example: tuple[Any, ...]) -> list[str]:
-    """The names of what the loss returns beside its value."""
-
-    def aux(key):
-        params = task.init(key)
-        if task.carry is None:
-            return task.loss(params, *example, key)[1]
-        return task.loss(params, task.carry(params), *example, key)[1][1]
-
-    return list(jax.eval_shape(aux, jax.random.key(0)))
 
 
 def _choose(first: jax.Array, a: Any, b: Any) -> Any:

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple
 
-from experiments.lab.options import ConfigT, replaced
+from experiments.lab.options import ConfigT, identity, replaced
 
 
 class When(NamedTuple):
@@ -65,3 +65,18 @@ class Recipes(Generic[ConfigT]):
             if rule.holds(chosen):
                 options |= rule.options
         return replaced(self.base, options)
+
+    def completed(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Saved options, with the defaults of those that are newer than the run.
+
+        Args:
+          saved: as `identity` gives them; its choices decide what the defaults are.
+
+        Raises:
+          ValueError: if there are none.
+        """
+        if not isinstance(saved, Mapping) or not saved.keys() & identity(self.base):
+            raise ValueError("it holds no options")
+        chosen = {name: saved[name] for name in self.choices if name in saved}
+        defaults = identity(self(**chosen))
+        return {name: saved.get(name, value) for name, value in defaults.items()}

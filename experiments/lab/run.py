@@ -12,12 +12,15 @@ from experiments.lab import results
 from experiments.lab.errors import UsageError, require
 from experiments.lab.folder import Folder, saved_options
 from experiments.lab.loop import train
-from experiments.lab.options import identity, replaced, restored
+from experiments.lab.options import replaced, restored
 from experiments.lab.processes import check_shares, connect
 from experiments.lab.seeds import keys
 from experiments.lab.storage import retried
 from experiments.lab.study import Finished, Study
 from jaxrnn import interop
+
+# What a file that cannot be read, or is not as a run wrote it, raises.
+DAMAGED = OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError
 
 
 def run(study: Study, config: Any) -> None:
@@ -35,7 +38,7 @@ def run(study: Study, config: Any) -> None:
     data = study.load(config)
     mesh = connect(config.run)
     check_shares(config, mesh)
-    with Folder(study.name, config) as folder:
+    with Folder(study.name, config, study.recipes) as folder:
         if folder.finished:
             print(f"finished before: results in {folder.path}")
             return
@@ -58,7 +61,7 @@ def answer(study: Study, config: Any, option: str) -> None:
         return
     if report.files or report.figures:
         locked = replace(config, run=replace(config.run, resume=True))
-        with Folder(study.name, locked) as folder:
+        with Folder(study.name, locked, study.recipes) as folder:
             results.write(report, folder)
     results.show(report)
 
@@ -84,11 +87,11 @@ def find_finished(study: Study, config: Any, option: str) -> tuple[Any, Finished
         summary = json.loads(retried(f"reading {path}", path.read_text))
         if summary["experiment"] != study.name:
             raise ValueError(f"it is one of {summary['experiment']}")
-        saved = {name: summary["config"][name] for name in identity(config)}
+        saved = study.recipes.completed(summary["config"])
         if config.run.data_dir is None:
             saved["data_dir"] = saved_options(folder)[1].get("data_dir")
         config = replaced(config, restored(config, saved))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except DAMAGED as error:
         missing = isinstance(error, FileNotFoundError)
         why = "it has no summary.json" if missing else error
         raise UsageError(

@@ -1,9 +1,13 @@
-"""Storage over a network: what fails for a moment is tried again."""
+"""Files written whole, over a network too: what fails for a moment is tried again."""
 
+import contextlib
 import errno
+import os
+import tempfile
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from experiments.lab.errors import say
 
@@ -61,3 +65,23 @@ def retried(what: str, action: Callable[[], T]) -> T:
 def reason(error: Exception) -> str:
     """What went wrong, without the path, which `what` names."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def replace(path: Path, content: str | Callable[[Path], Any]) -> None:
+    """Writes a text, or lets a function (path) -> None write; whole or not at all."""
+    handle, temporary = tempfile.mkstemp(path.suffix, f".{path.name}-", path.parent)
+    os.close(handle)
+    try:
+        half = Path(temporary)
+        if isinstance(content, str):
+            half.write_text(content, encoding="utf-8")
+        else:
+            content(half)
+        half.chmod(0o644)
+        with half.open("r+b") as file:  # Windows flushes only what it may write to
+            os.fsync(file.fileno())
+        half.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that counts is the first
+            os.unlink(temporary)
+        raise

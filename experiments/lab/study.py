@@ -16,8 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+import jaxrnn as rnn
 from experiments.lab.batches import Batches
 from experiments.lab.errors import UsageError
 from experiments.lab.guard import Guard
@@ -41,6 +44,31 @@ class Task(NamedTuple):
     keep_best: bool = True
     # (params) -> carry of one stream, for truncated backpropagation through time
     carry: Callable[[Any], Any] | None = None
+
+    def starter(self, optimizer: Any, batch_size: int) -> Callable[[jax.Array], Any]:
+        """Makes (key) -> the state of a seed before the first update."""
+
+        def start(key):
+            params_key, update_key = jax.random.split(key)
+            params = self.init(params_key)
+            carry = () if self.carry is None else self.carry(params)
+            carry = jax.tree.map(
+                lambda a: jnp.broadcast_to(a, (batch_size, *a.shape)), carry
+            )
+            return rnn.train_state(params, optimizer, update_key, carry)
+
+        return start
+
+    def aux_names(self, example: tuple[Any, ...]) -> list[str]:
+        """The names of what the loss returns beside its value."""
+
+        def aux(key):
+            params = self.init(key)
+            if self.carry is None:
+                return self.loss(params, *example, key)[1]
+            return self.loss(params, self.carry(params), *example, key)[1][1]
+
+        return list(jax.eval_shape(aux, jax.random.key(0)))
 
 
 class Outcome(NamedTuple):

@@ -191,6 +191,6 @@ def by_class(
         own = answers[:, labels == number]
         taken = np.bincount(own[own != number], minlength=len(classes))
         right = (own == number).mean(1) if own.size else None
-        mistake = classes[taken.argmax()] if taken.any() else None
+        mistake = classes[int(taken.argmax())] if taken.any() else None
         found[name] = [own.shape[1], right, mistake]
     return found

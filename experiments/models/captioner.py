@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 import jaxrnn as rnn
-from experiments.data.subwords import PAD, START, STOP
+from experiments.data.subwords import PAD, START, STOP, UNKNOWN
 
 STRIDES = (1, 2, 2, 1)  # of the convolutions
 WIDTHS = (1, 2, 4, 4)  # their channels, in those of the first
@@ -223,3 +223,14 @@ def prepare(image: jax.Array, size: int, key: jax.Array | None = None) -> jax.Ar
     x = jnp.where(jax.random.bernoulli(mirror_key), x[:, ::-1], x)
     light, contrast = jax.random.uniform(light_key, (2,), minval=-0.2, maxval=0.2)
     return (x - 0.5) * (1 + contrast) + 0.5 + light
+
+
+def cross_entropy(
+    net: Captioner, params: Any, image, tokens_NT, key=None, label_smoothing=0.0
+) -> jax.Array:
+    """Mean over the words of all captions, in nats; unknown words are no targets."""
+    logits_NTV = net.logits(params, image, tokens_NT[:, :-1], key)
+    labels = tokens_NT[:, 1:].ravel()
+    mask = (labels != PAD) & (labels != UNKNOWN)
+    logits = logits_NTV.reshape(len(labels), -1)
+    return rnn.cross_entropy(logits, labels, mask, label_smoothing=label_smoothing)

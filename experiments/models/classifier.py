@@ -185,6 +185,19 @@ def read_all(
     return logits, weights
 
 
+def told(logit: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The cross-entropy of a text in nats, and 1 where the answer is right, else 0.
+
+    Args:
+      logit: of yes, [], or of K classes, [K].
+      label: 0 or 1, or the number of the class.
+    """
+    if logit.ndim:
+        return rnn.cross_entropy(logit, label), rnn.accuracy(logit, label)
+    right = ((logit > 0) == (label > 0)).astype(logit.dtype)
+    return rnn.sigmoid_cross_entropy(logit, label), right
+
+
 def up_to(sizes: Sequence[int], longest: int) -> tuple[int, ...]:
     """The sizes, and more of them, each twice the one before, up to the longest.
 

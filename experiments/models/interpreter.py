@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -70,7 +71,7 @@ class Interpreter(NamedTuple):
         return [next(said) if text.strip() else "" for text in texts]
 
     def report(
-        self, params: Any, columns: dict[str, list[str]], language: str
+        self, params: Any, columns: dict[str, list[str]], language: str, folder: Path
     ) -> lab.Report:
         """The translations of a file by the first seed, and BLEU if it has any.
 
@@ -78,6 +79,7 @@ class Interpreter(NamedTuple):
           params: of the seeds.
           columns: see `experiments.data.own_pairs.read_questions`.
           language: that is translated into.
+          folder: of the run.
         """
         said = self.by_first(params, columns["source"])
         found = {**columns, "beam": said}
@@ -91,7 +93,9 @@ class Interpreter(NamedTuple):
             title = f"BLEU of {len(some):,} sentences ({signature})"
             row = lab.Row("beam", [scores])
             body.append(lab.Table(title, {"BLEU": ".2f"}, [row]))
-        return lab.Report(body, files={"predictions.tsv": side_by_side(found)})
+        name = lab.free(folder, "predictions.tsv")
+        body.append(f"{len(said):,} lines in {folder / name}")
+        return lab.Report(body, files={name: side_by_side(found)})
 
     def with_unknown(self, texts: Sequence[str]) -> list[str]:
         """The texts with a part that no subword of the source stands for."""

@@ -42,6 +42,18 @@ class Making(lab.Config):
         return [f"{piece}-seed-{seed}-at-{self.temperature:g}" for seed in seeds]
 
 
+def logits(net, params, roll_TK, mask_T=None, key=None) -> jax.Array:
+    """Of the notes of each step of a piece but the first, [T - 1, K]."""
+    xs, mask = roll_TK[:-1].astype(jnp.float32), None if mask_T is None else mask_T[1:]
+    return net.unroll(params, net.initial_carry(params, key), xs, mask=mask)[1]
+
+
+def mean_nll(net, params, roll_TK, mask_T, key=None) -> jax.Array:
+    """Of a piece, in nats a step; []."""
+    predicted = logits(net, params, roll_TK, mask_T, key)
+    return KEYS * rnn.sigmoid_cross_entropy(predicted, roll_TK[1:], mask_T[1:])
+
+
 @dataclass(frozen=True)
 class DrawNotes:
     """A chooser for `rnn.generate`, `(logits [K], key) -> notes [K]` of 0 and 1.

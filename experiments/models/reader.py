@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 import jaxrnn as rnn
 from experiments.models.stack import stack
@@ -86,3 +87,14 @@ def reader(
         return readout.unroll(params.readout, (), states)[1]
 
     return Reader(init, read, tell)
+
+
+def scores(logits_SNK: np.ndarray, labels_N: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each seed: accuracy on all images and on the first 100, and the loss; [S]."""
+    hits_SN = logits_SNK.argmax(-1) == labels_N
+    log_p_SNK = np.asarray(jax.nn.log_softmax(logits_SNK), np.float64)
+    return {
+        "accuracy": hits_SN.mean(axis=1),
+        "first_100_accuracy": hits_SN[:, :100].mean(axis=1),
+        "loss": -log_p_SNK[:, np.arange(len(labels_N)), labels_N].mean(axis=1),
+    }

@@ -1,8 +1,9 @@
 """Models of text: how well they tell a text, and what they write."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,24 @@ from experiments import lab
 from experiments.data.vocabulary import Vocabulary
 
 PIECE = 1024  # characters of which logits are in memory at once
+AtMost1 = lab.Range("at most 1", lambda v: v <= 1)
+
+
+@dataclass(frozen=True)
+class Writing(lab.Config):
+    """How a model writes; a finished run may be asked for another way."""
+
+    length: lab.Asked[lab.AtLeast1] = 500
+    """How many characters to write, in the samples at the end of a run too."""
+    temperature: lab.Asked[tuple[lab.NotNegative, ...]] = (0.5, 0.8, 1.0)
+    """A text at each: below 1 more probable, above 1 more variety, 0 the likeliest."""
+    top_p: lab.Asked[Annotated[lab.Above0[float], AtMost1] | None] = None
+    """Draw from the fewest characters whose probabilities sum to this; None: all."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        expected = "one temperature or more"
+        lab.require(self.temperature != (), "temperature", expected, "none")
 
 
 def mean_nats(model: rnn.Cell, params: Any, tokens: jax.Array) -> jax.Array:
@@ -135,9 +154,7 @@ def written(
     vocabulary: Vocabulary,
     prompt: str | None,
     seed: int,
-    length: int,
-    temperatures: Sequence[float],
-    top_p: float | None = None,
+    how: Writing,
 ) -> Iterator[Iterator[str]]:
     """For each temperature, piece by piece, what a model writes after a prompt.
 
@@ -148,9 +165,7 @@ def written(
       prompt: at least one character; it is part of what is returned. None: a line end,
         or the first character of the vocabulary where it has none.
       seed: of the draws.
-      length: how many characters follow the prompt.
-      temperatures: of the texts; see `rnn.sample`; at 0 the likeliest.
-      top_p: of all texts; see `rnn.sample`.
+      how: it writes.
 
     Raises:
       ValueError: if the prompt has a character that the vocabulary lacks.
@@ -160,15 +175,15 @@ def written(
         prompt = "\n" if "\n" in characters else characters[0]
     start = model.initial_carry(params)
     carry, first = rnn.prefill(model, params, start, vocabulary.encode(prompt))
-    keys = jax.random.split(jax.random.key(seed), len(temperatures))
+    keys = jax.random.split(jax.random.key(seed), len(how.temperature))
 
     def text(temperature, key):
         yield f"--- temperature {temperature} ---\n{prompt}"
         choose = rnn.greedy
         if temperature > 0:
-            choose = rnn.sample(temperature, top_p=top_p)
-        for token in rnn.stream(model, params, carry, first, length, choose, key):
+            choose = rnn.sample(temperature, top_p=how.top_p)
+        for token in rnn.stream(model, params, carry, first, how.length, choose, key):
             yield vocabulary.decode([token])
         yield "\n"
 
-    return map(text, temperatures, keys)
+    return map(text, how.temperature, keys)

@@ -17,6 +17,21 @@ SIDES = mpl.colormaps["RdBu"]  # red for negative, blue for positive
 ATTENTION = "C1"
 
 
+REVIEWS = "a positive review", "a negative one"
+
+
+def poles(classes: Sequence[str]) -> tuple[str, str]:
+    """What a positive and a negative contribution speak for.
+
+    Example:
+      >>> poles(["ham", "spam"]), poles(["a", "b", "c"])
+      (('spam', 'ham'), ('the answer', 'another one'))
+    """
+    if len(classes) > 2:
+        return "the answer", "another one"
+    return classes[1], classes[0]
+
+
 def draw_words(
     path: Path, telling: Mapping[str, Sequence[Any]], what: str = "", most: int = 15
 ) -> None:
@@ -64,7 +79,7 @@ def draw_words(
 def draw_contributions(
     path: Path,
     documents: Sequence[tuple[str, Sequence[str], np.ndarray, np.ndarray]],
-    sides: tuple[str, str] = ("a positive review", "a negative one"),
+    sides: tuple[str, str] = REVIEWS,
 ) -> None:
     """Documents whose words have the color of what they contribute.
 

@@ -59,7 +59,7 @@ def summarized(run: Path, note: str | None = None) -> dict[str, Any]:
 def command(name: str, config: dict[str, Any]) -> str:
     """The command with the options of a run that are not the default ones."""
     recipes = importlib.import_module(f"experiments.{name}").STUDY.recipes
-    chosen = {option: config[option] for option in recipes.choices}
+    chosen = {option: config[option] for option in recipes.choices if option in config}
     usual = identity(recipes(**chosen)) | recipes.choices
     given = {option: v for option, v in config.items() if v != usual.get(option, v)}
     options = arguments(given, recipes.base)

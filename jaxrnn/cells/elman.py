@@ -80,7 +80,7 @@ def elman(
         init,
         zeros_of(ElmanCarry, hidden_size),
         lambda params: (dense(params), ()),
-        TANH if activation is jnp.tanh else Pointwise(partial(_elman, activation)),
+        KNOWN.get(activation) or Pointwise(partial(_elman, activation)),
         settings=settings,
     )
 
@@ -99,4 +99,18 @@ def _tanh_backward(theta, y, h, ct):
     return (), ct.h * (1 - y * y), ElmanCarry(jnp.zeros_like(h))
 
 
+def _relu_backward(theta, y, h, ct):
+    return (), jnp.where(y > 0, ct.h, 0), ElmanCarry(jnp.zeros_like(h))
+
+
+def _relu_forward(theta, z, carry):
+    y = jax.nn.relu(z)
+    return ElmanCarry(y), y
+
+
 TANH = Pointwise(partial(_elman, jnp.tanh), _tanh_forward, _tanh_backward, "elman tanh")
+RELU = Pointwise(
+    partial(_elman, jax.nn.relu), _relu_forward, _relu_backward, "elman relu"
+)
+# Activations with a derivative written by hand.
+KNOWN = {jnp.tanh: TANH, jax.nn.relu: RELU}

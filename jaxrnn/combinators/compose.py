@@ -11,7 +11,8 @@ from jaxrnn.checks import check_array, check_floating, check_size
 from jaxrnn.core import Cell, recorded
 from jaxrnn.layers import EmbeddingParams, embedding
 from jaxrnn.lift import around, lifted
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
+from jaxrnn.precision import plus
 
 
 class Directions(NamedTuple):
@@ -303,7 +304,8 @@ def tied_embedding(
                     f"{name}: expected outputs of the cell of size {size}, got "
                     f"{ys.shape}"
                 )
-            return rows_product(ys.astype(vectors.w.dtype), vectors.w.T) + b[None]
+            product = rows_product(ys.astype(vectors.w.dtype), vectors.w.T)
+            return plus(product, b[None])
 
         return carry, at.blank(at.rows(logits, y))
 

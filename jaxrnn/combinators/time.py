@@ -18,6 +18,7 @@ from jaxrnn.checks import (
     check_starts,
 )
 from jaxrnn.core import Cell, recorded
+from jaxrnn.precision import narrowed, widened
 from jaxrnn.steps import AllSteps
 
 SYMBOLIC_SEGMENT = 32  # a symbol, as in `jax.export`, has no square root
@@ -69,6 +70,7 @@ def remat(cell: Cell, *, segment: int | None = None) -> Cell:
         params = jax.tree.map(partial(check_array, f"{name}: params"), params)
         carry = jax.tree.map(partial(check_array, f"{name}: carry"), carry)
         params = cell.about.prepare(params)
+        wide = widened(params)  # the loop adds up their gradient
         size = segment or SYMBOLIC_SEGMENT
         if isinstance(length, int):
             size = min(segment or math.isqrt(length - 1) + 1, length)
@@ -82,12 +84,13 @@ def remat(cell: Cell, *, segment: int | None = None) -> Cell:
             return x.reshape(count, size, *x.shape[1:])
 
         @jax.checkpoint
-        def run(params, carry, segment):
+        def run(wide, carry, segment):
             xs, mask, starts = segment
-            return AllSteps(mask, reverse, starts).run(cell, params, carry, xs)
+            steps = AllSteps(mask, reverse, starts)
+            return steps.run(cell, narrowed(wide, params), carry, xs)
 
         carry, ys = lax.scan(
-            partial(run, params),
+            partial(run, wide),
             carry,
             jax.tree.map(cut, (xs, mask, starts)),
             reverse=reverse,

@@ -1,6 +1,5 @@
 """Beam search: the most probable sequences that a cell can make."""
 
-import numbers
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrnn.build import step_of
-from jaxrnn.checks import check_input, check_number, check_size
+from jaxrnn.checks import check_input, check_number, check_size, check_token
 from jaxrnn.core import Cell
 from jaxrnn.decode.choosers import check_logits
 from jaxrnn.decode.inputs import TOKEN, check_first, check_stop
@@ -107,10 +106,7 @@ def beam_search(
 
     log_p = jax.eval_shape(advance, carry, token)[1]
     stop = check_stop(name, stop_token)
-    if isinstance(stop_token, numbers.Integral) and not 0 <= stop_token < log_p.size:
-        raise ValueError(
-            f"{name}: stop_token: expected 0 to {log_p.size - 1}, got {stop_token}"
-        )
+    check_token(f"{name}: stop_token", stop, log_p.size)
 
     def best(*hypotheses):
         every = jax.tree.map(lambda *a: jnp.concatenate(a), *hypotheses)
@@ -124,10 +120,13 @@ def beam_search(
     def extend(search):
         carry, log_p = jax.vmap(advance)(search.carry, search.token)
         scores = search.going.scores[:, None] + log_p  # [beam_size, V]
+        stopped = scores.at[:, stop].get(
+            mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
+        )
         n = search.step + 1
         stopping = Hypotheses(
             search.going.tokens,  # all that follows is the stop token
-            scores[:, stop] / n.astype(scores.dtype) ** penalty,
+            stopped / n.astype(scores.dtype) ** penalty,
             jnp.broadcast_to(n, size),
         )
         scores = scores.at[:, stop].set(-jnp.inf)

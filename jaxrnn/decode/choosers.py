@@ -20,6 +20,8 @@ class Choose(Protocol):
 def greedy(logits: jax.Array, key: jax.Array | None = None) -> jax.Array:
     """The token with the largest logit; of equal ones, the first.
 
+    Where one of the logits is NaN it is -1, which is no token.
+
     Args:
       logits: `[V]`.
       key: not used.
@@ -36,7 +38,8 @@ def greedy(logits: jax.Array, key: jax.Array | None = None) -> jax.Array:
       1
     """
     del key
-    return jnp.argmax(check_logits("greedy", logits)).astype(jnp.int32)
+    logits = check_logits("greedy", logits)
+    return or_none(logits, jnp.argmax(logits).astype(jnp.int32))
 
 
 def sample(
@@ -48,8 +51,9 @@ def sample(
 
     Only the `top_k` most probable tokens are kept, and of those, with their share of
     p made to sum to one, the fewest whose sum reaches `top_p`. Of equally probable
-    tokens the first is kept. Choosers made with the same arguments are equal, so that
-    `jax.jit` compiles a program for one of them once.
+    tokens the first is kept. If a logit is NaN the draw is -1, which is no token.
+    Choosers made with the same arguments are equal, so that `jax.jit` compiles a
+    program for one of them once.
 
     Args:
       temperature: below 1 for more probable tokens, above 1 for more variety.
@@ -96,16 +100,23 @@ class _Sample:
     def __call__(self, logits: jax.Array, key: jax.Array | None, /) -> jax.Array:
         logits = check_logits("sample", logits)
         key = check_key("sample: key", key)
+        given = logits
         logits = (logits - logits.max()) / self.temperature
         if self.top_k is None and self.top_p is None:
-            return jax.random.categorical(key, logits).astype(jnp.int32)
+            drawn = jax.random.categorical(key, logits)
+            return or_none(given, drawn.astype(jnp.int32))
         size = logits.size if self.top_k is None else min(self.top_k, logits.size)
         logits, tokens = lax.top_k(logits, size)  # in order, of equal ones the first
         if self.top_p is not None and self.top_p < 1:
             p = jax.nn.softmax(logits)
             reached = jnp.cumsum(p) - p >= self.top_p * (1 - 1e-6)  # but for rounding
             logits = jnp.where(reached, -jnp.inf, logits)
-        return tokens[jax.random.categorical(key, logits)]
+        return or_none(given, tokens[jax.random.categorical(key, logits)])
+
+
+def or_none(logits: jax.Array, token: jax.Array) -> jax.Array:
+    """The token, or -1 where a logit is NaN, so that no token stands for a mistake."""
+    return jnp.where(jnp.isnan(logits.max()), -1, token)
 
 
 def check_logits(name: str, logits: Any) -> jax.Array:

@@ -5,7 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.checks import Input, check_array, check_function, check_input, check_key
+from jaxrnn.checks import (
+    Input,
+    check_array,
+    check_function,
+    check_input,
+    check_key,
+    check_token,
+)
 from jaxrnn.core import Cell, Step
 from jaxrnn.decode.choosers import Choose
 
@@ -34,6 +41,8 @@ def check_first(
             "prompt is read before, by carry, first = prefill(cell, params, carry, "
             "prompt)"
         )
+    if isinstance(first, jax.Array) and reads is not None:
+        check_token(f"{name}: first", first, reads.below)
     return cell.about.prepare(params), first
 
 

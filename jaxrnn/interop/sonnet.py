@@ -78,9 +78,9 @@ def load_sonnet(
     shapes |= {keys[1]: f"{output} {gates}", keys[0]: f"D {gates}", keys[2]: gates}
     arrays = read(name, entries, shapes)
     w_x, w_h, b = (arrays[key] for key in keys[:3])
-    weights = Weights(w_x, w_h, b, w_p=arrays.get(keys[3]))
     if kind == "gru":
-        weights = Weights(*(minus_z(reorder(a, "zra", "rza")) for a in weights[:3]))
+        w_x, w_h, b = (minus_z(reorder(a, "zra", "rza")) for a in (w_x, w_h, b))
+    weights = Weights(w_x, w_h, b, w_p=arrays.get(keys[3]))
     return build(kind, weights, nonlinearity=nonlinearity, reset_after=False)
 
 

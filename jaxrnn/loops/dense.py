@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.loops.mix import Mix, instantiated, is_zero
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
 
 
 class Dense(NamedTuple):

@@ -30,6 +30,7 @@ from jaxrnn.loops.mix import Mix, instantiated
 from jaxrnn.loops.pointwise import Pointwise, complete, derived, inexact
 from jaxrnn.loops.primitives import linear_map, varying_alike
 from jaxrnn.loops.substitute import SHARED, substituted
+from jaxrnn.precision import narrowed, widened
 
 
 class Loop(NamedTuple):
@@ -162,22 +163,27 @@ def backward_loop(loop: Loop, coefficients: Coefficients, ct: Any):
         more, ct_z, ct_old = loop.part.backward(
             theta, residuals, h, zero_where_not(valid, ct_carry)
         )
-        ct_theta = jax.tree.map(jnp.add, ct_theta, more)
+        ct_theta = jax.tree.map(jnp.add, ct_theta, widened(more))
         pieces, by_z = loop.mix.pull(weights, turned, h, ct_z)
         ct_carry = select(valid, _add_h(ct_old, by_z), ct_carry)
         if start is None:
             ct_carry = _add_h(ct_carry, ct_h)
         else:
-            of_start = zero_where_not(start, ct_carry)
+            of_start = widened(zero_where_not(start, ct_carry))
             ct_initial = jax.tree.map(jnp.add, ct_initial, of_start)
             ct_carry = zero_where_not(~start, ct_carry)
         return (ct_carry, ct_theta, ct_initial), pieces
 
     zeros = jax.tree.map(jnp.zeros_like, (inexact(theta), ct_carry))
-    sums = ct_carry, zeros[0], None if starts is None else zeros[1]
-    (ct_carry, ct_theta, ct_initial), ct_zs = loop.scan(
-        body, sums, (ct_hs, hs, residuals, mask, starts), back=True
+    if starts is None:
+        zeros = zeros[0], None
+    (ct_carry, *sums), ct_zs = loop.scan(
+        body,
+        (ct_carry, *widened(zeros)),
+        (ct_hs, hs, residuals, mask, starts),
+        back=True,
     )
+    ct_theta, ct_initial = narrowed(tuple(sums), zeros)
     return ct_zs, ct_theta, ct_carry, ct_initial
 
 
@@ -195,11 +201,23 @@ def _run_jvp(loop: Loop, primals, tangents):
         weights, d_inputs.weights, kept.rows, xs, d_inputs.xs, loop.compute_dtype
     )
     d_others = instantiated(inexact((d_inputs.theta, d_inputs.carry, d_inputs.initial)))
+
+    # All three are shared by a batch, over which their gradient is added up.
+    def along(coefficients, tangents):
+        d_zs, *wide = tangents
+        return tangent_loop(
+            loop, coefficients, (d_zs, *narrowed(tuple(wide), d_others))
+        )
+
+    def back(coefficients, ct):
+        ct_zs, *others = backward_loop(loop, coefficients, ct)
+        return ct_zs, *widened(others)
+
     d_carry, d_hs = linear_map(
-        partial(tangent_loop, loop),
-        partial(backward_loop, loop),
+        along,
+        back,
         Coefficients(weights, theta, kept, mask, starts),
-        (d_zs, *d_others),
+        (d_zs, *widened(d_others)),
         axes=((1, 0, 0, 0), (0, 1)),
     )
     return (carry, hs), (complete(carry, d_carry), d_hs)

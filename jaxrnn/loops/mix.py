@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad
 
-from jaxrnn.loops.primitives import rows_product
+from jaxrnn.loops.rows import rows_product
+from jaxrnn.precision import widened
 
 
 class Mix(NamedTuple):
@@ -81,13 +82,18 @@ def additive(of_x: Callable[..., jax.Array], of_h: Callable[..., jax.Array]) -> 
         return bound(of_x, ready)(x) + bound(of_h, ready)(h)
 
     def tangents(weights, d_weights, hs, xs, d_xs, dtype):
+        d_weights = instantiated(d_weights)
+        args = weights, hs, xs, d_weights
+        weights, wide_hs, xs, d_weights = widened(args)  # steps are added up
+
         def zs(weights, xs):
-            return jax.vmap(partial(z, (weights, dtype)))(xs, hs)
+            return jax.vmap(partial(z, (weights, dtype)))(xs, wide_hs)
 
         if is_zero(d_xs):
-            of_weights = partial(zs, xs=xs)
-            return [jax.jvp(of_weights, (weights,), (instantiated(d_weights),))[1]]
-        return [jax.jvp(zs, (weights, xs), (instantiated(d_weights), d_xs))[1]]
+            d_zs = jax.jvp(partial(zs, xs=xs), (weights,), (d_weights,))[1]
+        else:
+            d_zs = jax.jvp(zs, (weights, xs), (d_weights, widened(d_xs)))[1]
+        return [d_zs.astype(hs.dtype)]
 
     def push(ready, pieces, d_h):
         return pieces[0] + bound(of_h, ready)(d_h)

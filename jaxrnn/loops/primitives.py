@@ -1,9 +1,6 @@
-"""Linear algebra that keeps its speed when it is transposed and vmapped.
+"""A linear map given together with its transpose, as a primitive.
 
-Two primitives: a linear map given together with its transpose, and a product of rows
-with a matrix.
-
-**linear_map.** Reverse-mode differentiation transposes the linear part of a program.
+Reverse-mode differentiation transposes the linear part of a program.
 For most programs JAX finds the transpose itself; for a recurrence a hand-written one is
 faster. `jax.custom_vjp` would hide the linear map from `jvp`, and under `vmap` it forms
 one weight gradient per example; so this is a primitive, with the rules that make it
@@ -13,14 +10,9 @@ compose:
 - transpose: the given transpose;
 - vmap: the map and its transpose, both vmapped, where coefficients that the batch
   shares (a weight matrix) stay unbatched.
-
-**rows_product.** The gradient of a weight matrix that a batch of sequences shares is a
-sum over batch and time. Under `vmap` those are two axes, for which XLA rearranges its
-operands at a cost; here a batch of rows is more rows, so that it stays one product.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -179,67 +171,3 @@ ad.primitive_jvps[_linear_p] = _jvp
 ad.primitive_transposes[_linear_p] = _transpose
 batching.primitive_batchers[_linear_p] = _batch
 mlir.register_lowering(_linear_p, mlir.lower_fun(_call, multiple_results=True))
-
-
-_rows_p = Primitive("rows_product")
-
-
-def rows_product(xs: jax.Array, w: jax.Array, dtype: Any = None) -> jax.Array:
-    """Returns `xs @ w`, `[N, D]` times `[D, G]`, in the dtype of w.
-
-    `dtype` is that of the operands of this product and of those in its derivatives;
-    None for that of w.
-    """
-    xs, w = varying_alike((xs, w))
-    return _rows_p.bind(xs, w, dtype=jnp.dtype(w.dtype if dtype is None else dtype))
-
-
-def _contract(a, b, axis_a, axis_b, dtype, sum_dtype):
-    """A product over one of the last two axes of each; the axes before are a batch."""
-    n = a.ndim - 2
-    batch = tuple(range(n))
-    return lax.dot_general(
-        a.astype(dtype),
-        b.astype(dtype),
-        (((n + axis_a,), (n + axis_b,)), (batch, batch)),
-        preferred_element_type=sum_dtype,
-    )
-
-
-def _rows(xs, w, dtype):
-    return _contract(xs, w, 1, 0, dtype, w.dtype)
-
-
-def _rows_aval(*avals, dtype):
-    return jax.make_jaxpr(partial(_rows, dtype=dtype))(*avals).out_avals[0]
-
-
-def _ct_xs(ct, xs, w, dtype):
-    return _contract(ct, w, 1, 1, dtype, ct.dtype).astype(xs.aval.dtype)
-
-
-def _ct_w(ct, xs, w, dtype):
-    return _contract(xs, ct, 0, 0, dtype, ct.dtype)
-
-
-def _rows_batch(args, dims, *, dtype):
-    xs, w = args
-    dim, w_dim = dims
-    if w_dim is None:
-        xs = jnp.moveaxis(xs, dim, -2)  # behind the rows, where a batched scan has it
-        *leading, rows, batch, size = xs.shape
-        out = rows_product(xs.reshape(*leading, rows * batch, size), w, dtype)
-        return out.reshape(*leading, rows, batch, out.shape[-1]), out.ndim - 1
-    w = jnp.moveaxis(w, w_dim, 0)
-    if dim is None:
-        xs = jnp.broadcast_to(xs, (len(w), *xs.shape))
-    else:
-        xs = jnp.moveaxis(xs, dim, 0)
-    return rows_product(xs, w, dtype), 0
-
-
-_rows_p.def_impl(_rows)
-_rows_p.def_abstract_eval(_rows_aval)
-ad.defbilinear(_rows_p, _ct_xs, _ct_w)
-batching.primitive_batchers[_rows_p] = _rows_batch
-mlir.register_lowering(_rows_p, mlir.lower_fun(_rows, multiple_results=False))

@@ -23,9 +23,9 @@ from jaxrnn.loops.primitives import varying_alike
 SHARED = -1  # the axis of operands that all sequences of a batch share, such as weights
 
 
-def _takes_all(static: Any, *shapes: Any) -> bool:
+def _takes_all(static: Any, *shapes: Any) -> str:
     del static, shapes
-    return True
+    return ""
 
 
 class Kernel(NamedTuple):
@@ -35,12 +35,15 @@ class Kernel(NamedTuple):
       run: `(static, *operands) -> outputs`, as the loop, but for a batch: arrays with a
         time axis are `[T, B, ...]`, all others of a sequence `[B, ...]`; what sequences
         share, such as weights, is as in the loop.
-      takes: `(static, *shapes) -> bool`, whether it can run operands of these
-        `jax.ShapeDtypeStruct`s.
+      why_not: `(static, *shapes) -> str`, why it does not run operands of these
+        `jax.ShapeDtypeStruct`s; an empty string if it does.
+      exports: whether a program that `jax.export` writes may call it. One that calls
+        code of this machine alone may not: there the loop is exported.
     """
 
     run: Callable[..., Any]
-    takes: Callable[..., bool] = _takes_all
+    why_not: Callable[..., str] = _takes_all
+    exports: bool = True
 
 
 # By the name of the loop and the platform: "cpu", "cuda", "rocm" or "tpu". The table is
@@ -124,23 +127,40 @@ _substituted_p = Primitive("substituted")
 _substituted_p.multiple_results = True
 
 
-def _run(*args, platform, name, loop, kernels, static, trees, axes, out_axes, batched):
+def refusal(kernel: Kernel, args: Any, params: Any) -> str:
+    """Why a kernel does not run an operation of this module, or an empty string.
+
+    `args` are the operands, or their types, and `params` those of the operation.
+    """
+    shapes = []
+    for a, axis in zip(args, params["axes"], strict=True):
+        alone = axis != SHARED and not params["batched"]
+        shape = (*a.shape[:axis], 1, *a.shape[axis:]) if alone else a.shape
+        shapes.append(jax.ShapeDtypeStruct(shape, a.dtype))
+    if not all(isinstance(size, int) for a in shapes for size in a.shape):
+        return "a size is a symbol"
+    in_tree, _ = params["trees"]
+    return kernel.why_not(params["static"], *in_tree.unflatten(shapes))
+
+
+def _run(*args, kernel, platform, **params):
     """The kernel of the platform, where it takes these operands, or the loop."""
-    kernel = dict(kernels).get(platform)
+    loop, axes, out_axes = params["loop"], params["axes"], params["out_axes"]
+    if kernel is None or refusal(kernel, args, params):
+        return loop(*args)
     batch, batch_loop = args, loop
-    if not batched:
+    alone = not params["batched"] and set(axes) != {SHARED}
+    if alone:
         pairs = zip(args, axes, strict=True)
         batch = [a if axis == SHARED else jnp.expand_dims(a, axis) for a, axis in pairs]
         batch_loop = jax.vmap(loop, _in_axes(axes), out_axes)
-    in_tree, out_tree = trees
-    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in batch]
-    known = all(isinstance(size, int) for a in shapes for size in a.shape)
-    takes = known and kernel and kernel.takes(static, *in_tree.unflatten(shapes))
-    if kernel is None or not takes:
-        return loop(*args)
-    outs, got = jax.tree.flatten(kernel.run(static, *in_tree.unflatten(batch)))
-    _check(f"kernel of {name} on {platform}", outs, got, out_tree, batch_loop, batch)
-    return outs if batched else [*map(jnp.squeeze, outs, out_axes)]
+    in_tree, out_tree = params["trees"]
+    outs, got = jax.tree.flatten(
+        kernel.run(params["static"], *in_tree.unflatten(batch))
+    )
+    name = f"kernel of {params['name']} on {platform}"
+    _check(name, outs, got, out_tree, batch_loop, batch)
+    return [*map(jnp.squeeze, outs, out_axes)] if alone else outs
 
 
 def _check(name, outs, got, tree, loop, args):
@@ -203,6 +223,7 @@ def _transpose(cts, *args, loop, **_):
 def _batch(args, dims, *, loop, axes, out_axes, batched, **params):
     pairs = list(zip(args, dims, axes, strict=True))
     if any(dim is not None and axis == SHARED for _, dim, axis in pairs):
+        out_axes = tuple(max(axis, 0) for axis in out_axes)
         return jax.vmap(loop, dims, out_axes)(*args), out_axes
     size = next(a.shape[dim] for a, dim, _ in pairs if dim is not None)
 
@@ -238,9 +259,16 @@ _substituted_p.def_abstract_eval(_abstract_eval)
 ad.primitive_jvps[_substituted_p] = _jvp
 ad.primitive_transposes[_substituted_p] = _transpose
 batching.primitive_batchers[_substituted_p] = _batch
+
+
+def _lower(ctx, *args, platform, kernels, **params):
+    kernel = dict(kernels).get(platform)
+    if ctx.module_context.lowering_parameters.for_export:
+        kernel = kernel if kernel and kernel.exports else None
+    run = partial(_run, kernel=kernel, platform=platform)
+    return mlir.lower_fun(run, multiple_results=True)(ctx, *args, **params)
+
+
 for _platform in PLATFORMS:
-    mlir.register_lowering(
-        _substituted_p,
-        mlir.lower_fun(partial(_run, platform=_platform), multiple_results=True),
-        platform=_platform,
-    )
+    rule = partial(_lower, platform=_platform)
+    mlir.register_lowering(_substituted_p, rule, platform=_platform)

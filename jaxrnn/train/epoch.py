@@ -1,12 +1,21 @@
 """Many updates in one program, and the order in which they read the examples."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.checks import check_key, check_length, check_size
+from jaxrnn.checks import (
+    as_index,
+    check_array,
+    check_key,
+    check_length,
+    check_size,
+    known,
+)
+from jaxrnn.core import is_key
 from jaxrnn.train.state import Metrics, TrainState
 
 
@@ -25,27 +34,66 @@ def make_epoch(
       a leading axis of N examples, `order` `[S, B]` says which examples each of S
       updates reads, and the metrics have a leading axis S.
 
+      An index outside 0..N-1 never reads another example. While a program around
+      `epoch` is traced, the example is NaN, or the lowest integer, and the numbers of
+      the metrics of its update are NaN.
+
     Raises:
-      ValueError: from `epoch`, if the arrays of the data differ in their leading axis
-        or the order is not an integer array `[S, B]`.
+      ValueError: from `epoch`, if the arrays of the data differ in their leading axis,
+        the order is not an integer array `[S, B]`, or it has an index outside 0..N-1.
     """
 
     @jax.jit
+    def updates(state: TrainState, data: tuple, order: jax.Array):
+        size = check_length("epoch: data", data)
+
+        def body(state, index):
+            index = as_index(index)
+            fits = (index >= 0) & (index < size)
+            batch = jax.tree.map(lambda a: _examples(a, index, fits), data)
+            state, metrics = update(state, *batch)
+            return state, _or_nothing(fits.all(), metrics)
+
+        return lax.scan(body, state, order)
+
     def epoch(state: TrainState, data: tuple, order: jax.Array):
-        check_length("epoch: data", data)
-        order = jnp.asarray(order)
+        size = check_length("epoch: data", data)
+        order = check_array("epoch: order", order)
         if order.ndim != 2 or not jnp.issubdtype(order.dtype, jnp.integer):
             raise ValueError(
                 "epoch: order: expected integers of shape [S, B], "
                 f"got {order.dtype} {order.shape}"
             )
-        return lax.scan(
-            lambda state, i: update(state, *jax.tree.map(lambda a: a[i], data)),
-            state,
-            order,
-        )
+        index = known(order)
+        if index is not None and index.size:
+            wrong = index[(index < 0) | (index >= size)]
+            if wrong.size:
+                raise ValueError(
+                    f"epoch: order: expected 0 to {size - 1}, for {size} examples, got "
+                    f"{wrong[0]}"
+                )
+        return updates(state, data, order)
 
     return epoch
+
+
+def _examples(a: jax.Array, index: jax.Array, fits: jax.Array) -> jax.Array:
+    """Those of the index, and nothing where there is none."""
+    rows = a[index]
+    return jax.vmap(_or_nothing)(fits, rows)
+
+
+def _or_nothing(fits: jax.Array, tree: Any) -> Any:
+    """The arrays if they fit, else NaN, or the lowest of the integers."""
+
+    def lowest(a):
+        if jnp.issubdtype(a.dtype, jnp.inexact):
+            return jnp.full_like(a, jnp.nan)
+        if jnp.issubdtype(a.dtype, jnp.integer):
+            return jnp.full_like(a, jnp.iinfo(a.dtype).min)
+        return a if is_key(a) else jnp.zeros_like(a)
+
+    return jax.tree.map(lambda a: jnp.where(fits, a, lowest(a)), tree)
 
 
 def shuffled(key: jax.Array, num_examples: int, batch_size: int) -> jax.Array:

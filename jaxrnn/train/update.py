@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from jax.sharding import Mesh
 
 from jaxrnn.checks import check_function, check_length, check_size, noting_keyless
 from jaxrnn.core import is_key
+from jaxrnn.means import Weighted
 from jaxrnn.train.batch import accumulated, averaged_over
 from jaxrnn.train.optimizer import advance, check_optimizer, single, trained
 from jaxrnn.train.state import Metrics, TrainState
@@ -31,7 +31,10 @@ def make_update(
     """Makes a jitted update for a batch from the loss of one example.
 
     Args:
-      loss_fn: `(params, *example, key) -> loss`, or `-> (loss, aux)`.
+      loss_fn: `(params, *example, key) -> loss`, or `-> (loss, aux)`. All examples of a
+        batch weigh alike. Where the loss is a `Weighted` they weigh as it says, and so
+        it is for each leaf of aux: the mean is that of the whole batch, however many
+        microbatches and devices share it.
       optimizer: from optax or `optax.contrib`. It is given, if it asks for them, the
         mean loss of the batch (`value`), its gradient (`grad`), and the functions that
         compute both for other params and the same examples and keys (`value_fn`,
@@ -103,19 +106,21 @@ def make_update(
         losses, carry, auxs = jax.vmap(example_loss, (None, 0, 0, 0))(
             params, carry, batch, keys
         )
-        mean = partial(jnp.mean, axis=0)
-        loss, aux = jax.tree.map(mean, single((losses, auxs)))
-        return loss, (aux, carry)
+        loss, aux = _each(_of_batch, single((losses, auxs)))
+        return _ratio(loss), (loss, aux, carry)
 
     def gradients(params, *inputs):
-        (loss, (aux, carry)), grads = jax.value_and_grad(batch_loss, has_aux=True)(
+        (_, (loss, aux, carry)), grads = jax.value_and_grad(batch_loss, has_aux=True)(
             params, *inputs
         )
         # That of JAX is the conjugate of the direction of steepest ascent.
-        return (loss, aux, single(jax.tree.map(jnp.conj, grads))), carry
+        grads = single(jax.tree.map(jnp.conj, grads))
+        if isinstance(loss, Weighted):  # a sum, as the loss is, until all parts are in
+            grads = jax.tree.map(lambda a: a * loss.weight.astype(a.dtype), grads)
+        return (loss, aux, grads), carry
 
     def value(params, *inputs):
-        return batch_loss(params, *inputs)[0], ()
+        return batch_loss(params, *inputs)[1][0], ()
 
     if microbatches > 1:
         gradients = accumulated(microbatches, gradients)
@@ -123,22 +128,33 @@ def make_update(
     if mesh is not None:
         gradients, value = (averaged_over(mesh, f) for f in (gradients, value))
 
+    def value_of_all(params, *inputs):
+        return _ratio(value(params, *inputs)[0])
+
+    def gradients_of_all(params, *inputs):
+        (loss, aux, grads), carry = gradients(params, *inputs)
+        if isinstance(loss, Weighted):
+            weight = loss.weight
+            grads = jax.tree.map(lambda a: _ratio(Weighted(a, weight)), grads)
+        loss, aux = _each(_ratio, (loss, aux))
+        return (loss, aux, grads), carry
+
     def offered(params, loss, grads, inputs):
         """What an optimizer may ask for; its own params may be of more precision."""
 
         def of(fun):
             def at(others, *_):
                 cast = jax.tree.map(lambda a, p: a.astype(p.dtype), others, params)
-                return fun(cast, *inputs)[0]
+                return fun(cast, *inputs)
 
             return at
 
-        value_fn, means_fn = of(value), of(gradients)
+        value_fn, means_fn = of(value_of_all), of(gradients_of_all)
         return {
             "value": loss,
             "grad": grads,
             "value_fn": value_fn,
-            "grad_fn": lambda *args: means_fn(*args)[2],
+            "grad_fn": lambda *args: means_fn(*args)[0][2],
             "obj_fn": value_fn,
         }
 
@@ -169,7 +185,7 @@ def make_update(
         keys = jax.random.split(examples_key, size)
         params, inputs = trained(state.params), (state.carry, batch, keys)
         with noting_keyless() as keyless:
-            (loss, aux, grads), carry = gradients(params, *inputs)
+            (loss, aux, grads), carry = gradients_of_all(params, *inputs)
         if has_carry and keyless:
             warnings.warn(
                 f"update: state.carry: {', '.join(sorted(keyless))} does nothing, "
@@ -188,6 +204,19 @@ def make_update(
         return TrainState(params, opt_state, state.step + 1, key, carry), metrics
 
     return update
+
+
+def _each(fun: Callable[[Any], Any], tree: Any) -> Any:
+    """Applies a function to the leaves, of which a `Weighted` is one."""
+    return jax.tree.map(fun, tree, is_leaf=lambda a: isinstance(a, Weighted))
+
+
+def _of_batch(leaf: Any) -> Any:
+    return leaf.sums() if isinstance(leaf, Weighted) else jnp.mean(leaf, axis=0)
+
+
+def _ratio(leaf: Any) -> Any:
+    return leaf.ratio() if isinstance(leaf, Weighted) else leaf
 
 
 def _with_new_keys(carry: Any, key: jax.Array) -> Any:

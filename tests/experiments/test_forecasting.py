@@ -148,11 +148,11 @@ def test_a_finished_run_forecasts_new_data(tmp_path, capsys):
     sizes = "--window 14 --horizon 3 --hidden-size 4 --epochs 1 --seeds 1"
     run(out, "--csv", str(made_csv(tmp_path / "all.csv")), *sizes.split())
 
-    def predict(path, *options):
+    def predict(path, *options, number=""):
         lab.main(
             forecasting.STUDY, ["--out", str(out), "--predict", str(path), *options]
         )
-        with (out / f"forecast-{path.stem}.csv").open() as file:
+        with (out / f"forecast-{path.stem}{number}.csv").open() as file:
             return list(csv.reader(file))
 
     # What follows the data of the run is what the run itself has forecast.
@@ -172,7 +172,9 @@ def test_a_finished_run_forecasts_new_data(tmp_path, capsys):
         np.array([r[3:] for r in again[1:]], float),
         rtol=1e-4,
     )
-    earlier = predict(made_csv(tmp_path / "earlier.csv", slice(100)))
+    (out / "forecast-earlier.csv").write_text("kept")
+    earlier = predict(made_csv(tmp_path / "earlier.csv", slice(100)), number="-2")
+    assert (out / "forecast-earlier.csv").read_text() == "kept"
     assert earlier[1][1] == "2001-04-11"
     assert earlier[1][3:] != again[1][3:]
     capsys.readouterr()

@@ -195,7 +195,8 @@ def test_generate_says_what_it_cannot_do(smoke, tmp_path, capsys):
     assert "--generate: the " in said
     assert "do not include 'ç' (U+00E7)" in said
     assert "--generate: expected some text" in message("", smoke)
-    assert "--temperature: expected above 0" in message("A", smoke, "--temperature=0")
+    said = message("A", smoke, "--temperature=-1")
+    assert "--temperature: expected at least 0, got -1.0" in said
     assert "--top-p: expected at most 1" in message("A", smoke, "--top-p", "2")
     assert "--overwrite: expected no --generate" in message("A", smoke, "--overwrite")
     assert "--temperature: expected one" in message("A", smoke, "--temperature")

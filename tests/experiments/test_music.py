@@ -258,7 +258,7 @@ def packed(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--temperature", "0"], "--temperature: expected above 0, got 0.0"),
+        (["--temperature", "-1"], "--temperature: expected at least 0, got -1.0"),
         (["--most-notes", "89"], "--most-notes: expected at most 88, got 89"),
         (["--prompt", "0"], "--prompt: expected at least 1, got 0"),
         (["--piece", "3"], "--piece: expected below 3, got 3"),

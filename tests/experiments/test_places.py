@@ -21,6 +21,7 @@ from experiments.lab import checkpoints, folder, loop, storage
 from experiments.lab.folder import Folder
 from experiments.lab.lock import InUse, locked
 from experiments.lab.pipe import STATUS, until_closed
+from experiments.lab.run import find_finished
 from experiments.models.notes import DrawNotes
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,38 @@ def test_a_run_goes_on_from_another_folder(here, tmp_path, monkeypatch, capsys):
     assert config["numbers"] == str(here / "numbers.txt")
     lab.main(STUDY, ["--out", str(out), "--ask", "where"])
     assert str(here / "numbers.txt") in capsys.readouterr().out
+
+
+def without(path: Path, *names: str) -> None:
+    """As a file of a run that was made before these options existed."""
+    saved = json.loads(path.read_text())
+    options = saved.get("config", saved)
+    for name in names:
+        del options[name]
+    path.write_text(json.dumps(saved))
+
+
+def test_an_option_newer_than_a_run_has_its_default(here, monkeypatch, capsys):
+    rule = lab.When({"optimizer": "sgd"}, {"clip": 2.0})
+    newer = STUDY._replace(recipes=lab.Recipes(Config(train=TRAIN), rule))
+    out = here / "run"
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), "STUDY", newer)
+        stopped(out, monkeypatch)
+        without(out / "config.json", "others", "seeds", "clip")
+        for option, was in {"clip": "2.0", "seeds": "1", "others": r"\[\]"}.items():
+            said = failing(capsys, "--out", str(out), "--resume", f"--{option}", "3")
+            assert re.search(f"made with --{option} {was}, now it is .*3", said)
+        lab.main(newer, ["--out", str(out), "--resume"])
+        assert json.loads((out / "config.json").read_text())["clip"] == 2.0
+        without(out / "summary.json", "others", "seeds", "clip")
+        config, _ = find_finished(newer, lab.parse(newer, ["--out", str(out)]), "ask")
+        assert (config.others, config.train.seeds, config.train.clip) == ((), 1, 2.0)
+        lab.main(newer, ["--out", str(out), "--ask", "where"])
+        assert str(here / "numbers.txt") in capsys.readouterr().out
+        (out / "config.json").write_text("{}")
+        said = failing(capsys, "--out", str(out), "--resume")
+        assert "is damaged: it holds no options" in said
 
 
 def test_data_that_has_moved_is_known_by_its_digest(

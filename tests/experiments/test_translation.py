@@ -191,6 +191,7 @@ def test_a_beam_of_one_follows_the_greedy_path(learned):
 
 
 @needs_koreng
+@pytest.mark.slow
 def test_korean(tmp_path, capsys):
     options = ["--target", "ko", "--lengths", "1", "--sentences", "97"]
     run("--preset", "smoke", *options, "--out", str(tmp_path / "run"))
@@ -244,11 +245,17 @@ def test_pairs_of_your_own_and_a_finished_run_on_a_file(tmp_path, capsys):
     questions = tmp_path / "questions.tsv"
     questions.write_text("n 3 <pad>\tba 3\n\nn 5\tnăm 5\n")
     run("--out", str(out), "--predict", str(questions))
-    assert "BLEU of 2 sentences" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "BLEU of 2 sentences" in said
+    assert f"3 lines in {out / 'predictions.tsv'}" in said
     table = [s.split("\t") for s in (out / "predictions.tsv").read_text().splitlines()]
     assert table[0] == ["source", "reference", "beam"]
     assert [row[0] for row in table[1:]] == ["n 3 <pad>", "", "n 5"]
     assert table[2] == ["", "", ""]
+    questions.write_text("n 3\n")
+    run("--out", str(out), "--predict", str(questions))  # nothing is written over
+    assert (out / "predictions-2.tsv").read_text().count("\n") == 2
+    assert (out / "predictions.tsv").read_text().count("\n") == 4
     assert "gone: cannot be read" in failing(
         capsys, "--out", str(out), "--predict", str(tmp_path / "gone")
     )

@@ -12,6 +12,8 @@ This file imports numpy alone and runs on Python 3.8 and numpy 1.18, which Chain
 needs. Weights are multiples of 1/32, which every dtype represents.
 """
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+
 import contextlib
 import json
 import os
@@ -151,7 +153,7 @@ def paddle_cases():
             sequence_length=paddle.to_tensor(LENGTHS),
         )
         carry = [a.numpy() for a in (carry if lstm else [carry])]
-        read = {"bidirectional": True} if both else {}
+        read: dict = {"bidirectional": True} if both else {}
         if "num_layers" in options:
             read["num_layers"] = 2
         if "activation" in options:
@@ -387,11 +389,11 @@ def chainer_cases():
     (h,) = starts(1)
     for t in range(T):
         h = link(h, XS[:, t])
-        ys.append(h.array)
+        ys.append(h.array)  # pyright: ignore
     yield (
         "gru StatelessGRU",
         case(
-            *(weights, np.stack(ys, 1), [h.array]),
+            *(weights, np.stack(ys, 1), [h.array]),  # pyright: ignore
             **{"reader": "load_chainer", "args": ["gru"], "start": starts(1)},
         ),
     )
@@ -578,13 +580,13 @@ def tensorflow_cases():
             if name == "BasicLSTMCell" or name == "LSTMCell":
                 carry = cells.LSTMStateTuple(*carry)
             y, carry = cell(tf.constant(XS[:, t]), carry)
-            ys.append(y.numpy())
+            ys.append(y.numpy())  # pyright: ignore
         leaves = [carry[1], carry[0]] if lstm else [carry]
         yield (
             name,
             case(
                 {v.name: v.numpy() for v in cell.variables},
-                *(np.stack(ys, 1), [a.numpy() for a in leaves]),
+                *(np.stack(ys, 1), [a.numpy() for a in leaves]),  # pyright: ignore
                 **{"reader": "load_tensorflow", "args": [name]},
                 **{"start": starts(2) if lstm else starts(1), **read},
                 prefix=cell.variables[0].name.split("/")[0],
@@ -753,7 +755,7 @@ CASES = {
 }
 
 
-def version(framework):
+def version(framework: str):
     module = {
         "haiku": "haiku",
         "cudnn": "tensorflow",

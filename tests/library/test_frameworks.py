@@ -114,7 +114,7 @@ def hold(framework: str, case: dict[str, Any]) -> None:
     carry, ys = run(cell, params, case)
     lengths = np.array(case["lengths"] or [frameworks.T] * frameworks.B)
     valid = (np.arange(frameworks.T) < lengths[:, None])[..., None]
-    near = {"rtol": tolerance, "atol": tolerance}
+    near: Any = {"rtol": tolerance, "atol": tolerance}
     np.testing.assert_allclose(ys, np.where(valid, case["ys"], 0), **near)
     for got, expected in zip(jax.tree.leaves(carry), case["carry"], strict=True):
         np.testing.assert_allclose(got, expected, **near)
@@ -182,7 +182,7 @@ MODULES = {"cudnn": "tf_keras", "mlx": "mlx.core"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", frameworks.CASES)
-def test_framework_itself(framework, tmp_path):
+def test_framework_itself(framework: str, tmp_path):
     """In a process of its own: frameworks set what holds for a whole process."""
     module = MODULES.get(framework, framework).split(".")[0]
     if importlib.util.find_spec(module) is None:

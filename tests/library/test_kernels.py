@@ -15,7 +15,7 @@ from test_gated import matrix_cell
 
 import jaxrnn as rnn
 from jaxrnn.loops import gated
-from jaxrnn.loops.substitute import KERNELS, Kernel
+from jaxrnn.loops.substitute import Kernel
 
 ELMAN = rnn.elman(D, H)
 FORWARD, BACKWARD = ("forward_loop", "cpu"), ("backward_loop", "cpu")
@@ -68,9 +68,9 @@ def numpy_backward(loop, coefficients, ct):
 class InNumpy:
     """A kernel that calls a function of NumPy arrays, and counts its runs."""
 
-    def __init__(self, loop, fun, takes=lambda *shapes: True):
+    def __init__(self, loop, fun, why_not=lambda *shapes: ""):
         self.runs, self.shapes = 0, []
-        self.kernel = Kernel(partial(self._call, loop, fun), takes)
+        self.kernel = Kernel(partial(self._call, loop, fun), why_not)
 
     def _call(self, loop, fun, static, *operands):
         self.shapes += [jax.tree.map(jnp.shape, operands)]
@@ -209,11 +209,12 @@ def test_a_kernel_may_refuse():
     """It is asked with the batch axis; what it does not take, the loop runs."""
     asked = []
 
-    def takes(loop, inputs):
+    def why_not(loop, inputs):
         asked.append((inputs.xs.shape, inputs.mask is not None, loop.reverse))
-        return inputs.xs.shape[1] % 2 == 0 and not loop.reverse
+        odd = inputs.xs.shape[1] % 2
+        return "an odd batch" if odd else "it runs back" if loop.reverse else ""
 
-    forward, _ = in_numpy(takes=takes)
+    forward, _ = in_numpy(why_not=why_not)
     ys = jax.vmap(partial(ys_of, ELMAN), (None, None, 0))
     back = jax.vmap(partial(ys_of, ELMAN, reverse=True), (None, None, 0))
     odd = jnp.concatenate([XS, XS[:1]])
@@ -330,8 +331,8 @@ def test_a_platform_that_does_not_exist():
 
 
 def test_without_a_kernel_the_program_is_that_of_the_loop():
-    assert not KERNELS
-    program = jax.make_jaxpr(partial(ys_of, ELMAN))(PARAMS, CARRY, XS[0])
+    with installed({}):
+        program = jax.make_jaxpr(partial(ys_of, ELMAN))(PARAMS, CARRY, XS[0])
     assert "substituted" not in str(program)
     with installed({("another_loop", "cpu"): Kernel(numpy_forward)}):
         other = jax.make_jaxpr(partial(ys_of, ELMAN))(PARAMS, CARRY, XS[0])

@@ -118,7 +118,11 @@ def hidden_by_custom_vjp(case):
     return batch_gradient(case._replace(cell=case.cell._replace(unroll=unroll)))
 
 
-@pytest.mark.parametrize("name", [*RECURRENT, "lstm learned carry", "nested", "summed"])
+# The projection is in the pointwise part, whose gradient adds up inside the loop.
+SINGLE = [name for name in RECURRENT if name != "projected lstm"]
+
+
+@pytest.mark.parametrize("name", [*SINGLE, "lstm learned carry", "nested", "summed"])
 def test_no_weight_gradient_of_each_example(name):
     assert batched_weights(batch_gradient(CASES[name]), CASES[name]) == set()
 

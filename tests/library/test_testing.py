@@ -89,13 +89,13 @@ def test_right_cells_pass():
     "name",
     [
         "gru",
-        "complex",
         "complex in parallel",
         "embedding",
-        "dropout per step",
-        "remat by two",
-        "summed",
         "gru learned carry",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("complex", "dropout per step", "remat by two", "summed")
+        ),
     ],
 )
 def test_cells_of_the_library_pass(name):
@@ -458,6 +458,7 @@ def test_a_mistake_is_told(name):
     assert "\n" not in message
 
 
+@pytest.mark.slow
 def test_a_cell_of_one_dtype():
     cell = RIGHT._replace(initial_carry=carry_of_one_dtype)
     cell = cell._replace(unroll=rnn.scan_unroll(step, carry_of_one_dtype))

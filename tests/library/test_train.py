@@ -583,3 +583,92 @@ def test_clipping(clip):
     assert metrics.grad_norm > clip
     moved = jnp.linalg.norm(after.params - state.params)
     assert moved == pytest.approx(clip, rel=1e-3)
+
+
+def masked_loss(params, xs, labels, key):
+    del key
+    aux = {"share": rnn.accuracy(xs @ params, labels, ignore_label=-100, weighted=True)}
+    loss = rnn.cross_entropy(xs @ params, labels, ignore_label=-100, weighted=True)
+    return loss, aux | {"plain": labels.sum()}
+
+
+def tokens_alike(params, xs, labels):
+    """The mean over all tokens, its gradient, and the share that is right."""
+    keep = labels.ravel() != -100
+    xs, labels = xs.reshape(-1, xs.shape[-1])[keep], labels.ravel()[keep]
+    z = xs @ params
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    rows = np.arange(len(z))
+    hits = (z.argmax(1) == labels).mean()
+    loss = -np.log(p[rows, labels]).mean()
+    p[rows, labels] -= 1
+    return loss, xs.T @ p / len(z), hits
+
+
+@pytest.mark.parametrize(("devices", "microbatches"), [(0, 1), (0, 4), (2, 2)])
+def test_weighted_losses_weigh_all_tokens_alike(devices, microbatches):
+    rng = np.random.default_rng(0)
+    params, xs = rng.normal(size=(3, 5)), rng.normal(size=(8, 7, 3))
+    lengths = np.array([7, 1, 0, 3, 2, 7, 5, 1])
+    labels = rng.integers(0, 5, (8, 7))
+    labels[np.arange(7) >= lengths[:, None]] = -100
+    mesh = jax.make_mesh((devices,), ("batch",)) if devices else None
+    update = rnn.make_update(
+        *(masked_loss, optax.sgd(1.0)),
+        **{"has_aux": True, "mesh": mesh, "microbatches": microbatches},
+    )
+    w = jnp.asarray(params, jnp.float32)
+    state = rnn.train_state(w, optax.sgd(1.0), jax.random.key(0))
+    batch = jnp.asarray(xs, jnp.float32), jnp.asarray(labels)
+    after, metrics = update(state, *batch)
+    loss, grads, hits = tokens_alike(params, xs, labels)
+    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
+    np.testing.assert_allclose(w - after.params, grads, atol=1e-6)
+    np.testing.assert_allclose(metrics.grad_norm, np.sqrt((grads**2).sum()), rtol=1e-5)
+    np.testing.assert_allclose(metrics.aux["share"], hits, rtol=1e-5)
+    assert metrics.aux["plain"] == labels.sum(1).mean()
+    nothing, metrics = update(state, batch[0], jnp.full((8, 7), -100))
+    assert metrics.loss == 0
+    assert (nothing.params == state.params).all()
+    if not devices:
+        epoch = rnn.make_epoch(update)
+        states = jax.tree.map(lambda a: jnp.stack([a, a]), state)
+        order = jnp.arange(8)[None]
+        _, seeds = jax.vmap(epoch, (0, None, None))(states, batch, order)
+        np.testing.assert_allclose(seeds.loss, np.full((2, 1), loss), rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [-1, 4])
+def test_an_order_out_of_range_reads_no_other_example(wrong):
+    def loss(w, *example):
+        *numbers, _ = example
+        return (w * sum(a.astype(w.dtype) for a in numbers)) ** 2
+
+    optimizer = optax.sgd(0.1)
+    epoch = rnn.make_epoch(rnn.make_update(loss, optimizer))
+    state = rnn.train_state(jnp.float32(1), optimizer, jax.random.key(0))
+    data = jnp.ones(4), jnp.ones(4, jnp.uint8)
+    order = jnp.array([[0, 1], [2, wrong]])
+    with pytest.raises(ValueError, match="epoch: order: expected 0 to 3, for 4 exam"):
+        epoch(state, data, order)
+    after, metrics = jax.jit(epoch)(state, data, order)
+    assert np.isfinite(metrics.loss[0])
+    assert np.isnan(metrics.loss[1])
+    assert np.isnan(after.params)
+    _, metrics = jax.jit(epoch)(state, data[1:] * 2, order)  # of integers alone
+    assert np.isnan(metrics.loss[1])
+
+
+def test_the_norm_and_the_sum_of_microbatches_in_half_precision():
+    def loss(w, x, key):
+        del key
+        return (w * x).sum()
+
+    sgd = optax.sgd(1.0)
+    for dtype in (jnp.bfloat16, jnp.float16):
+        state = rnn.train_state(jnp.zeros(4, dtype), sgd, jax.random.key(0))
+        update = rnn.make_update(loss, sgd, microbatches=512)
+        xs = jnp.full((512, 4), 300, dtype)  # whose squares are too large for float16
+        after, metrics = update(state, xs)
+        np.testing.assert_allclose(np.asarray(after.params, np.float32), -300)
+        np.testing.assert_allclose(metrics.grad_norm, 600, rtol=1e-6)

@@ -201,8 +201,10 @@ def _rgb(image: Any) -> Any:
         Image.alpha_composite(Image.new("RGBA", image.size, c), image).convert("RGB")
         for c in ("white", "black")
     )
-    unseen = min(low for low, _ in on_white.getextrema()) > 250
-    seen = any(low < high for low, high in on_black.getextrema())
+    white: Any = on_white.getextrema()
+    black: Any = on_black.getextrema()
+    unseen = min(low for low, _ in white) > 250
+    seen = any(low < high for low, high in black)
     return on_black if unseen and seen else on_white
 
 

@@ -103,7 +103,7 @@ def records(path: Path, known: Sequence[str]) -> list[Record]:
                 raise DataError(f"{where}: expected an object with names")
         if not found:
             raise DataError(f"{path}: has no data")
-        return [Record(*pair) for pair in found]
+        return [Record(where, value) for where, value in found]
     rows = read_rows(path)
     where, header = rows[0]
     header = [name.strip().strip('"') for name in header]

@@ -9,10 +9,9 @@ from PIL import Image
 
 from experiments import lab
 from experiments.data import DataError
-from experiments.data.captions import load_own
 from experiments.data.documents import Documents, both_labels
 from experiments.data.image_folder import How, OwnImages, image_paths, load_folder
-from experiments.data.own_captions import read_captions
+from experiments.data.own_captions import load_own, read_captions
 from experiments.data.own_texts import OwnTexts, read_texts
 
 

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def save_half_seen(folder: Path, ink: tuple[int, int, int]) -> list[Path]:
     """A square of one color with nothing around it, in every form there is."""
     alpha = np.zeros((8, 8), np.uint8)
     alpha[2:6, 2:6] = 255
-    rgba = np.dstack([np.broadcast_to(np.uint8(ink), (8, 8, 3)), alpha])
+    rgba = np.dstack([np.full((8, 8, 3), ink, np.uint8), alpha])
     image = Image.fromarray(rgba, "RGBA")
     image.save(folder / "rgba.png")
     image.convert("LA").save(folder / "la.png")
@@ -97,7 +98,7 @@ def save_half_seen(folder: Path, ink: tuple[int, int, int]) -> list[Path]:
     indexed.putpalette([1, 2, 3, *ink])
     indexed.save(folder / "p.png", transparency=0)
     indexed.save(folder / "p.gif", transparency=0)
-    key = np.where(alpha[..., None] > 0, np.uint8(ink), np.uint8([1, 2, 3]))
+    key = np.where(alpha[..., None] > 0, ink, (1, 2, 3)).astype(np.uint8)
     Image.fromarray(key).save(folder / "key.png", transparency=(1, 2, 3))
     return sorted(folder.iterdir())
 
@@ -142,7 +143,7 @@ def test_palettes_grays_bits_and_inks_have_their_colors(shown, tmp_path):
 def test_of_several_pictures_the_first_one_is_read(kind, tmp_path):
     frames = [Image.new("RGB", (8, 8), color) for color in (RED, BLUE)]
     path = tmp_path / f"a.{kind}"
-    options = {"lossless": True} if kind == "webp" else {}
+    options: Any = {"lossless": True} if kind == "webp" else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
     assert np.abs(read_image(path, 8).astype(int) - RED).max() <= 2
 

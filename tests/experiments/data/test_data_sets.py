@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import needs_data
 
-from experiments.data import DataError, check, files, parallel
-from experiments.data.__main__ import TABLES, main, state
+from experiments.data import DataError, check, files
+from experiments.data.__main__ import READERS, TABLES, main, state
 from experiments.data.files import Files
 
 RECORDS = {
@@ -96,16 +96,22 @@ def test_a_page_counts_what_is_odd(monkeypatch, capsys):
     assert capsys.readouterr().out.endswith("## round trips\n")
 
 
-@needs_data("multi30k", "koreng")
-@pytest.mark.parametrize("name", ["de", "ko"])
-def test_the_documented_counts_of_sentences_are_right(name):
+COUNTED = [
+    pytest.param(title, reader, name, marks=needs_data(known.files.folder), id=title)
+    for experiment, reader in READERS.items()
+    if hasattr(reader, "oddities")
+    for name, known in reader.DATASETS.items()
+    for title in [f"{experiment}, {name}: {known.title}"]
+]
+
+
+@pytest.mark.parametrize(("title", "reader", "name"), COUNTED)
+def test_the_documented_counts_are_right(title, reader, name):
     page = (Path(__file__).parents[3] / "docs" / "DATA.md").read_text()
-    found = parallel.oddities(name)
-    title = f"## translation, {name}: {parallel.DATASETS[name].title}"
-    table = page.partition(title)[2].partition("##")[0]
-    assert all(f"| {what} | {count:,} |" in table for what, count in found)
-    assert (
-        dict(found).get("train.de: lines with blanks at an end (never read)", 40) == 40
-    )
-    both = [count for what, count in found if "test" in what and "train too" in what]
-    assert both == [0, 0]
+    table = page.partition(f"## {title}\n")[2].partition("\n##")[0]
+    try:
+        found = reader.oddities(name)
+    except DataError as error:
+        pytest.skip(str(error))
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    assert lines[1:] == [f"| {what} | {count:,} |" for what, count in found]

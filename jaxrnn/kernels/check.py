@@ -1,0 +1,75 @@
+"""Whether kernels of the gated loops equal the loops, on an example of each cell."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrnn.cells.elman import RELU, TANH, ElmanCarry
+from jaxrnn.cells.gru import GRU, GRUCarry
+from jaxrnn.cells.lstm import LSTM, LSTMCarry
+from jaxrnn.loops.dense import Dense
+from jaxrnn.loops.gated import (
+    Coefficients,
+    Inputs,
+    Loop,
+    backward_loop,
+    forward_loop,
+)
+from jaxrnn.loops.pointwise import Pointwise
+from jaxrnn.loops.substitute import Kernel
+
+T, B, D, H = 5, 7, 3, 37  # odd, so that tiles and vectors have rests
+# Where the batch is: what the loops say of themselves.
+AXES: Any = (Inputs(None, None, 0, 0, 1, 1, 1),)
+BACK: Any = (Coefficients(None, None, 1, 1, 1), (0, 1))
+# The pointwise part, the columns of w_x, w_h and b in units of H, the carry.
+CELLS: list[tuple[Pointwise, tuple[int, int, int], Any]] = [
+    (TANH, (1, 1, 1), ElmanCarry),
+    (RELU, (1, 1, 1), ElmanCarry),
+    (GRU, (3, 3, 4), GRUCarry),
+    (LSTM, (4, 4, 4), LSTMCarry),
+]
+
+
+def difference(kernels: dict[str, Kernel], tolerance: float = 1e-4) -> str:
+    """Where the kernels differ from the loops by more than rounding, or nothing."""
+    forward, backward = kernels["forward_loop"], kernels["backward_loop"]
+    for part, columns, carry in CELLS:
+        loop = Loop(part, keep=True, compute_dtype=jnp.float32)
+        inputs = _example(columns, carry)
+        want = _batched(forward_loop, AXES, (0, 1, 1), loop, inputs)
+        got = forward.run(loop, inputs)
+        of_carry, of_hs, kept = want
+        weights, mask, starts = inputs.weights, inputs.mask, inputs.starts
+        coefficients = Coefficients(weights, (), kept, mask, starts)
+        ct = of_carry, of_hs
+        want = want, _batched(backward_loop, BACK, (1, 0, 0, 0), loop, coefficients, ct)
+        got = got, backward.run(loop, coefficients, ct)
+        pairs = zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True)
+        error = max(float(jnp.abs(a - b).max()) for a, b in pairs)
+        if not error < tolerance:
+            return f"{part.name}: {error:.2g}"
+    return ""
+
+
+def _example(columns: tuple[int, int, int], carry: Any) -> Inputs:
+    draw = np.random.default_rng(0)
+
+    def array(*shape):
+        return jnp.asarray(draw.uniform(-0.5, 0.5, shape), jnp.float32)
+
+    of_x, of_h, of_b = (n * H for n in columns)
+    weights = Dense(array(D, of_x), array(H, of_h), array(of_b))
+    carries = [carry(*(array(B, H) for _ in carry._fields)) for _ in range(2)]
+    mask, starts = (jnp.asarray(draw.random((T, B)) < p) for p in (0.7, 0.3))
+    carried, initial = carries
+    return Inputs(weights, (), carried, initial, array(T, B, D), mask, starts)
+
+
+def _batched(loop_of: Any, axes: Any, out: Any, *operands: Any) -> Any:
+    """The loop of JAX for a batch, which no kernel replaces."""
+    static, *arrays = operands
+    return jax.vmap(partial(loop_of.__wrapped__, static), axes, out)(*arrays)
