@@ -40,11 +40,12 @@ def final_states(
             getattr(carry if way is None else carry[way], field)
             for way, field in states
         ]
-        y = (
-            jnp.concatenate(found)
-            if merge == "concatenate"
-            else sum(found[1:], found[0])
-        )
+        y = found[0]
+        if merge == "concatenate":
+            y = jnp.concatenate(found)
+        else:
+            for part in found[1:]:
+                y = y + part
         steps = jax.tree.leaves(xs)[0].shape[0]
         return carry, at.blank(jnp.broadcast_to(y, (steps, *y.shape)))
 
