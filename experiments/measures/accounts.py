@@ -40,8 +40,8 @@ def account(
       >>> words, values = ["not", "so", "bad", "!"], np.array([1.0, 0, -0.5, 0])
       >>> one = Explanation(words, 1, 0.5, values, np.array([1, 0, 0, 0]))
       >>> found = account([one] * 10, samples=0)
-      >>> [t.word for t in found.telling["positive"]], len(found.lines)
-      (['not'], 3)
+      >>> found.telling["positive"][0].word, len(found.lines)
+      ('not', 3)
     """
     telling = sides(explanations, often, classes)
     same, chance = agreement(explanations)

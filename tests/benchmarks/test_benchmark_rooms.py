@@ -6,8 +6,8 @@ from test_layering import imports, modules
 ROOMS = {
     "work": {"work"},
     "systems": {"work", "systems"},
-    "figures": {"work", "systems", "figures", "suites"},
-    "process": {"work", "systems", "figures", "process"},
+    "figures": {"work", "systems", "figures", "suites", "pipe"},
+    "process": {"work", "systems", "figures", "process", "pipe"},
 }
 
 

@@ -78,6 +78,7 @@ def test_processes_together_have_the_losses_of_one(tmp_path, one, processes):
     assert_same_losses(one, tmp_path / "all")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun is not installed")
 def test_the_processes_of_a_cluster_that_jax_detects_have_the_losses_of_one(
     tmp_path, one

@@ -185,8 +185,8 @@ def with_data(slow: tuple[str, ...] = ()) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", [marked(c) for c in CASES], ids=names)
 
 
-# These compile for most of a minute; the other studies resume in every test run.
-READERS = ("captioning", "sentiment", "translation")
+# These take longest; the other two resume in every test run.
+LONG = ("captioning", "forecasting", "music", "sentiment", "translation")
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,7 @@ def test_the_tables_of_a_run_are_stored(case, smoke):
             assert len(row["values"]) == len(table["columns"])
 
 
-@with_data(slow=READERS)
+@with_data(slow=LONG)
 def test_a_run_that_is_stopped_and_resumed_equals_one_left_alone(
     case, smoke, tmp_path, capsys, monkeypatch
 ):

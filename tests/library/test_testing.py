@@ -447,7 +447,16 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+def some_slow(names, fast: int):
+    """The first of every few names in each run, the others in the slow tests."""
+    step = -(-len(names) // fast)
+    return [
+        name if i % step == 0 else pytest.param(name, marks=pytest.mark.slow)
+        for i, name in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize("name", some_slow(MISTAKES, 10))
 def test_a_mistake_is_told(name):
     cell, words = MISTAKES[name]
     with pytest.raises(LawError) as error:
@@ -473,6 +482,7 @@ def test_a_derivative_may_be_another_on_purpose():
     check(by_step(step_with_wrong_gradient), XS, smooth=False)
 
 
+@pytest.mark.slow
 def test_params_and_tolerance_may_be_given():
     cell = by_step(lambda params, carry, x: (carry, x * jnp.sqrt(params.w_x[0, 0] - 3)))
     with pytest.raises(LawError, match="finite: the output is not finite"):
