@@ -144,7 +144,8 @@ SIBLINGS = {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.graphs"),
     },
     "interop/doctor/pages": {f"{DOCTOR}.rules"},
-    "interop/doctor/__main__": {
+    "interop/doctor/__main__": {"interop", f"{DOCTOR}.command"},
+    "interop/doctor/command": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
         f"{DOCTOR}.rules",
     },

@@ -1,18 +1,23 @@
 """The doctor's table against the runtimes themselves, and the files it rewrites."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import onnx
 import pytest
 from onnx import parser
 from onnx_nodes import Case
 
+import jaxrnn as rnn
+from jaxrnn import interop
 from jaxrnn.interop import doctor
-from jaxrnn.interop.doctor import pages, runtimes
-from jaxrnn.interop.doctor.__main__ import main
+from jaxrnn.interop.doctor import RUNTIMES, diagnose, pages, runtimes
+from jaxrnn.interop.doctor.command import main
 from jaxrnn.interop.doctor.rules import DIFFERS, ENDS, REFUSES, RULES
 
 ROOT = Path(__file__).parents[2]
@@ -263,3 +268,54 @@ def test_the_page_has_the_table():
     text = (ROOT / "docs" / "RUNTIMES.md").read_text()
     begin, end = "<!-- runtimes: begin -->\n", "\n<!-- runtimes: end -->"
     assert text.split(begin)[1].split(end)[0] == pages.table()
+
+
+OWN = {
+    "`elman`": rnn.elman(3, 4),
+    "`elman`, relu": rnn.elman(3, 4, activation=jax.nn.relu),
+    "`gru`": rnn.gru(3, 4),
+    "`gru`, reset before": rnn.gru(3, 4, reset_after=False),
+    "`lstm`": rnn.lstm(3, 4),
+    "`bidirectional` of `lstm`": rnn.bidirectional(rnn.lstm(3, 4), rnn.lstm(3, 4)),
+    "`bidirectional` of `gru`": rnn.bidirectional(rnn.gru(3, 4), rnn.gru(3, 4)),
+    "any other cell": rnn.projected_lstm(3, 4, 2),
+}
+
+
+def own_table() -> str:
+    """Which runtimes compute the files of `to_onnx`, by the doctor's rules."""
+    lines = [
+        "| cell | node | computed by | with `lengths=True` by |",
+        "|---|---|---|---|",
+    ]
+    for name, cell in OWN.items():
+        params, cells = cell.init(jax.random.key(0)), [name]
+        for lengths in (False, True):
+            model = interop.to_onnx(cell, params, lengths=lengths)
+            other = {finding.runtime for finding in diagnose(model)}
+            if not lengths:
+                kinds = {node.op_type for node in model.graph.node}
+                cells += [*(kinds & {"RNN", "GRU", "LSTM", "Scan"})]
+            cells.append(", ".join(r for r in RUNTIMES if r not in other))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def test_the_page_tells_who_computes_our_own_files():
+    page = (Path(__file__).parents[2] / "docs" / "INTEROP.md").read_text()
+    assert own_table() in page
+
+
+def test_without_onnx_the_command_says_what_to_install():
+    program = """
+import runpy, sys
+sys.modules["onnx"] = None
+sys.argv = ["doctor", "model.onnx"]
+runpy.run_module("jaxrnn.interop.doctor", run_name="__main__")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    need = "jaxrnn.interop.doctor needs onnx: pip install 'jaxrnn[onnx]'\n"
+    assert run.stderr == need

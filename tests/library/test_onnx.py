@@ -21,7 +21,7 @@ ort = pytest.importorskip("onnxruntime")
 ort.set_default_logger_severity(4)
 
 D, H, V, M, A = 3, 5, 11, 7, 2
-NEWEST = min(onnx.defs.onnx_opset_version(), 24)  # of those that onnxruntime reads
+NEWEST = min(onnx.defs.onnx_opset_version(), 28)  # of those that onnxruntime reads
 
 
 def session(model):

@@ -9,17 +9,32 @@ The runtimes are onnxruntime, OpenVINO, tract, OpenCV, MNN, and onnx's own refer
 evaluator; none needs to be installed but for `--run`. `docs/RUNTIMES.md` has the table.
 """
 
-try:
-    import onnx as _onnx
-except ImportError as error:
-    raise ImportError(
-        "jaxrnn.interop.doctor needs onnx: pip install 'jaxrnn[onnx]'"
-    ) from error
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from jaxrnn.interop.doctor.diagnosis import Finding, diagnose
-from jaxrnn.interop.doctor.rewriting import rewrite
-from jaxrnn.interop.doctor.rules import RUNTIMES
+if TYPE_CHECKING:
+    from jaxrnn.interop.doctor.diagnosis import Finding, diagnose
+    from jaxrnn.interop.doctor.rewriting import rewrite
+    from jaxrnn.interop.doctor.rules import RUNTIMES
 
-del _onnx
-
+WHERE = {
+    "Finding": "diagnosis",
+    "diagnose": "diagnosis",
+    "rewrite": "rewriting",
+    "RUNTIMES": "rules",
+}
 __all__ = ["RUNTIMES", "Finding", "diagnose", "rewrite"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a part when it is first used, which needs onnx."""
+    if name not in WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{WHERE[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise ImportError(
+            f"{__name__} needs onnx: pip install 'jaxrnn[onnx]'"
+        ) from None
