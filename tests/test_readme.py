@@ -80,6 +80,7 @@ def test_the_code_runs(page):
 
 
 @needs_data("mnist")
+@pytest.mark.slow
 def test_the_code_of_the_tutorial_learns_to_read_digits(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     assert run(TUTORIAL)["accuracy"] > 0.85

@@ -154,6 +154,7 @@ def test_a_finished_run_describes_an_image(scenes_run, tmp_path, capsys):
 
 
 @needs_data("flickr8k")
+@pytest.mark.slow
 def test_photographs_from_end_to_end(photographs_run):
     out, summary = photographs_run
     names = {path.name for path in out.iterdir()}

@@ -88,6 +88,7 @@ def test_baselines_on_etth1_are_those_of_numpy(smoke):
 
 
 @needs_series
+@pytest.mark.slow
 def test_a_classic_series_step_by_step(tmp_path, capsys):
     options = "--dataset airline --structure stepwise --preset smoke"
     summary = run(tmp_path / "run", *options.split())
@@ -101,6 +102,7 @@ def test_a_classic_series_step_by_step(tmp_path, capsys):
     }
 
 
+@pytest.mark.slow
 def test_share_prices_are_said_to_be_close_to_a_random_walk(tmp_path, capsys):
     summary = run(tmp_path / "run", "--dataset", "stocks", "--preset", "smoke")
     assert "close to a random walk: the network" in capsys.readouterr().out

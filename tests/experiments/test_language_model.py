@@ -336,6 +336,7 @@ def test_bad_files_end_in_one_message(tmp_path, capsys, monkeypatch):
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_the_standard_library_as_a_text(tmp_path):
     text = corpus.python_source(50_000)
     assert text == corpus.python_source(50_000)
@@ -350,6 +351,7 @@ def test_the_standard_library_as_a_text(tmp_path):
 
 
 @needs_data("korean_poems")
+@pytest.mark.slow
 def test_korean_on_two_devices_and_in_any_form(tmp_path, capsys):
     out = tmp_path / "run"
     options = [

@@ -67,6 +67,7 @@ def test_the_chorales_from_end_to_end(finished):
 
 
 @needs_data("music")
+@pytest.mark.slow
 def test_the_folk_tunes_from_end_to_end(tmp_path):
     options = ["--dataset", "nottingham", "--preset", "smoke", "--cell", "gru"]
     summary, metrics = run(tmp_path, *options, "--seeds", "1", "--devices", "2")

@@ -87,6 +87,7 @@ def failing(capsys, *options: str) -> str:
 
 
 @pytest.mark.parametrize("name", real)
+@pytest.mark.slow
 def test_from_end_to_end(name, smoke):
     _, summary, metrics, said, compilations = smoke(name)
     assert compilations == len(summary["padded_lengths"]) == 2

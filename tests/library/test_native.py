@@ -39,6 +39,7 @@ def kernels():
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_the_loop_of_an_lstm_is_that_of_jax():
     hold(kernels(), rnn.lstm(3, 5), tolerance=1e-4)
 

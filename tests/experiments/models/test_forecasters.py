@@ -73,6 +73,7 @@ def test_stepwise_forecasts_are_those_of_a_loop_over_steps():
     np.testing.assert_allclose(forecast, np.concatenate(found), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_relative_cell_keeps_the_law():
     inner = rnn.chain(rnn.linear(3, 5), rnn.gru(5, 5), rnn.linear(5, 3 * 9))
     cell = relative(inner, 3)
