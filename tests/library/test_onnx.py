@@ -600,7 +600,7 @@ class TestLoadOnnx:
         cell, params = interop.load_onnx(headed(*HEADS["torch: both h"]))
         carry, starts = cell.initial_carry(params), np.array([True, False, True])
         with pytest.raises(ValueError, match=r"final_states.*starts"):
-            cell.unroll(params, carry, np.ones((3, D), "f"), starts=starts)
+            cell.unroll(params, carry, np.ones((3, D), "f"), starts=jnp.asarray(starts))
 
     def test_two_heads_are_refused(self):
         model = headed(*HEADS["torch: both h"])
