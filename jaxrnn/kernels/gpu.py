@@ -7,24 +7,28 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.kernels.fused import (
-    CELLS,
-    FAST_BYTES,
     ROWS,
+    After,
     Backward,
+    Before,
     Forward,
-    Found,
-    FoundBack,
     Plan,
     backward,
     forward,
     launch,
 )
+from jaxrnn.kernels.gates import GATES
 from jaxrnn.loops.dense import DENSE, dot
 from jaxrnn.loops.gated import Coefficients, Inputs, Kept, Loop
-from jaxrnn.loops.substitute import Kernel
+from jaxrnn.loops.substitute import SHARED, Kernel
 
 DTYPES = ("float32", "bfloat16")
-MOST_BYTES = 4 << 20  # of weights that a step reads: from L2 in some 40 microseconds
+# Of weights that a program holds: more than half of the registers and of the shared
+# memory of a multiprocessor are then left.
+RESIDENT_BYTES = 128 << 10
+# Of weights that a step reads. A multiprocessor gets 64 bytes a cycle from L2 at best,
+# so that these take 40 microseconds, in which a loop of JAX has made its launches too.
+MOST_BYTES = 4 << 20
 
 
 def _why_not(loop: Loop, *operands: Any) -> str:
@@ -32,15 +36,15 @@ def _why_not(loop: Loop, *operands: Any) -> str:
     leaves = jax.tree.leaves(operands)
     if any(0 in a.shape for a in leaves):
         return "a size is 0"
-    if loop.part.name not in CELLS or loop.mix != DENSE:
-        return f"there are fused loops of {', '.join(CELLS)} only"
+    if loop.part.name not in GATES or loop.mix != DENSE:
+        return f"there are fused loops of {', '.join(GATES)} only"
     dtypes = {a.dtype.name for a in leaves if a.dtype != bool}
     low = _operand_dtype(loop, operands[0].weights).name
     if len(dtypes) != 1 or not dtypes | {low} <= set(DTYPES):
         found = ", ".join(sorted(dtypes | {low}))
         return f"fused loops read {' or '.join(DTYPES)}, not {found}"
     plan = _plan(loop, operands[0].weights, 1, False)
-    size = plan.cell.of_h * plan.units**2 * jnp.dtype(low).itemsize
+    size = plan.gates.of_h * plan.units**2 * jnp.dtype(low).itemsize
     if size > MOST_BYTES:
         return f"every step would read {size >> 20} MiB of weights, a loop fewer"
     if any(a.size >= 1 << 31 for a in leaves):
@@ -57,120 +61,118 @@ def _operand_dtype(loop: Loop, weights: Any) -> Any:
 
 
 def _plan(loop: Loop, weights: Any, time: int, interpret: bool) -> Plan:
-    """The tiles of a recurrence: powers of two, as Triton's arrays have to be."""
-    cell, size = CELLS[loop.part.name], weights.w_h.shape[0]
-    bits = _operand_dtype(loop, weights).itemsize
-    whole = max(ROWS, 1 << (size - 1).bit_length())
-    if cell.of_h * whole**2 * bits <= FAST_BYTES:
-        units = tile = chunk = whole
-    else:
-        tile = 64 if -size % 64 == -size % 32 else 32
-        units, chunk = size + -size % tile, 32 if bits == 4 else tile
-    resident = tile == units
-    return Plan(cell, time, units, tile, chunk, resident, loop.reverse, interpret)
+    """The tiles of a recurrence, powers of two as Triton has it."""
+    gates, size = GATES[loop.part.name], weights.w_h.shape[0]
+    itemsize = _operand_dtype(loop, weights).itemsize
+    units = tile = chunk = max(ROWS, 1 << (size - 1).bit_length())
+    if gates.of_h * units**2 * itemsize > RESIDENT_BYTES:
+        # Large tiles start their products less often, but may need more padding.
+        padded = {tile: size + -size % tile for tile in (128, 64, 32)}
+        tile = next((n for n, m in padded.items() if m <= 1.25 * size), 32)
+        units, chunk = padded[tile], 64 // itemsize
+    return Plan(gates, time, units, tile, chunk, loop.reverse, interpret)
 
 
 def _forward(interpret: bool, loop: Loop, inputs: Inputs) -> Any:
     weights, _, carry, initial, xs, mask, starts = inputs
-    dtype, low = xs.dtype, _operand_dtype(loop, weights)
     (time, batch, _), size = xs.shape, carry.h.shape[1]
+    low = _operand_dtype(loop, weights)
     plan = _plan(loop, weights, time, interpret)
-    rows, width = batch + -batch % ROWS, plan.cell.of_x
-    padded = partial(_padded, plan)
-    zs_x = dot(xs, weights.w_x.astype(low)) + weights.b[: width * size]
-    b_h = weights.b[width * size :]
+    padded, width = partial(_padded, plan), plan.gates.of_x
+    b_x, b_h = weights.b[: width * size], weights.b[width * size :]
     reads = Forward(
-        padded(zs_x, 1, width),
+        padded(dot(xs, weights.w_x.astype(low)) + b_x, 1, width),
         _matrices(plan, weights.w_h.astype(low)),
-        padded(b_h[None], None) if b_h.size else None,
+        padded(b_h[None]) if b_h.size else None,
         [padded(a, 0) for a in carry],
         None if initial is None else [padded(a, 0) for a in initial],
-        _of_rows(mask),
-        _of_rows(starts),
+        _whole_rows(mask, 1),
+        _whole_rows(starts, 1),
     )
-    shape = partial(jax.ShapeDtypeStruct, dtype=dtype)
-    kept = None
-    if loop.keep:
-        kept = [shape((time, rows, len(n), plan.units)) for n in plan.cell.kept]
-    writes = Found(
-        shape((time, rows, plan.units)),
-        [shape((rows, plan.units))] * len(carry),
-        kept,
-        jax.ShapeDtypeStruct((2, rows, 1, plan.units), low),
+    state = [_like(a) for a in reads.state]
+    rows = len(reads.state[0])
+    writes = After(
+        _like(reads.zs_x, time, rows, plan.units),
+        state,
+        [_like(xs, time, rows, len(names), plan.units) for names in plan.gates.kept]
+        if loop.keep
+        else None,
+        None if plan.resident else _like(reads.w_h, 2, rows, 1, plan.units),
     )
-    axes = Forward(1, None, None, 0, 0, 1, 1)
-    found = launch(plan, forward, reads, axes, writes, Found(1, 0, 1, 1))
-    hs = _joined(found.hs, 1, batch, size)
-    after = type(carry)(*(_joined(a, 0, batch, size) for a in found.state))
+    axes = Forward(1, SHARED, SHARED, 0, 0, 1, 1)
+    found = launch(plan, forward, reads, axes, writes, After(1, 0, 1, 1))
+    joined = partial(_joined, batch=batch, size=size)
+    hs, kept = joined(found.hs, 1), None
     if loop.keep:
-        parts = [_joined(a, 1, batch, size) for a in found.kept]
-        before = _before(loop, carry.h, initial, hs, starts)
+        before = [hs[1:], carry.h[None]] if loop.reverse else [carry.h[None], hs[:-1]]
+        before = jnp.concatenate(before)
+        if starts is not None:
+            before = jnp.where(starts[:, :, None], initial.h, before)
         ones = jnp.ones_like(hs, shape=(time, batch, 1))
-        rows = jnp.concatenate([before, ones, xs], axis=2)
-        kept = Kept(rows, tuple(parts) if len(parts) > 1 else parts[0])
-    return after, hs, kept
-
-
-def _before(loop, h, initial, hs, starts):
-    """The h before each step."""
-    parts = [hs[1:], h[None]] if loop.reverse else [h[None], hs[:-1]]
-    before = jnp.concatenate(parts)
-    if starts is None:
-        return before
-    return jnp.where(starts[:, :, None], initial.h, before)
+        parts = [joined(a, 1) for a in found.kept]
+        residuals = tuple(parts) if len(parts) > 1 else parts[0]
+        kept = Kept(jnp.concatenate([before, ones, xs], axis=2), residuals)
+    return type(carry)(*(joined(a, 0) for a in found.state)), hs, kept
 
 
 def _backward(interpret: bool, loop: Loop, coefficients: Coefficients, ct: Any) -> Any:
     weights, _, (rows, residuals), mask, starts = coefficients
     ct_carry, ct_hs = ct
-    (time, batch, size), low = ct_hs.shape, _operand_dtype(loop, weights)
+    time, batch, size = ct_hs.shape
+    low = _operand_dtype(loop, weights)
     plan = _plan(loop, weights, time, interpret)
-    padded = partial(_padded, plan)
+    padded, gates = partial(_padded, plan), plan.gates
     kept = residuals if isinstance(residuals, tuple) else (residuals,)
-    widths = [n for n in (len(weights.b) // size - plan.cell.of_h, plan.cell.of_h) if n]
     reads = Backward(
         _matrices(plan, weights.w_h.astype(low)).swapaxes(1, 2),
-        [padded(a, 1, len(n)) for a, n in zip(kept, plan.cell.kept, strict=True)],
-        padded(loop.mix.hs(weights, rows), 1) if plan.cell.only_h else None,
+        [padded(a, 1, len(n)) for a, n in zip(kept, gates.kept, strict=True)],
+        padded(rows[..., :size], 1) if gates.reads_h else None,
         padded(ct_hs, 1),
         [padded(a, 0) for a in ct_carry],
-        _of_rows(mask),
-        _of_rows(starts),
+        _whole_rows(mask, 1),
+        _whole_rows(starts, 1),
     )
-    like = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in reads.ct]
-    total = len(reads.ct_hs[0])
-
-    def of_z(width, dtype, time=time):
-        return jax.ShapeDtypeStruct((time, total, width, plan.units), dtype)
-
-    writes = FoundBack(
-        [of_z(n, ct_hs.dtype) for n in widths],
-        like,
-        None if starts is None else like,
-        of_z(plan.cell.of_h, low, 2),
+    state, total = [_like(a) for a in reads.ct], len(reads.ct[0])
+    widths = [len(weights.b) // size - gates.of_h, gates.of_h]
+    writes = Before(
+        [_like(ct_hs, time, total, n, plan.units) for n in widths if n],
+        state,
+        None if starts is None else state,
+        None if plan.resident else _like(reads.w_t, 2, total, gates.of_h, plan.units),
     )
-    axes = Backward(None, 1, 1, 1, 0, 1, 1)
-    found = launch(plan, backward, reads, axes, writes, FoundBack(1, 0, 0, 1))
+    axes = Backward(SHARED, 1, 1, 1, 0, 1, 1)
+    found = launch(plan, backward, reads, axes, writes, Before(1, 0, 0, 1))
+    joined = partial(_joined, batch=batch, size=size)
     carries = [
-        part and type(ct_carry)(*(_joined(a, 0, batch, size) for a in part))
+        part and type(ct_carry)(*(joined(a, 0) for a in part))
         for part in (found.ct, found.ct_initial)
     ]
-    return [_joined(a, 1, batch, size) for a in found.of_z], (), *carries
+    return [joined(a, 1) for a in found.of_z], (), *carries
 
 
-def _padded(plan: Plan, a: jax.Array, axis: int | None, parts: int = 0) -> jax.Array:
-    """With whole tiles of rows and of units: zeros, and units of zero stay zero.
+def _like(a: Any, *shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape or a.shape, a.dtype)
 
-    `parts` is how many arrays [..., H] lie one after the other in the last axis; they
-    get an axis of their own.
+
+def _padded(plan: Plan, a: jax.Array, axis: int | None = None, parts: int = 0):
+    """With rows and units of zeros, as many as the plan has; such units stay zero.
+
+    `parts` is how many arrays [..., H] lie side by side in the last axis; that becomes
+    two. `axis` is that of the rows.
     """
     if parts:
         a = a.reshape(*a.shape[:-1], parts, -1)
-    widths = [(0, 0)] * a.ndim
-    if axis is not None:
-        widths[axis] = 0, -a.shape[axis] % ROWS
-    widths[-1] = 0, plan.units - a.shape[-1]
-    return jnp.pad(a, widths) if any(more for _, more in widths) else a
+    more = [(0, 0)] * (a.ndim - 1) + [(0, plan.units - a.shape[-1])]
+    a = jnp.pad(a, more) if more[-1][1] else a
+    return a if axis is None else _whole_rows(a, axis)
+
+
+def _whole_rows(a: Any, axis: int) -> Any:
+    """With zeros after the rows, so that each program has `ROWS`."""
+    if a is None or a.shape[axis] % ROWS == 0:
+        return a
+    more = [(0, -n % ROWS if i == axis else 0) for i, n in enumerate(a.shape)]
+    return jnp.pad(a, more)
 
 
 def _joined(a: jax.Array, axis: int, batch: int, size: int) -> jax.Array:
@@ -181,15 +183,10 @@ def _joined(a: jax.Array, axis: int, batch: int, size: int) -> jax.Array:
 
 def _matrices(plan: Plan, w_h: jax.Array) -> jax.Array:
     """One matrix [units, units] for each gate, of zeros where there is no unit."""
-    size = len(w_h)
-    w = w_h.reshape(size, plan.cell.of_h, size).swapaxes(0, 1)
+    size, gates = len(w_h), plan.gates.of_h
     more = 0, plan.units - size
+    w = w_h.reshape(size, gates, size).swapaxes(0, 1)
     return jnp.pad(w, [(0, 0), more, more])
-
-
-def _of_rows(flags: jax.Array | None) -> jax.Array | None:
-    """Flags [T, B] of whole tiles of rows."""
-    return flags if flags is None else jnp.pad(flags, [(0, 0), (0, -flags.shape[1] % ROWS)])
 
 
 def kernels(*, interpret: bool = False) -> dict[str, Kernel]:
