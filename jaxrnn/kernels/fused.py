@@ -1,10 +1,10 @@
 """The loops of Elman, GRU and LSTM over time, each in one launch on a GPU, in Pallas.
 
 A program of the grid keeps `ROWS` rows of the batch for all steps. Their state stays in
-registers, in tiles of hidden units. Where the chip holds the matrix of the recurrence it
-is loaded once, before the first step (`resident`), and there is one tile. Otherwise each
-step reads it from L2, in chunks that are fetched ahead; since every gate needs all of h,
-the tiles pass h on through a buffer that this program alone uses, with one barrier.
+registers, in tiles of hidden units. Where the chip holds the matrix of the recurrence,
+it is loaded once before the first step (`resident`), and there is one tile. Otherwise
+each step reads it from L2, in chunks that are fetched ahead; since every gate needs all
+of h, the tiles pass h on through a buffer of this program, with one barrier.
 
 The inputs of all steps meet their weights before the launch: one large product runs on
 the whole GPU, and a loop could give it a few rows at a time. Sums are in float32.
@@ -222,7 +222,7 @@ def _everywhere(plan, buffer, i, pieces):
 
 
 def _products(plan, chunks, w, tile):
-    """For each gate the product of [rows, units] and a tile of columns of its matrix."""
+    """For each gate the product of [rows, units] and some columns of its matrix."""
     from jax.experimental import pallas as pl
 
     def dot(a, w):

@@ -1,4 +1,4 @@
-"""The fused loops as kernels on a GPU: which recurrences they take, and their arrays."""
+"""The fused loops as kernels on a GPU: what they take, and their arrays."""
 
 from functools import partial
 from typing import Any
@@ -81,7 +81,7 @@ def _forward(interpret: bool, loop: Loop, inputs: Inputs) -> Any:
     padded, width = partial(_padded, plan), plan.gates.of_x
     b_x, b_h = weights.b[: width * size], weights.b[width * size :]
     reads = Forward(
-        padded(dot(xs, weights.w_x.astype(low)) + b_x, 1, width),
+        padded(dot(xs, weights.w_x.astype(low)) + b_x[None, None], 1, width),
         _matrices(plan, weights.w_h.astype(low)),
         padded(b_h[None]) if b_h.size else None,
         [padded(a, 0) for a in carry],
