@@ -95,7 +95,15 @@ SIBLINGS = {
         *("kernels.build", "kernels.check", "loops.dense", "loops.gated"),
         "loops.substitute",
     },
-    "kernels/explain": {"checks", "core", "kernels.build", "loops.substitute"},
+    "kernels/gates": set(),
+    "kernels/fused": {"kernels.gates"},
+    "kernels/gpu": {
+        *("kernels.fused", "kernels.gates", "loops.dense", "loops.gated"),
+        "loops.substitute",
+    },
+    "kernels/explain": {
+        *("checks", "core", "kernels", "kernels.build", "loops.substitute"),
+    },
     "packing": {"checks"},
     "testing/trees": {"core"},
     "testing/trial": {"checks", "core", "testing.trees"},

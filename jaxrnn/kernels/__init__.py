@@ -4,13 +4,30 @@ On CPUs the loops of Elman, GRU and LSTM, and the gradient of their weights, are
 in C++, in `native.cc`. They are used where the environment variable `JAXRNN_KERNELS`
 says `on` when jaxrnn is imported. They are compiled at first use, where a compiler is
 at hand, and kept in `~/.cache/jaxrnn`, or in the folder that `JAXRNN_CACHE` names.
+
+On NVIDIA GPUs the same loops are fused into one launch each, in `fused.py`. They were
+not measured on a GPU yet, so `on` leaves them out and `all` uses them too. `interpret`
+runs them on a CPU, slowly, in the place of what is there for CPUs: a test.
 """
 
-from jaxrnn.kernels.build import switched_off
+from jaxrnn.kernels import gpu
+from jaxrnn.kernels.build import switch
 from jaxrnn.kernels.cpu import kernels
 from jaxrnn.kernels.explain import Path as Path
 from jaxrnn.kernels.explain import explain as explain
-from jaxrnn.loops.substitute import KERNELS
+from jaxrnn.loops.substitute import KERNELS, Kernel
 
-if not switched_off():
-    KERNELS.update({(loop, "cpu"): kernel for loop, kernel in kernels().items()})
+
+def chosen() -> dict[tuple[str, str], Kernel]:
+    """The kernels that the environment asks for, by loop and platform."""
+    found, value = [], switch()
+    if value in ("on", "all"):
+        found.append(("cpu", kernels()))
+    if value == "all":
+        found.append(("cuda", gpu.kernels()))
+    if value == "interpret":
+        found.append(("cpu", gpu.kernels(interpret=True)))
+    return {(loop, where): k for where, made in found for loop, k in made.items()}
+
+
+KERNELS.update(chosen())

@@ -27,6 +27,7 @@ SOURCE = Path(__file__).with_name("native.cc")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno")
 SHARED = ("-fPIC", "-shared", "-w")
 SWITCH = "JAXRNN_KERNELS"
+VALUES = ("off", "on", "all", "interpret")
 CACHE = "JAXRNN_CACHE"
 
 
@@ -38,12 +39,17 @@ class Library(NamedTuple):
     why_not: str = ""
 
 
+def switch() -> str:
+    """Which kernels the environment asks for."""
+    value = os.environ.get(SWITCH, "off")
+    if value not in VALUES:
+        raise ValueError(f"{SWITCH}: expected {', '.join(VALUES)}, got {value!r}")
+    return value
+
+
 def switched_off() -> str:
     """Why no kernel is to be used, or an empty string."""
-    value = os.environ.get(SWITCH, "off")
-    if value not in ("on", "off"):
-        raise ValueError(f"{SWITCH}: expected on or off, got {value!r}")
-    return "" if value == "on" else f"{SWITCH}=on is not in the environment"
+    return f"{SWITCH}=on is not in the environment" if switch() == "off" else ""
 
 
 def cache_folder() -> Path:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxrnn.checks import check_size
 from jaxrnn.core import Cell
+from jaxrnn.kernels import gpu
 from jaxrnn.kernels.build import switched_off
 from jaxrnn.loops.substitute import KERNELS, refusal, whole_loops
 
@@ -87,11 +88,13 @@ def explain(
 
 def _path(eqn: Any, platform: str) -> Path:
     name = eqn.params["name"]
-    kernel = KERNELS.get((name, platform))
-    if kernel is None:
-        why_not = switched_off() or f"there is no kernel on {platform}"
+    avals = [v.aval for v in eqn.invars]
+    if kernel := KERNELS.get((name, platform)):
+        why_not = refusal(kernel, avals, eqn.params)
+    elif platform == "cuda" and (kernel := gpu.kernels().get(name)):
+        why_not = refusal(kernel, avals, eqn.params) or gpu.UNMEASURED
     else:
-        why_not = refusal(kernel, [v.aval for v in eqn.invars], eqn.params)
+        why_not = switched_off() or f"there is no kernel on {platform}"
     return Path(name, not why_not, why_not)
 
 

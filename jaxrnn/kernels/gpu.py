@@ -29,6 +29,7 @@ RESIDENT_BYTES = 128 << 10
 # Of weights that a step reads. A multiprocessor gets 64 bytes a cycle from L2 at best,
 # so that these take 40 microseconds, in which a loop of JAX has made its launches too.
 MOST_BYTES = 4 << 20
+UNMEASURED = "its kernel was not measured on a GPU; JAXRNN_KERNELS=all uses it"
 
 
 def _why_not(loop: Loop, *operands: Any) -> str:

@@ -1,0 +1,170 @@
+"""The fused loops for GPUs, interpreted on a CPU: each equals the loop of JAX."""
+
+import warnings
+from functools import partial
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from kernel_law import assert_near, batched, examples, flags, hold, installed
+
+import jaxrnn as rnn
+from jaxrnn.kernels import build, gpu
+from jaxrnn.kernels.check import difference
+
+CELLS = {
+    "elman": rnn.elman,
+    "relu": lambda *sizes, **o: rnn.elman(*sizes, activation=jax.nn.relu, **o),
+    "gru": rnn.gru,
+    "lstm": rnn.lstm,
+}
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+
+
+def kernels(platform="cpu"):
+    made = gpu.kernels(interpret=platform == "cpu")
+    return {(loop, platform): kernel for loop, kernel in made.items()}
+
+
+@pytest.fixture
+def streamed():
+    """With no matrix on the chip, as where H is large."""
+    with mock.patch.object(gpu, "RESIDENT_BYTES", 0):
+        yield
+
+
+def both(cell, sizes, options):
+    """Values and gradients of a batch, with the fused loops and without."""
+    length, batch = sizes
+    masks, starts = flags(length, batch, 1), flags(length, batch, 2)
+    args = *examples(cell, length, batch, jnp.float32), masks, starts
+    expected = jax.jit(batched(cell.unroll, *options))(*args)
+    with installed(kernels()):
+        got = jax.jit(batched(cell.unroll, *options))(*args)
+    return got, expected
+
+
+def test_on_the_chip():
+    assert_near(*both(rnn.gru(3, 5), (4, 3), (True, True, False)), 1e-4)
+
+
+def test_streamed(streamed):
+    """Two tiles of units, and more rows than one program has."""
+    assert_near(*both(rnn.elman(3, 37), (3, 17), (True, False, True)), 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [0, gpu.RESIDENT_BYTES])
+def test_each_cell(most):
+    with mock.patch.object(gpu, "RESIDENT_BYTES", most):
+        assert difference(gpu.kernels(interpret=True)) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("sizes", [(3, 5), (20, 70), (5, 130)])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_the_loops_are_those_of_jax(name, dtype, sizes):
+    cell = CELLS[name](*sizes, dtype=jnp.dtype(dtype))
+    options = {"dtype": jnp.dtype(dtype), "tolerance": TOLERANCE[dtype]}
+    if sizes == (3, 5):
+        with mock.patch.object(gpu, "RESIDENT_BYTES", 0):
+            hold(kernels(), cell, **options)
+    hold(kernels(), cell, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CELLS)
+def test_products_in_bfloat16(name):
+    hold(kernels(), CELLS[name](3, 5, compute_dtype=jnp.bfloat16), tolerance=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CELLS)
+def test_bfloat16_is_no_farther_from_float32_than_the_loop(name):
+    """Sums are in float32, so that what is rounded is the state alone."""
+    cell = CELLS[name](3, 40, dtype=jnp.bfloat16)
+    args = *examples(cell, 30, 4, jnp.bfloat16), flags(30, 4, 1), flags(30, 4, 2)
+    fun = partial(batched, CELLS[name](3, 40).unroll, False, False, False)
+    wide = jax.tree.map(lambda a: a.astype(jnp.float32), args[:3])
+    exact = jax.jit(fun())(*wide, *args[3:])
+
+    def error(got):
+        pairs = zip(jax.tree.leaves(got), jax.tree.leaves(exact), strict=True)
+        return sum(np.abs(np.asarray(a, np.float64) - b).sum() for a, b in pairs)
+
+    run = partial(batched, cell.unroll, False, False, False)
+    with installed({}):
+        loop = error(jax.jit(run())(*args))
+    with installed(kernels()):
+        fused = error(jax.jit(run())(*args))
+    assert 0 < fused < 1.05 * loop
+
+
+@pytest.mark.parametrize("size", [5, pytest.param(200, marks=pytest.mark.slow)])
+def test_they_lower_for_a_gpu(size):
+    """One launch forward and one back, whatever T is, and no loop outside of them."""
+    from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
+
+    device = AbstractDevice("NVIDIA H100 80GB HBM3", num_cores=132, platform="cuda")
+    cell = rnn.lstm(3, size)
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+
+    def loss(params, xs):
+        def one(xs):
+            return cell.unroll(params, cell.initial_carry(params), xs)[1].sum()
+
+        return jax.vmap(one)(xs).sum()
+
+    with (
+        installed(kernels("cuda")),
+        use_abstract_mesh(AbstractMesh((), (), abstract_device=device)),
+        warnings.catch_warnings(),
+    ):
+        # jax 0.11 and later say at each lowering that the back end will go.
+        warnings.filterwarnings("ignore", "The Pallas Triton", DeprecationWarning)
+        program = jax.jit(jax.grad(loss)).trace(params, jnp.ones((2, 7, 3)))
+        text = program.lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("__gpu$xla.gpu.triton") == 2
+    assert "stablehlo.while" not in text
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        (rnn.lstm(3, 5), ""),
+        (rnn.lstm(3, 513), "every step would read 6 MiB of weights"),
+        (rnn.gru(3, 5, compute_dtype=jnp.float16), "read float32 or bfloat16, not"),
+        (rnn.projected_lstm(3, 5, 4), "fused loops of elman tanh, elman relu, gru, ls"),
+    ],
+)
+def test_what_they_do_not_take(cell, words):
+    with installed(kernels("cuda")):
+        forward, *_ = rnn.kernels.explain(cell, 4, 7, platform="cuda")
+    assert forward.kernel == (not words)
+    assert words in forward.why_not
+
+
+def test_they_wait_until_they_are_measured():
+    with installed({}):
+        paths = rnn.kernels.explain(rnn.gru(3, 5), 4, 7, platform="cuda")
+        assert [path.loop for path in paths if gpu.UNMEASURED in path.why_not] == [
+            "forward_loop",
+            "backward_loop",
+        ]
+        assert "JAXRNN_KERNELS=all" in gpu.UNMEASURED
+        large = rnn.kernels.explain(rnn.gru(3, 900), 4, 7, platform="cuda")
+        assert "MiB of weights" in large[0].why_not
+        other = rnn.kernels.explain(rnn.gru(3, 5), 4, 7, platform="tpu")
+        assert gpu.UNMEASURED not in other[0].why_not
+
+
+@pytest.mark.parametrize("value", ["off", "on", "all", "interpret"])
+def test_the_switch(value):
+    with mock.patch.dict("os.environ", {build.SWITCH: value}):
+        table = rnn.kernels.chosen()
+    assert (("rows_gradient", "cpu") in table) == (value in ("on", "all"))
+    assert (("forward_loop", "cuda") in table) == (value == "all")
+    assert (("forward_loop", "cpu") in table) == (value != "off")
