@@ -51,6 +51,8 @@ class Config:
     timeout: float | None = None
     """Seconds after which a system that does not answer counts as hung. None: 600, or
     7200 in whole_run."""
+    minutes: float | None = None
+    """No case is begun that may not end in this time. None: all of them run."""
     data_dir: Path | None = None
     """Folder with the four original files of MNIST, for whole_run."""
     epochs: int = 20
@@ -156,6 +158,7 @@ def plan(config: Config, argv: Sequence[str]) -> Plan:
         min_seconds=config.min_ms / 1e3,
         timeout=config.timeout or suite.timeout,
         devices=devices,
+        minutes=config.minutes,
         out=config.out,
         baseline=None if config.baseline is None else config.baseline.resolve(),
     )

@@ -16,14 +16,9 @@ CPU_SIZES = (
     (1, 1000, 32, 128),
     (256, 20, 64, 128),
 )
-GPU_SIZES = (
-    (16, 100, 128, 128),
-    (64, 100, 128, 256),
-    (256, 100, 256, 512),
-    (16, 1000, 256, 512),
-    (64, 200, 512, 1024),
-    (256, 100, 512, 1024),
-)
+GPU_HIDDEN = (256, 512, 128, 1024)  # H, and D
+GPU_BATCHES = (64, 16, 256)
+GPU_TIMES = (100, 1000)
 CELLS = ("lstm", "gru", "elman")
 
 
@@ -44,16 +39,23 @@ def cpu() -> list[Any]:
 
 
 def gpu() -> list[Any]:
-    """Training at the sizes people use on a GPU, in two precisions."""
-    base = [gated.Case("lstm", *sizes) for sizes in GPU_SIZES]
-    others = [gated.Case(cell, *GPU_SIZES[2]) for cell in ("gru", "elman")]
-    half = [replace(case, dtype="bfloat16") for case in base]
-    more = [
-        replace(base[2], layers=2),
-        replace(base[2], directions=2),
-        replace(base[2], mode="forward"),
+    """Training and inference on a GPU in two precisions, what matters most first.
+
+    A run with little time measures a first part of it.
+    """
+    base = [
+        gated.Case("lstm", batch, time, size, size, mode, dtype)
+        for time in GPU_TIMES
+        for mode in ("train", "forward")
+        for batch in GPU_BATCHES
+        for dtype in gated.BYTES
+        for size in GPU_HIDDEN
     ]
-    return [*base, *others, *half, *more, tick.Case("lstm", 16, 100, 256, 512)]
+    first = 2 * len(GPU_HIDDEN)
+    others = [replace(base[i], cell=cell) for i in (0, 4) for cell in ("gru", "elman")]
+    more = [replace(base[0], layers=2), replace(base[0], directions=2)]
+    more += [tick.Case("lstm", 16, 100, 256, 256)]
+    return [*base[:first], *others, *base[first:], *more]
 
 
 SCALING_BASE = gated.Case("lstm", 32, 64, 64, 128)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -132,8 +133,20 @@ def machine() -> dict[str, Any]:
         "cores": cores(),
         "architecture": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
+        "gpu": _gpus(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "kernels": os.environ.get("JAXRNN_KERNELS", ""),
     }
+
+
+def _gpus() -> str:
+    """The GPUs and their driver, as nvidia-smi tells them; nothing without it."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if run.returncode else "; ".join(run.stdout.split("\n")).strip("; ")
 
 
 def cores() -> int:

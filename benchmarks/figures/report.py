@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import work
+from benchmarks.figures import fused
 from benchmarks.figures.summary import spread
 from benchmarks.systems import BASELINE, PRODUCT, SUBJECT, WEAK, is_roof, system_of
 
@@ -36,6 +37,8 @@ def markdown(results: dict[str, Any]) -> str:
         "How time grows": exponents,
         "How training grows with devices": devices,
         "Whole runs": whole_runs,
+        "Fused loops": fused.kernels,
+        "Launches of a training step": fused.launches,
     }
     for title, table in sections.items():
         head, rows = table(results)
@@ -221,6 +224,8 @@ def _problems(results) -> list[str]:
                 lines.append(
                     f"{record['name']}: {name}: {run['status']}: {run['reason']}"
                 )
+    if left := results.get("not_begun"):
+        lines.append(f"not begun before the time was up: {', '.join(left)}")
     return lines
 
 

@@ -40,6 +40,8 @@ class Plan(NamedTuple):
     devices: int
     out: Path | None = None
     baseline: Path | None = None  # a folder with another checkout's jaxrnn
+    minutes: float | None = None  # in which the last case has to end
+    more: dict[str, Any] | None = None  # what else the results are to hold
 
 
 def run(plan: Plan) -> Path:
@@ -66,7 +68,7 @@ def run(plan: Plan) -> Path:
         },
         "systems": dict(plan.left_out),
         "cases": [],
-    }
+    } | (plan.more or {})
 
     def on_ready(worker: Worker, answer: dict[str, Any]) -> None:
         results["systems"][worker.name] = answer
@@ -89,7 +91,12 @@ def run(plan: Plan) -> Path:
         alive = [w for w in workers if results["systems"][w.name]["status"] == "ok"]
         _require_subject(workers, results["systems"])
         try:
-            for case in plan.cases:
+            longest = 0.0
+            for i, case in enumerate(plan.cases):
+                begun = time.perf_counter() - started
+                if plan.minutes and begun + longest > 60 * plan.minutes:
+                    results["not_begun"] = [left.name for left in plan.cases[i:]]
+                    break
                 bar.set_description(case.name)
                 record = measure(
                     case,
@@ -103,6 +110,7 @@ def run(plan: Plan) -> Path:
                 results["cases"].append(record)
                 records.write_json(folder / records.RESULTS, results)
                 bar.update()
+                longest = max(longest, time.perf_counter() - started - begun)
         except KeyboardInterrupt:
             save(done=False)
             raise
