@@ -1,7 +1,11 @@
 """The fused loops for GPUs, interpreted on a CPU: each equals the loop of JAX."""
 
+import os
+import subprocess
+import sys
 import warnings
 from functools import partial
+from importlib.util import find_spec
 from unittest import mock
 
 import jax
@@ -64,8 +68,10 @@ def test_each_cell(most):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("sizes", [(3, 5), (20, 70)])
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(
+    ("dtype", "sizes"),
+    [("float32", (3, 5)), ("float32", (20, 70)), ("bfloat16", (3, 5))],
+)
 def test_the_loops_are_those_of_jax(name, dtype, sizes):
     cell = CELLS[name](*sizes, dtype=jnp.dtype(dtype))
     hold(kernels(), cell, dtype=jnp.dtype(dtype), tolerance=TOLERANCE[dtype])
@@ -79,24 +85,27 @@ def test_products_in_bfloat16(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
-def test_bfloat16_is_no_farther_from_float32_than_the_loop(name):
-    """Sums are in float32, so that what is rounded is the state alone."""
-    cell = CELLS[name](3, 40, dtype=jnp.bfloat16)
-    args = *examples(cell, 30, 4, jnp.bfloat16), flags(30, 4, 1), flags(30, 4, 2)
-    fun = partial(batched, CELLS[name](3, 40).unroll, False, False, False)
+@pytest.mark.parametrize("size", [40, 130])
+def test_bfloat16_is_no_farther_from_float32_than_the_loop(name, size):
+    """In a large network rounding grows, so that single numbers say nothing."""
+    cell, exact = (CELLS[name](3, size, dtype=d) for d in (jnp.bfloat16, jnp.float32))
+    args = *examples(cell, 12, 17, jnp.bfloat16), flags(12, 17, 1), flags(12, 17, 2)
     wide = jax.tree.map(lambda a: a.astype(jnp.float32), args[:3])
-    exact = jax.jit(fun())(*wide, *args[3:])
+
+    def run(cell, args):
+        return jax.tree.leaves(jax.jit(batched(cell.unroll, True, True, True))(*args))
 
     def error(got):
-        pairs = zip(jax.tree.leaves(got), jax.tree.leaves(exact), strict=True)
-        return sum(np.abs(np.asarray(a, np.float64) - b).sum() for a, b in pairs)
+        parts = [np.abs(np.asarray(a, np.float64) - b).mean() for a, b in got]
+        return np.array(parts) / [max(1, np.abs(b).max()) for _, b in got]
 
-    run = partial(batched, cell.unroll, False, False, False)
     with installed({}):
-        loop = error(jax.jit(run())(*args))
+        numbers = run(exact, (*wide, *args[3:]))
+        loop = error(list(zip(run(cell, args), numbers, strict=True)))
     with installed(kernels()):
-        fused = error(jax.jit(run())(*args))
-    assert 0 < fused < 1.05 * loop
+        fused = error(list(zip(run(cell, args), numbers, strict=True)))
+    assert fused.max() > 0
+    assert (fused < 1.2 * loop + 1e-3).all(), (fused, loop)
 
 
 @pytest.mark.parametrize("size", [5, pytest.param(200, marks=pytest.mark.slow)])
@@ -164,3 +173,71 @@ def test_the_switch(value):
     assert (("rows_gradient", "cpu") in table) == (value in ("on", "all"))
     assert (("forward_loop", "cuda") in table) == (value == "all")
     assert (("forward_loop", "cpu") in table) == (value != "off")
+
+
+# Compiles for a GPU that is not there, as `jax.experimental.topologies` can.
+HOPPER = """
+import jax, jax.numpy as jnp, jaxrnn as rnn, sys
+from jax.experimental import topologies
+from jax.sharding import AbstractDevice, AbstractMesh, Mesh, NamedSharding
+from jax.sharding import PartitionSpec, use_abstract_mesh
+
+target = '''
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+  shared_memory_per_core: 233472 shared_memory_per_block_optin: 232448
+  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  device_memory_size: 84929347584 cuda_compute_capability { major: 9 }
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+}
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 7 }
+runtime_version { major: 12 minor: 8 } device_description_str: "NVIDIA H100 80GB HBM3"
+'''
+topology = topologies.get_topology_desc(
+    "h100", platform="cuda", target_config=target, topology="1x1x1"
+)
+there = NamedSharding(Mesh(topology.devices, ("one",)), PartitionSpec())
+device = AbstractDevice("NVIDIA H100 80GB HBM3", num_cores=132, platform="cuda")
+for name, size, dtype in [
+    ("elman", 5, "float32"), ("gru", 100, "bfloat16"), ("lstm", 128, "bfloat16"),
+    ("lstm", 200, "float32"), ("gru", 512, "float32"), ("lstm", 512, "bfloat16"),
+]:
+    cell = getattr(rnn, name)(size, size, dtype=jnp.dtype(dtype))
+
+    def loss(params, xs, mask, starts):
+        def one(xs, mask, starts):
+            carry = cell.initial_carry(params)
+            ys = cell.unroll(params, carry, xs, mask=mask, starts=starts)[1]
+            return ys.sum()
+
+        return jax.vmap(one)(xs, mask, starts).sum()
+
+    shapes = (
+        jax.eval_shape(cell.init, jax.random.key(0)),
+        jax.ShapeDtypeStruct((20, 9, size), dtype),
+        *[jax.ShapeDtypeStruct((20, 9), bool)] * 2,
+    )
+    args = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=there), shapes
+    )
+    with use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
+        program = jax.jit(jax.grad(loss)).lower(*args)
+    text = program.compile().as_text()
+    assert text.count('custom_call_target="__gpu$xla.gpu.triton"') == 2, name
+    assert " while(" not in text
+print("compiled")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("jax_cuda12_plugin") is None, reason="jax_cuda12_plugin is not installed"
+)
+def test_they_compile_for_hopper():
+    env = os.environ | {build.SWITCH: "all", "JAX_PLATFORMS": "cpu"}
+    run = subprocess.run(
+        [sys.executable, "-c", HOPPER], env=env, capture_output=True, text=True
+    )
+    assert run.stdout.strip().endswith("compiled"), run.stderr
