@@ -154,16 +154,22 @@ SIBLINGS = {
     "interop/onnx/operators": {"interop.onnx.graph"},
     "interop/onnx/shapes": {"interop.onnx.graph", "interop.onnx.operators"},
     "interop/onnx/indexing": {"interop.onnx.operators", "interop.onnx.shapes"},
+    "interop/onnx/sums": {"interop.onnx.graph", "interop.onnx.operators"},
+    "interop/onnx/recognized": {
+        *("cells.elman", "cells.gru", "cells.lstm", "cells.projected"),
+        *("interop.onnx.cell", "interop.onnx.graph", "interop.weights"),
+    },
     "interop/onnx/native": {
-        *("cells.elman", "cells.gru", "cells.lstm", "interop.weights"),
-        *("interop.onnx.cell", "interop.onnx.graph"),
+        *("interop.onnx.cell", "interop.onnx.graph", "interop.onnx.recognized"),
     },
     "interop/onnx/walk": {
         *("interop.onnx.graph", "interop.onnx.native", "interop.onnx.operators"),
-        *("core", "interop.onnx.indexing", "interop.onnx.shapes"),
+        *("core", "interop.onnx.indexing", "interop.onnx.recognized"),
+        *("interop.onnx.shapes", "interop.onnx.sums"),
     },
     "interop/onnx/export": {
-        *("attention", "build", "checks", "core", "loops.substitute"),
+        *("attention", "build", "checks", "combinators.time", "core"),
+        "loops.substitute",
         *("interop.onnx.graph", "interop.onnx.shapes", "interop.onnx.walk"),
     },
     "interop/onnx/recurrent": {

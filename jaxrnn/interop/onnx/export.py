@@ -13,6 +13,7 @@ from jax import export
 from jaxrnn.attention import AttentionParams, attend
 from jaxrnn.build import check_cell, step_of
 from jaxrnn.checks import check_flag, check_size
+from jaxrnn.combinators.time import forward_only
 from jaxrnn.core import Cell, is_key, scan_unroll
 from jaxrnn.interop.onnx.graph import Graph, helper, onnx, width
 from jaxrnn.interop.onnx.shapes import counted
@@ -242,7 +243,7 @@ def _trace(
         names[mask] = g.op("Less", g.cast(counted(g, steps), np.int32), end)
         if mask == "mask":
             g.mask, g.lengths = names[mask], i.name
-    with whole_loops():
+    with whole_loops(), forward_only():
         closed, out = jax.make_jaxpr(jax.vmap(run), return_shape=True)(shapes)
     flat = jax.tree.leaves({k: names[k] for k in shapes})
     return walk_closed(g, closed, flat), closed.out_avals, out

@@ -8,10 +8,12 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 import jaxrnn.interop.onnx.indexing  # noqa: F401 - it registers what it can say
+import jaxrnn.interop.onnx.sums  # noqa: F401 - as that does
 from jaxrnn.core import is_key
 from jaxrnn.interop.onnx.graph import Graph, Operand
-from jaxrnn.interop.onnx.native import Recurrent, native
+from jaxrnn.interop.onnx.native import native
 from jaxrnn.interop.onnx.operators import SAY
+from jaxrnn.interop.onnx.recognized import Recurrent
 from jaxrnn.interop.onnx.shapes import counted, ints
 
 # What a call, of `jit` for example, names the program that it runs.
