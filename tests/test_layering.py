@@ -153,7 +153,9 @@ SIBLINGS = {
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
     "interop/onnx/operators": {"interop.onnx.graph"},
     "interop/onnx/shapes": {"interop.onnx.graph", "interop.onnx.operators"},
-    "interop/onnx/indexing": {"interop.onnx.operators", "interop.onnx.shapes"},
+    "interop/onnx/indexing": {
+        *("interop.onnx.graph", "interop.onnx.operators", "interop.onnx.shapes"),
+    },
     "interop/onnx/sums": {"interop.onnx.graph", "interop.onnx.operators"},
     "interop/onnx/recognized": {
         *("cells.elman", "cells.gru", "cells.lstm", "cells.projected"),
@@ -167,10 +169,13 @@ SIBLINGS = {
         *("core", "interop.onnx.indexing", "interop.onnx.recognized"),
         *("interop.onnx.shapes", "interop.onnx.sums"),
     },
-    "interop/onnx/export": {
-        *("attention", "build", "checks", "combinators.time", "core"),
-        "loops.substitute",
+    "interop/onnx/program": {
+        *("attention", "build", "combinators.time", "core", "loops.substitute"),
         *("interop.onnx.graph", "interop.onnx.shapes", "interop.onnx.walk"),
+    },
+    "interop/onnx/export": {
+        *("attention", "build", "checks", "core"),
+        *("interop.onnx.graph", "interop.onnx.program"),
     },
     "interop/onnx/recurrent": {
         *("combinators", "core", "interop.entries", "interop.onnx.cell"),

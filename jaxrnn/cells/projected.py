@@ -14,7 +14,6 @@ from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.dense import dot
 from jaxrnn.loops.pointwise import Pointwise
 
-
 PROJECTED = "projected_lstm"  # by which a translator knows the pointwise part
 
 

@@ -24,9 +24,7 @@ class Pointwise(NamedTuple):
     name: str = ""  # by which a kernel knows it
 
 
-def derived(
-    part: Pointwise, theta: Any, z: Any, carry: Any
-) -> tuple[Pointwise, Any]:
+def derived(part: Pointwise, theta: Any, z: Any, carry: Any) -> tuple[Pointwise, Any]:
     """The pointwise part with a derivative found by JAX, and its theta.
 
     What `apply` closes over may be under differentiation too, so it joins theta.

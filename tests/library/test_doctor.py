@@ -278,7 +278,8 @@ OWN = {
     "`lstm`": rnn.lstm(3, 4),
     "`bidirectional` of `lstm`": rnn.bidirectional(rnn.lstm(3, 4), rnn.lstm(3, 4)),
     "`bidirectional` of `gru`": rnn.bidirectional(rnn.gru(3, 4), rnn.gru(3, 4)),
-    "any other cell": rnn.projected_lstm(3, 4, 2),
+    "`projected_lstm`": rnn.projected_lstm(3, 4, 2),
+    "any other cell": rnn.elman(3, 4, activation=jax.nn.soft_sign),
 }
 
 

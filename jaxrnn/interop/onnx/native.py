@@ -8,7 +8,6 @@ from jaxrnn.interop.onnx.cell import DEFAULT
 from jaxrnn.interop.onnx.graph import FIRST, Graph, Node, Operand
 from jaxrnn.interop.onnx.recognized import Recurrent
 
-
 WORST = 30  # the condition number of a projection that rounding does not spoil
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.interop.onnx.graph import Graph, tensor_type, width
+from jaxrnn.interop.onnx.graph import Graph, UnsaidError, tensor_type, width
 
 SAY: dict[str, Callable[..., Any]] = {}  # by the name of the primitive
 
@@ -72,9 +72,7 @@ def _logic(g, eqn, *inputs):
     kind = eqn.primitive.name.capitalize()
     of_bool = eqn.invars[0].aval.dtype == bool
     if not of_bool and g.opset < 18:
-        raise ValueError(
-            f"to_onnx: primitive {eqn.primitive.name} of integers: needs opset=18"
-        )
+        raise UnsaidError(f"primitive {eqn.primitive.name} of integers: needs opset=18")
     return g.op(kind if of_bool else f"Bitwise{kind}", *inputs)
 
 
