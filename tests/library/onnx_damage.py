@@ -226,7 +226,11 @@ def attribute_value(model, key):
 
 
 def new_attribute(model, key):
-    names = {"hidden_size": SIZES, "layout": [0, 1, 2], "clip": [-1.0, 0.0, 0.3, np.inf]}
+    names = {
+        "hidden_size": SIZES,
+        "layout": [0, 1, 2],
+        "clip": [-1.0, 0.0, 0.3, np.inf],
+    }
     names |= {"direction": ["forward", "reverse", "bidirectional", "Forward"]}
     names |= {"input_forget": [0, 1, 2], "linear_before_reset": [0, 1, -1]}
     names |= {"activation_alpha": [[0.5], [0.5] * 9, [float("nan")]]}
