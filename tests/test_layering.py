@@ -125,19 +125,23 @@ SIBLINGS = {
     "interop/keras": {*READER, "combinators", "interop.keras_layers"},
     "interop/tensorflow": {*READER, "cells", "checks"},
     "interop/safetensors": {"interop.entries"},
-    "interop/doctor/graphs": set(),
+    "interop/doctor/graphs": {"interop.onnx.valid"},
     "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
     "interop/doctor/rules": {f"{DOCTOR}.recurrent"},
     "interop/doctor/operators": {f"{DOCTOR}.recurrent"},
-    "interop/doctor/loops": {f"{DOCTOR}.operators", f"{DOCTOR}.recurrent"},
+    "interop/doctor/loops": {
+        *(f"{DOCTOR}.operators", f"{DOCTOR}.recurrent", "interop.onnx.valid"),
+    },
     "interop/doctor/fixed": {f"{DOCTOR}.graphs"},
     "interop/doctor/diagnosis": {
         *("interop.doctor", f"{DOCTOR}.fixed", f"{DOCTOR}.graphs", f"{DOCTOR}.rules"),
+        "interop.onnx.valid",
     },
     "interop/doctor/rewriting": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.fixed"),
         *(f"{DOCTOR}.{name}" for name in ("graphs", "loops", "operators")),
         *(f"{DOCTOR}.{name}" for name in ("recurrent", "rules")),
+        "interop.onnx.valid",
     },
     "interop/doctor/runtimes": set(),  # a program of its own
     "interop/doctor/comparison": {
@@ -149,6 +153,7 @@ SIBLINGS = {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
         f"{DOCTOR}.rules",
     },
+    "interop/onnx/valid": set(),
     "interop/onnx/graph": set(),
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
     "interop/onnx/operators": {"interop.onnx.graph"},
@@ -195,10 +200,11 @@ SIBLINGS = {
     "interop/onnx/reader": {
         *("interop.onnx.axes", "interop.onnx.flow", "interop.onnx.graph"),
         *("interop.onnx.layers", "interop.onnx.nodes", "interop.onnx.states"),
+        "interop.onnx.valid",
     },
     "interop/onnx/load": {
         *("core", "interop.onnx.flow", "interop.onnx.graph"),
-        *("interop.onnx.reader", "interop.onnx.states"),
+        *("interop.onnx.reader", "interop.onnx.states", "interop.onnx.valid"),
     },
 }
 OUTSIDE = {
@@ -209,7 +215,7 @@ OUTSIDE = {
     "interop/safetensors": {"safetensors"},  # when it is called
     "interop/onnx/graph": {"onnx"},  # when it is called
     "interop/onnx/load": {"onnx"},
-    "interop/onnx/reader": {"onnx"},
+    "interop/onnx/valid": {"onnx"},
 } | {
     f"interop/doctor/{name}": {"onnx"}
     for name in (

@@ -109,12 +109,22 @@ def read(place: Place) -> Recurrent:
     sizes = {"W": gates, "R": gates, "B": 2 * gates, "P": 3}
     for key, name in names.items():
         shape = scope.shape(name) if name else None
+        if shape is not None and len(shape) != (3 if key in "WR" else 2):
+            raise ValueError(f"{place.path}: {key} has the shape {shape}")
         rows = None if shape is None else shape[1]
         if isinstance(rows, int) and rows != sizes[key] * hidden_size:
             raise ValueError(
                 f"{place.path}: {key} has {rows} rows, expected "
                 f"{sizes[key]} x hidden_size = {sizes[key] * hidden_size}"
             )
+        fixed = {0: directions} | ({2: hidden_size} if key == "R" else {})
+        for axis, size in fixed.items():
+            found = size if shape is None else shape[axis]
+            if isinstance(found, int) and found != size:
+                raise ValueError(
+                    f"{place.path}: {key} has the shape {shape}, expected {size} "
+                    f"on axis {axis}"
+                )
     states = (inputs[5], inputs[6] if op == "LSTM" else "")
     for name in filter(None, states):
         size = (scope.shape(name) or [hidden_size])[-1]
@@ -125,6 +135,8 @@ def read(place: Place) -> Recurrent:
                 "do not have, is exported so, without its projection"
             )
     shape = scope.shape(inputs[0]) or [None] * 3
+    if len(shape) != 3:
+        raise ValueError(f"{place.path}: X has the shape {shape}, expected [T, B, D]")
     layout = given.get("layout", 0)
     batch, time = shape[:2] if layout else (shape[1], shape[0])
     lengths = None

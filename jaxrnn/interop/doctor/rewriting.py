@@ -15,6 +15,7 @@ from jaxrnn.interop.doctor.loops import names_of, replaced
 from jaxrnn.interop.doctor.operators import Writer
 from jaxrnn.interop.doctor.recurrent import Recurrent
 from jaxrnn.interop.doctor.rules import REFUSES, RUNTIMES, lacks_states
+from jaxrnn.interop.onnx.valid import LARGEST
 
 LONGEST = 512  # steps that are unrolled; a longer sequence becomes a Loop or a Scan
 REFUSED = {"Loop": {"tract"}, "Scan": {"opencv", "mnn"}}
@@ -79,11 +80,22 @@ def rewrite(
             if written is not None:
                 _put(place, written)
             count += 1
-        model = onnx.shape_inference.infer_shapes(model)
+        model = _inferred(model)
     for graph in (model.graph, *(p.scope.graph for p in walk(model))):
         del graph.value_info[:]  # names of sizes there keep tract from other sizes
-    onnx.checker.check_model(model)
     return model
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with shapes, if the nodes that were written fit what stands there."""
+    try:
+        onnx.checker.check_model(model)
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception as error:  # of several classes
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"rewrite: the shapes in the file do not fit one another: {reason}"
+        ) from error
 
 
 def _new_enough(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -203,7 +215,7 @@ def _completed(w: Writer, node: Recurrent, inputs: list[str]) -> None:
     if not inputs[3]:
         inputs[3] = w.constant(np.zeros((node.directions, 8 * node.hidden_size)))
     if not all(node.states):
-        if isinstance(node.batch, int):
+        if isinstance(node.batch, int) and node.batch * node.hidden_size <= LARGEST:
             size = (node.directions, node.batch, node.hidden_size)
             zeros = w.constant(np.zeros(size))
         else:

@@ -21,10 +21,6 @@ from jaxrnn.interop.onnx.cell import (
 )
 from jaxrnn.interop.weights import Weights, build, reorder
 
-ATTRIBUTES = {
-    *("activation_alpha", "activation_beta", "activations", "clip", "direction"),
-    *("hidden_size", "input_forget", "layout", "linear_before_reset"),
-}
 FLAGS = ("input_forget", "linear_before_reset")
 PLACES = {a.lower(): a for a in ACTIVATIONS}
 Refuse = Callable[[str], ValueError]
@@ -57,9 +53,8 @@ def directions(
     Returns:
       One direction or two.
     """
-    for name, value in attributes.items():
-        if name not in ATTRIBUTES:
-            raise refuse(f"attribute {name}={value!r} is not known")
+    if "output_sequence" in attributes:  # of the first versions
+        raise refuse(f"attribute output_sequence={attributes['output_sequence']}")
     way = attributes.get("direction", "forward")
     if way not in ("forward", "reverse", "bidirectional"):
         raise refuse(f"attribute direction={way!r}: expected forward, reverse or both")

@@ -26,6 +26,10 @@ def check(model: onnx.ModelProto, refuse: Refuse) -> int:
             f"{newest}, got {own or 'none'}"
         )
     graph, stored, named = model.graph, set(), set()
+    for place, node in enumerate(graph.node):
+        for text in (node.op_type, node.name, node.domain, *node.input, *node.output):
+            if not isinstance(text, str):  # protobuf gives bytes for no UTF-8
+                raise refuse(f"node {place}: expected names, got {text!r}")
     for tensor in graph.initializer:
         if not tensor.name or tensor.name in stored:
             raise refuse(f"initializer {tensor.name!r}: the name is missing or twice")
