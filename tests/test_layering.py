@@ -127,7 +127,12 @@ SIBLINGS = {
     "interop/safetensors": {"interop.entries"},
     "interop/doctor/graphs": {"interop.onnx.valid"},
     "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
-    "interop/doctor/rules": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/effects": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/equations": {f"{DOCTOR}.effects", f"{DOCTOR}.recurrent"},
+    "interop/doctor/notation": {f"{DOCTOR}.effects", f"{DOCTOR}.recurrent"},
+    "interop/doctor/rules": {
+        *(f"{DOCTOR}.{name}" for name in ("effects", "equations", "notation")),
+    },
     "interop/doctor/operators": {f"{DOCTOR}.recurrent"},
     "interop/doctor/loops": {
         *(f"{DOCTOR}.operators", f"{DOCTOR}.recurrent", "interop.onnx.valid"),
@@ -135,23 +140,23 @@ SIBLINGS = {
     "interop/doctor/fixed": {f"{DOCTOR}.graphs"},
     "interop/doctor/diagnosis": {
         *("interop.doctor", f"{DOCTOR}.fixed", f"{DOCTOR}.graphs", f"{DOCTOR}.rules"),
-        "interop.onnx.valid",
+        *(f"{DOCTOR}.effects", "interop.onnx.valid"),
     },
     "interop/doctor/rewriting": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.fixed"),
         *(f"{DOCTOR}.{name}" for name in ("graphs", "loops", "operators")),
-        *(f"{DOCTOR}.{name}" for name in ("recurrent", "rules")),
+        *(f"{DOCTOR}.{name}" for name in ("effects", "notation", "recurrent")),
         "interop.onnx.valid",
     },
     "interop/doctor/runtimes": set(),  # a program of its own
     "interop/doctor/comparison": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.graphs"),
     },
-    "interop/doctor/pages": {f"{DOCTOR}.rules"},
+    "interop/doctor/pages": {f"{DOCTOR}.effects", f"{DOCTOR}.rules"},
     "interop/doctor/__main__": {"interop", f"{DOCTOR}.command"},
     "interop/doctor/command": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
-        f"{DOCTOR}.rules",
+        f"{DOCTOR}.effects",
     },
     "interop/onnx/valid": set(),
     "interop/onnx/graph": set(),
@@ -219,7 +224,7 @@ OUTSIDE = {
 } | {
     f"interop/doctor/{name}": {"onnx"}
     for name in (
-        *("graphs", "recurrent", "rules", "operators", "loops", "fixed"),
+        *("graphs", "recurrent", "notation", "operators", "loops", "fixed"),
         *("diagnosis", "rewriting", "comparison", "runtimes"),
     )
 }

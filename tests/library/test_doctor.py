@@ -18,7 +18,8 @@ from jaxrnn import interop
 from jaxrnn.interop import doctor
 from jaxrnn.interop.doctor import RUNTIMES, diagnose, pages, runtimes
 from jaxrnn.interop.doctor.command import main
-from jaxrnn.interop.doctor.rules import DIFFERS, ENDS, REFUSES, RULES
+from jaxrnn.interop.doctor.effects import DIFFERS, ENDS, REFUSES
+from jaxrnn.interop.doctor.rules import RULES
 
 ROOT = Path(__file__).parents[2]
 HC = ("h0", "c0")

@@ -9,9 +9,10 @@ import onnx
 import onnx.inliner
 
 from jaxrnn.interop.doctor import recurrent
+from jaxrnn.interop.doctor.effects import DIFFERS, ENDS, REFUSES, RUNTIMES
 from jaxrnn.interop.doctor.fixed import fixed_lengths
 from jaxrnn.interop.doctor.graphs import RECURRENT, Place, attributes, subgraphs, walk
-from jaxrnn.interop.doctor.rules import DIFFERS, ENDS, REFUSES, RULES, RUNTIMES
+from jaxrnn.interop.doctor.rules import RULES
 from jaxrnn.interop.onnx.valid import check
 
 Model = onnx.ModelProto | str | os.PathLike[str]
@@ -101,6 +102,18 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:  # of several classes
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"functions: they cannot be put in: {reason}") from error
+
+
+def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with shapes, if the nodes that were written fit what stands there."""
+    try:
+        onnx.checker.check_model(model)
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception as error:  # of several classes
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"rewrite: the shapes in the file do not fit one another: {reason}"
+        ) from error
 
 
 def _findings(model: onnx.ModelProto) -> Iterator[Finding]:

@@ -97,7 +97,9 @@ def read(place: Place) -> Recurrent:
     gates, op = GATES[node.op_type], node.op_type
     direction = given.get("direction", "forward")
     if direction not in ("forward", "reverse", "bidirectional"):
-        raise ValueError(f"{place.path}: direction {direction!r} is none of ONNX's")
+        raise ValueError(
+            f"{place.path}: attribute direction: ONNX has no {direction!r}"
+        )
     directions = 2 if direction == "bidirectional" else 1
     names = {"W": inputs[1], "R": inputs[2], "B": inputs[3], "P": inputs[7]}
     weights = {k: scope.constant(name) for k, name in names.items() if name}
@@ -177,14 +179,17 @@ def _activations(
     names = given.get("activations") or list(usual) * directions
     if len(names) != len(usual) * directions:
         raise ValueError(
-            f"{place.path}: expected {len(usual) * directions} activations, got {names}"
+            f"{place.path}: attribute activations: expected "
+            f"{len(usual) * directions} of them, got {names}"
         )
     known = {name.lower(): name for name in ACTIVATIONS}
     alphas, betas = (list(given.get(f"activation_{k}", [])) for k in ("alpha", "beta"))
     found = []
     for name in names:
         if name.lower() not in known:
-            raise ValueError(f"{place.path}: {name!r} is no activation of ONNX")
+            raise ValueError(
+                f"{place.path}: attribute activations: ONNX has no {name!r}"
+            )
         alpha, beta = ACTIVATIONS[known[name.lower()]]
         # One after the other, for those that have such a constant.
         if alpha is not None and alphas:

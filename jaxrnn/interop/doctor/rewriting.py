@@ -8,13 +8,21 @@ import onnx
 from onnx import TensorProto, helper, version_converter
 
 from jaxrnn.interop.doctor import recurrent
-from jaxrnn.interop.doctor.diagnosis import Model, inlined, known, loaded, of_node
+from jaxrnn.interop.doctor.diagnosis import (
+    Model,
+    inferred,
+    inlined,
+    known,
+    loaded,
+    of_node,
+)
+from jaxrnn.interop.doctor.effects import REFUSES, RUNTIMES
 from jaxrnn.interop.doctor.fixed import fixed_lengths
 from jaxrnn.interop.doctor.graphs import RECURRENT, Place, walk
 from jaxrnn.interop.doctor.loops import names_of, replaced
+from jaxrnn.interop.doctor.notation import lacks_states
 from jaxrnn.interop.doctor.operators import Writer
 from jaxrnn.interop.doctor.recurrent import Recurrent
-from jaxrnn.interop.doctor.rules import REFUSES, RUNTIMES, lacks_states
 from jaxrnn.interop.onnx.valid import LARGEST
 
 LONGEST = 512  # steps that are unrolled; a longer sequence becomes a Loop or a Scan
@@ -80,22 +88,10 @@ def rewrite(
             if written is not None:
                 _put(place, written)
             count += 1
-        model = _inferred(model)
+        model = inferred(model)
     for graph in (model.graph, *(p.scope.graph for p in walk(model))):
         del graph.value_info[:]  # names of sizes there keep tract from other sizes
     return model
-
-
-def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with shapes, if the nodes that were written fit what stands there."""
-    try:
-        onnx.checker.check_model(model)
-        return onnx.shape_inference.infer_shapes(model)
-    except Exception as error:  # of several classes
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"rewrite: the shapes in the file do not fit one another: {reason}"
-        ) from error
 
 
 def _new_enough(model: onnx.ModelProto) -> onnx.ModelProto:
