@@ -244,7 +244,7 @@ def recurrence(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array]:
         # `apply` is to be traced as it will be called.
         like = varying_alike(inputs._replace(mask=None, starts=None))
         z = jax.eval_shape(partial(_first_z, loop), like)
-        part, theta = derived(loop.part.apply, like.theta, z, like.carry)
+        part, theta = derived(loop.part, like.theta, z, like.carry)
         loop, inputs = loop._replace(part=part), inputs._replace(theta=theta)
     return _run(loop, inputs)
 
