@@ -45,48 +45,6 @@ class Plan(NamedTuple):
         return [slice(i, i + self.tile) for i in range(0, self.units, self.tile)]
 
 
-class Forward(NamedTuple):
-    """What the forward launch reads; what may be absent is None."""
-
-    zs_x: Any  # [T, B, gates, H], of x alone, with the biases
-    w_h: Any  # [gates, H, H]
-    b_h: Any  # [1, H]
-    state: Any  # [B, H] each: h, or h and c
-    initial: Any  # the same, with which a start begins
-    mask: Any  # [T, B]
-    starts: Any  # [T, B]
-
-
-class After(NamedTuple):
-    """What the forward launch writes."""
-
-    hs: Any  # [T, B, H]
-    state: Any
-    kept: Any  # [T, B, parts, H] each
-    buffer: Any  # [2, B, 1, H]: h of this step, and of the one before
-
-
-class Backward(NamedTuple):
-    """What the backward launch reads."""
-
-    w_t: Any  # [gates, H, H], transposed
-    kept: Any
-    hs: Any  # [T, B, H] before each step
-    ct_hs: Any
-    ct: Any
-    mask: Any
-    starts: Any
-
-
-class Before(NamedTuple):
-    """What the backward launch writes."""
-
-    of_z: Any  # [T, B, gates, H] each
-    ct: Any
-    ct_initial: Any
-    buffer: Any  # [2, B, gates, H]
-
-
 def launch(plan: Plan, body: Callable, reads: Any, axes: Any, writes: Any, out: Any):
     """Runs `body(plan, reads, writes)` for all rows of the batch.
 
@@ -124,8 +82,8 @@ def launch(plan: Plan, body: Callable, reads: Any, axes: Any, writes: Any, out: 
     return out_tree.unflatten(outs)
 
 
-def forward(plan: Plan, reads: Forward, writes: After) -> None:
-    """All steps of the rows of one program."""
+def forward(plan: Plan, reads: Any, writes: Any) -> None:
+    """All steps of the rows of one program: from `Forward` to `After`."""
     gates, w = plan.gates, _weights(plan, reads.w_h)
 
     def step(i, state):
@@ -133,17 +91,24 @@ def forward(plan: Plan, reads: Forward, writes: After) -> None:
         if reads.starts is not None:
             begin = partial(_where, reads.starts, t)
             state = list(map(begin, _read(plan, reads.initial), state))
-        chunks = _everywhere(plan, writes.buffer, i, [s[:1] for s in state])
-        after = []
-        for tile, old in zip(plan.tiles, state, strict=True):
-            zs_h = _products(plan, lambda part: chunks(part) * gates.of_h, w, tile)
+        chunks = _everywhere(plan, writes.buffer, i, 0, [s[:1] for s in state])
+        zs = []
+        for tile in plan.tiles:
             zs_x = [_wide(reads.zs_x[t, :, g, tile]) for g in range(gates.of_x)]
+            zs_h = _products(plan, lambda u: chunks(u) * gates.of_h, w, tile)
+            zs.append((zs_x, zs_h))
+        if gates.inner is not None:
+            read = [[gates.inner(*z, s)] for z, s in zip(zs, state, strict=True)]
+            chunks = _everywhere(plan, writes.buffer, i, 1, read)
+            for tile, (_, zs_h) in zip(plan.tiles, zs, strict=True):
+                zs_h += _products(plan, chunks, w, tile, gates.of_h)
+        after = []
+        for tile, z, old in zip(plan.tiles, zs, state, strict=True):
             b_h = None if reads.b_h is None else _wide(reads.b_h[:, tile])
-            new, kept = gates.forward(zs_x, zs_h, b_h, old)
+            new, kept = gates.forward(*z, b_h, old)
             if writes.kept is not None:
-                for names, ref in zip(gates.kept, writes.kept, strict=True):
-                    for j, name in enumerate(names):
-                        ref[t, :, j, tile] = kept[name].astype(ref.dtype)
+                parts = [[kept[name] for name in names] for names in gates.kept]
+                _store(writes.kept, t, tile, parts)
             new = [_wide(a.astype(writes.hs.dtype)) for a in new]
             new = _where(reads.mask, t, new, old)
             writes.hs[t, :, tile] = new[0].astype(writes.hs.dtype)
@@ -153,8 +118,8 @@ def forward(plan: Plan, reads: Forward, writes: After) -> None:
     _write(plan, writes.state, _loop(plan.time, step, _read(plan, reads.state)))
 
 
-def backward(plan: Plan, reads: Backward, writes: Before) -> None:
-    """All steps of the rows of one program, from the last to the first."""
+def backward(plan: Plan, reads: Any, writes: Any) -> None:
+    """All steps of the rows of one program, back: from `Backward` to `Before`."""
     gates, w = plan.gates, _weights(plan, reads.w_t)
 
     def step(i, carried):
@@ -164,30 +129,36 @@ def backward(plan: Plan, reads: Backward, writes: Before) -> None:
             [ct_h + _wide(reads.ct_hs[t, :, tile]), *more]
             for tile, (ct_h, *more) in zip(plan.tiles, cts, strict=True)
         ]
-        through, past = [], []
-        for tile, ct in zip(plan.tiles, cts, strict=True):
-            kept = {
+        given = [_where(reads.mask, t, ct, list(map(jnp.zeros_like, ct))) for ct in cts]
+        kept = [
+            {
                 name: _wide(ref[t, :, j, tile])
                 for names, ref in zip(gates.kept, reads.kept, strict=True)
                 for j, name in enumerate(names)
             }
+            for tile in plan.tiles
+        ]
+        by_inner: list[Any] = [None] * len(plan.tiles)
+        if gates.inner_back is not None:
+            read = [[a] for a in map(gates.inner_back, kept, given)]
+            chunks = _everywhere(plan, writes.buffer, i, gates.of_h, read)
+            products = partial(_products, plan, chunks, w, first=gates.of_h)
+            by_inner = [products(tile=tile)[0] for tile in plan.tiles]
+        through, past = [], []
+        for tile, *args in zip(plan.tiles, kept, given, by_inner, strict=True):
             h = None if reads.hs is None else _wide(reads.hs[t, :, tile])
-            ct = _where(reads.mask, t, ct, [jnp.zeros_like(a) for a in ct])
-            *parts, old = gates.backward(kept, h, ct)
-            parts = [part for part in parts if part]
-            for part, ref in zip(parts, writes.of_z, strict=True):
-                for j, a in enumerate(part):
-                    ref[t, :, j, tile] = a.astype(ref.dtype)
-            through.append(parts[-1])
+            pieces, of_h, old = gates.backward(args[0], h, *args[1:])
+            _store(writes.of_z, t, tile, pieces)
+            through.append(of_h)
             past.append(old)
-        chunks = _everywhere(plan, writes.buffer, i, through)
+        chunks = _everywhere(plan, writes.buffer, i, 0, through)
         before, totals = [], []
         for j, (of_h, *old) in enumerate(past):
             by_z = sum(_products(plan, chunks, w, plan.tiles[j]))
             new = [by_z if of_h is None else of_h + by_z, *old]
             new = _where(reads.mask, t, new, cts[j])
             if reads.starts is not None:
-                zeros = [jnp.zeros_like(a) for a in new]
+                zeros = list(map(jnp.zeros_like, new))
                 begun = _where(reads.starts, t, new, zeros)
                 totals.append([a + b for a, b in zip(sums[j], begun, strict=True)])
                 new = _where(reads.starts, t, zeros, new)
@@ -196,7 +167,7 @@ def backward(plan: Plan, reads: Backward, writes: Before) -> None:
 
     cts, sums = _read(plan, reads.ct), []
     if reads.starts is not None:
-        sums = [[jnp.zeros_like(a) for a in ct] for ct in cts]
+        sums = [list(map(jnp.zeros_like, ct)) for ct in cts]
     cts, sums = _loop(plan.time, step, (cts, sums))
     _write(plan, writes.ct, cts)
     if reads.starts is not None:
@@ -204,40 +175,48 @@ def backward(plan: Plan, reads: Backward, writes: Before) -> None:
 
 
 def _weights(plan, ref):
-    return [ref[g] for g in range(plan.gates.of_h)] if plan.resident else ref
+    return [ref[g] for g in range(plan.gates.matrices)] if plan.resident else ref
 
 
-def _everywhere(plan, buffer, i, pieces):
+def _everywhere(plan, buffer, i, part, pieces):
     """Lets every tile read the pieces of all: `(units) -> one array for each gate`."""
     if plan.resident:
         return lambda units: pieces[0]
     for tile, arrays in zip(plan.tiles, pieces, strict=True):
-        for g, a in enumerate(arrays):
+        for g, a in enumerate(arrays, part):
             buffer[i % 2, :, g, tile] = a.astype(buffer.dtype)
     if not plan.interpret:
         from jax.experimental.pallas import triton
 
         triton.debug_barrier()  # the next step writes the other half, so one will do
-    return lambda units: [buffer[i % 2, :, g, units] for g in range(len(pieces[0]))]
+    parts = range(part, part + len(pieces[0]))
+    return lambda units: [buffer[i % 2, :, g, units] for g in parts]
 
 
-def _products(plan, chunks, w, tile):
-    """For each gate the product of [rows, units] and some columns of its matrix."""
+def _products(plan, chunks, w, tile, first=0):
+    """The products of [rows, units] and some columns of the matrices from `first`."""
     from jax.experimental import pallas as pl
 
     def dot(a, w):
         return jnp.dot(a.astype(w.dtype), w, preferred_element_type=jnp.float32)
 
     if plan.resident:
-        return list(map(dot, chunks(None), w))
+        return [dot(a, w[g]) for g, a in enumerate(chunks(None), first)]
 
     def turn(k, sums):
         units = pl.ds(k * plan.chunk, plan.chunk)
-        arrays = chunks(units)
-        return [sums[g] + dot(a, w[g, units, tile]) for g, a in enumerate(arrays)]
+        pairs = enumerate(zip(sums, chunks(units), strict=True), first)
+        return [total + dot(a, w[g, units, tile]) for g, (total, a) in pairs]
 
     zeros = jnp.zeros((ROWS, plan.tile), jnp.float32)
-    return _loop(plan.units // plan.chunk, turn, [zeros] * plan.gates.of_h)
+    count = plan.gates.of_h if first == 0 else 1
+    return _loop(plan.units // plan.chunk, turn, [zeros] * count)
+
+
+def _store(refs, t, tile, pieces):
+    for ref, parts in zip(refs, pieces, strict=True):
+        for j, a in enumerate(parts):
+            ref[t, :, j, tile] = a.astype(ref.dtype)
 
 
 def _loop(length, body, start):

@@ -1,25 +1,16 @@
 """The fused loops as kernels on a GPU: what they take, and their arrays."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.kernels.fused import (
-    ROWS,
-    After,
-    Backward,
-    Before,
-    Forward,
-    Plan,
-    backward,
-    forward,
-    launch,
-)
+from jaxrnn.kernels.fused import ROWS, Plan, backward, forward, launch
 from jaxrnn.kernels.gates import GATES
 from jaxrnn.loops.dense import DENSE, dot
 from jaxrnn.loops.gated import Coefficients, Inputs, Kept, Loop
+from jaxrnn.loops.inner import INNER
 from jaxrnn.loops.substitute import SHARED, Kernel
 
 DTYPES = ("float32", "bfloat16")
@@ -32,12 +23,55 @@ MOST_BYTES = 4 << 20
 UNMEASURED = "its kernel was not measured on a GPU; JAXRNN_KERNELS=all uses it"
 
 
+class Forward(NamedTuple):
+    """What the forward launch reads; what may be absent is None."""
+
+    zs_x: Any  # [T, B, gates, H], of x alone, with the biases
+    w_h: Any  # [gates, H, H]
+    b_h: Any  # [1, H]
+    state: Any  # [B, H] each: h, or h and c
+    initial: Any  # the same, with which a start begins
+    mask: Any  # [T, B]
+    starts: Any  # [T, B]
+
+
+class After(NamedTuple):
+    """What the forward launch writes."""
+
+    hs: Any  # [T, B, H]
+    state: Any
+    kept: Any  # [T, B, parts, H] each
+    buffer: Any  # [2, B, parts, H]: what products read, of this step and the last
+
+
+class Backward(NamedTuple):
+    """What the backward launch reads."""
+
+    w_t: Any  # [gates, H, H], transposed
+    kept: Any
+    hs: Any  # [T, B, H] before each step
+    ct_hs: Any
+    ct: Any
+    mask: Any
+    starts: Any
+
+
+class Before(NamedTuple):
+    """What the backward launch writes."""
+
+    of_z: Any  # [T, B, gates, H] each
+    ct: Any
+    ct_initial: Any
+    buffer: Any  # [2, B, parts, H]
+
+
 def _why_not(loop: Loop, *operands: Any) -> str:
     """Why a recurrence runs as a loop of JAX, or an empty string."""
     leaves = jax.tree.leaves(operands)
     if any(0 in a.shape for a in leaves):
         return "a size is 0"
-    if loop.part.name not in GATES or loop.mix != DENSE:
+    gates = GATES.get(loop.part.name)
+    if gates is None or loop.mix != (INNER if gates.inner else DENSE):
         return f"there are fused loops of {', '.join(GATES)} only"
     dtypes = {a.dtype.name for a in leaves if a.dtype != bool}
     low = _operand_dtype(loop, operands[0].weights).name
@@ -45,7 +79,7 @@ def _why_not(loop: Loop, *operands: Any) -> str:
         found = ", ".join(sorted(dtypes | {low}))
         return f"fused loops read {' or '.join(DTYPES)}, not {found}"
     plan = _plan(loop, operands[0].weights, 1, False)
-    size = plan.gates.of_h * plan.units**2 * jnp.dtype(low).itemsize
+    size = gates.matrices * plan.units**2 * jnp.dtype(low).itemsize
     if size > MOST_BYTES:
         return f"every step would read {size >> 20} MiB of weights, a loop fewer"
     if any(a.size >= 1 << 31 for a in leaves):
@@ -66,7 +100,7 @@ def _plan(loop: Loop, weights: Any, time: int, interpret: bool) -> Plan:
     gates, size = GATES[loop.part.name], weights.w_h.shape[0]
     itemsize = _operand_dtype(loop, weights).itemsize
     units = tile = chunk = max(ROWS, 1 << (size - 1).bit_length())
-    if gates.of_h * units**2 * itemsize > RESIDENT_BYTES:
+    if gates.matrices * units**2 * itemsize > RESIDENT_BYTES:
         # Large tiles start their products less often, but may need more padding.
         padded = {tile: size + -size % tile for tile in (128, 64, 32)}
         tile = next((n for n, m in padded.items() if m <= 1.25 * size), 32)
@@ -90,7 +124,7 @@ def _forward(interpret: bool, loop: Loop, inputs: Inputs) -> Any:
         _whole_rows(mask, 1),
         _whole_rows(starts, 1),
     )
-    state = [_like(a) for a in reads.state]
+    state, parts = [_like(a) for a in reads.state], 1 + (plan.gates.inner is not None)
     rows = len(reads.state[0])
     writes = After(
         _like(reads.zs_x, time, rows, plan.units),
@@ -98,7 +132,7 @@ def _forward(interpret: bool, loop: Loop, inputs: Inputs) -> Any:
         [_like(xs, time, rows, len(names), plan.units) for names in plan.gates.kept]
         if loop.keep
         else None,
-        None if plan.resident else _like(reads.w_h, 2, rows, 1, plan.units),
+        None if plan.resident else _like(reads.w_h, 2, rows, parts, plan.units),
     )
     axes = Forward(1, SHARED, SHARED, 0, 0, 1, 1)
     found = launch(plan, forward, reads, axes, writes, After(1, 0, 1, 1))
@@ -134,12 +168,13 @@ def _backward(interpret: bool, loop: Loop, coefficients: Coefficients, ct: Any) 
         _whole_rows(starts, 1),
     )
     state, total = [_like(a) for a in reads.ct], len(reads.ct[0])
-    widths = [len(weights.b) // size - gates.of_h, gates.of_h]
     writes = Before(
-        [_like(ct_hs, time, total, n, plan.units) for n in widths if n],
+        [_like(ct_hs, time, total, n, plan.units) for n in gates.pieces],
         state,
         None if starts is None else state,
-        None if plan.resident else _like(reads.w_t, 2, total, gates.of_h, plan.units),
+        None
+        if plan.resident
+        else _like(reads.w_t, 2, total, gates.matrices, plan.units),
     )
     axes = Backward(SHARED, 1, 1, 1, 0, 1, 1)
     found = launch(plan, backward, reads, axes, writes, Before(1, 0, 0, 1))
@@ -184,7 +219,7 @@ def _joined(a: jax.Array, axis: int, batch: int, size: int) -> jax.Array:
 
 def _matrices(plan: Plan, w_h: jax.Array) -> jax.Array:
     """One matrix [units, units] for each gate, of zeros where there is no unit."""
-    size, gates = len(w_h), plan.gates.of_h
+    size, gates = len(w_h), plan.gates.matrices
     more = 0, plan.units - size
     w = w_h.reshape(size, gates, size).swapaxes(0, 1)
     return jnp.pad(w, [(0, 0), more, more])

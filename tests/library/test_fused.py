@@ -17,11 +17,14 @@ from kernel_law import assert_near, batched, examples, flags, hold, installed
 import jaxrnn as rnn
 from jaxrnn.kernels import build, gpu
 from jaxrnn.kernels.check import difference
+from jaxrnn.loops.rows import rows_gradient, rows_times, rows_turned
+from jaxrnn.loops.substitute import Kernel
 
 CELLS = {
     "elman": rnn.elman,
     "relu": lambda *sizes, **o: rnn.elman(*sizes, activation=jax.nn.relu, **o),
     "gru": rnn.gru,
+    "reset before": partial(rnn.gru, reset_after=False),
     "lstm": rnn.lstm,
 }
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
@@ -63,7 +66,9 @@ def test_streamed(streamed):
 @pytest.mark.parametrize("most", [0, gpu.RESIDENT_BYTES])
 def test_each_cell(most):
     with mock.patch.object(gpu, "RESIDENT_BYTES", most):
-        assert difference(gpu.kernels(interpret=True)) == ""
+        products = rows_times, rows_turned, rows_gradient
+        loops = {loop.__name__: Kernel(loop.__wrapped__) for loop in products}
+        assert difference(loops | gpu.kernels(interpret=True)) == ""
 
 
 @pytest.mark.slow
@@ -142,7 +147,7 @@ def test_they_lower_for_a_gpu(size):
         (rnn.lstm(3, 5), ""),
         (rnn.lstm(3, 513), "every step would read 6 MiB of weights"),
         (rnn.gru(3, 5, compute_dtype=jnp.float16), "read float32 or bfloat16, not"),
-        (rnn.projected_lstm(3, 5, 4), "fused loops of elman tanh, elman relu, gru, ls"),
+        (rnn.projected_lstm(3, 5, 4), "fused loops of elman tanh, elman relu, gru, gr"),
     ],
 )
 def test_what_they_do_not_take(cell, words):

@@ -106,8 +106,8 @@ for path in rnn.kernels.explain(cell, batch=4, time=7, platform="cpu"):
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
-        ({}, "JAXRNN_KERNELS=on is not in the environment"),
-        ({build.SWITCH: "on", "CXX": "/nowhere/c++"}, "no C++ compiler among /nowhere"),
+        ({build.SWITCH: "off"}, "the environment says JAXRNN_KERNELS=off"),
+        ({"CXX": "/nowhere/c++"}, "no C++ compiler among /nowhere"),
     ],
     ids=["off", "no compiler"],
 )
@@ -129,7 +129,7 @@ def test_without_them_all_works(environment, words, tmp_path):
 def test_a_switch_that_is_neither():
     with (
         mock.patch.dict(os.environ, {build.SWITCH: "maybe"}),
-        pytest.raises(ValueError, match="JAXRNN_KERNELS: expected off, on, all"),
+        pytest.raises(ValueError, match="JAXRNN_KERNELS: expected on, off, all"),
     ):
         build.switched_off()
 
