@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from benchmarks.systems.jax_model import Layer, stack
+from benchmarks.systems.jax_model import Layer, mask_of, stack
 from benchmarks.systems.jax_run import Run
 from benchmarks.work.equal import Data
 from benchmarks.work.gated import Block, Case
 
 NAME = "keras"
-WORK = ("gated", "tick")
+WORK = ("gated", "tick", "epoch")
 PACKAGES = ("keras",)
 
 LAYERS = {
@@ -51,10 +51,12 @@ def layer(case: Case, rest: float = 0.0) -> Layer:
         bias = [z_first(block.b), jnp.concatenate([others, block.b_h])]
         return [z_first(block.w_x), z_first(block.w_h), jnp.stack(bias)]
 
-    def run(params, xs, reverse, final):
+    def run(params, xs, reverse, final, valid):
         layer = made(xs.shape[-1], reverse, final)
         others = [v.value for v in layer.non_trainable_variables]
-        ys, _ = layer.stateless_call(params, others, xs)
+        ys, _ = layer.stateless_call(
+            params, others, xs, mask=mask_of(valid, xs.shape[1])
+        )
         return jnp.flip(ys, axis=1) if reverse and not final else ys
 
     def carry(params, batch):

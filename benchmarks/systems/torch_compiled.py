@@ -12,7 +12,7 @@ from benchmarks.work.equal import Data
 from benchmarks.work.gated import Case
 
 NAME = "torch_compile"
-WORK = ("gated", "tick")
+WORK = ("gated", "tick", "epoch")
 PACKAGES = ("torch",)
 PLATFORMS = ("cpu", "gpu")
 IN_QUICK = False  # it compiles for longer than the others take together

@@ -6,7 +6,7 @@ from benchmarks.systems import child, torch_run
 from benchmarks.work.equal import Data
 
 NAME = "torch"
-WORK = ("gated", "tick", "whole_run")
+WORK = ("gated", "tick", "epoch", "whole_run")
 PACKAGES = ("torch",)
 PLATFORMS = ("cpu", "gpu")
 
