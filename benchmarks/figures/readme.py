@@ -77,6 +77,23 @@ def means() -> str:
     return report.text(["peer / jaxrnn", "mean", "smallest", "cases"], rows)
 
 
+def versions() -> str:
+    """Every stored run of the suite cpu, such as those of two versions of JAX."""
+    rows = []
+    for path in sorted(records.FOLDER.glob(f"*/{records.RESULTS}")):
+        run = records.read(path)
+        if run["suite"] != "cpu" or not run.get("means"):
+            continue
+        best = next((g for g in run["means"] if g.startswith("best of")), "")
+        cells = [path.parent.name, run["versions"]["python"], run["versions"]["jax"]]
+        for group in ("fastest peer", best):
+            mean = run["means"].get(group)
+            cells += [f"{mean[k]:.2f}" if mean else "-" for k in ("mean", "smallest")]
+        rows.append(cells)
+    head = ["results", "Python", "jax", "fastest peer / jaxrnn", "smallest"]
+    return report.text([*head, "best on JAX / jaxrnn", "smallest"], rows)
+
+
 def ticks() -> str:
     """One step of a stream."""
     rows = []
@@ -95,7 +112,7 @@ ENGLISH = (
     "peer of each case over that of jaxrnn has the geometric mean {fastest}; by peer: "
     "{peers}.",
     "Slower than the fastest peer, by more than the noise, in {number} of {timed} "
-    "cases: {slower}.",
+    "cases{slower}.",
     "One step of a stream (D = 32, H = 128): {ticks}; the fastest peer takes "
     "{ticks_fastest} times as long.",
     "MNIST row by row, 20 epochs, the whole process: {runs}.",
@@ -104,7 +121,7 @@ KOREAN = (
     "학습({cpu} 코어 {cores}개, {cases}가지 경우): 경우마다 가장 빠른 상대의 시간을 "
     "jaxrnn의 시간으로 나눈 값의 기하평균은 {fastest}입니다. 상대별로는 {peers}입니다.",
     "가장 빠른 상대보다 오차 범위를 넘어 느린 경우는 {timed}가지 가운데 "
-    "{number}가지입니다: {slower}.",
+    "{number}가지입니다{slower}.",
     "스트림 한 스텝(D = 32, H = 128)은 {ticks}이고, 가장 빠른 상대는 그 "
     "{ticks_fastest}배 걸립니다.",
     "MNIST를 한 줄씩 읽는 20 에포크 학습의 프로세스 전체: {runs}.",
@@ -137,7 +154,7 @@ def facts(sentences: Sequence[str]) -> str:
         "peers": ", ".join(f"{name} {mean[name]:.2f}" for name in peers),
         "number": len(behind),
         "timed": sum(r["mode"] != "tick" for r in cpu["cases"]),
-        "slower": ", ".join(map(place, behind)),
+        "slower": ": " + ", ".join(map(place, behind)) if behind else "",
         "ticks": ", ".join(
             f"{r['case']['cell']} {1e6 * time(r):.0f} µs" for r in streams
         ),
@@ -160,6 +177,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
 PAGES["benchmarks/README.md"] = PAGES["README.md"] | {
     "cases": cases,
     "means": means,
+    "versions": versions,
     "ticks": ticks,
     "whole-run": lambda: report.text(*report.whole_runs(results_of("whole_run"))),
     "growth": lambda: report.text(*report.exponents(results_of("scaling"))),

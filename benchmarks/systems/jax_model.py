@@ -104,8 +104,16 @@ def batches(data: Data, updates: int) -> list[tuple[Any, Any, Any]]:
     return [(*batch, None) for batch in zip(xs, labels, strict=True)]
 
 
-def reference(model: Model, data: Data, updates: int = 1) -> Reference:
-    """Logits, loss and the weights after the updates, in float32 on one device."""
+def reference(
+    model: Model,
+    data: Data,
+    updates: int = 1,
+    moved: Callable[[Weights, Weights], Weights] = lambda before, after: after,
+) -> Reference:
+    """Logits, loss and the weights after the updates, in float32 on one device.
+
+    `moved` makes of the weights before and after an update those that count.
+    """
 
     @jax.jit
     def step(weights, xs, labels, valid):
@@ -118,6 +126,9 @@ def reference(model: Model, data: Data, updates: int = 1) -> Reference:
 
     first, *others = batches(data, updates)
     logits, loss, after = step(data.weights, *first)
+    after = moved(data.weights, after)
     for batch in others:
-        _, loss, after = step(after, *batch)
+        before = after
+        _, loss, after = step(before, *batch)
+        after = moved(before, after)
     return Reference(*jax.tree.map(np.asarray, (logits, loss, after)))

@@ -13,7 +13,14 @@ from benchmarks.systems import child, jax_model
 from benchmarks.systems.jax_model import Model, mask_of
 from benchmarks.systems.jax_run import Run
 from benchmarks.work.equal import LEARNING_RATE, Data, Reference
-from benchmarks.work.gated import NO_INNER_BIAS, RESET_BEFORE, Block, Case
+from benchmarks.work.gated import (
+    NO_INNER_BIAS,
+    RESET_BEFORE,
+    TWO_BIASES,
+    Block,
+    Case,
+    moved_twice,
+)
 
 NAME = "jaxrnn"
 WORK = ("gated", "tick", "update", "epoch", "whole_run")
@@ -127,7 +134,11 @@ class Epoch(Update):
 
 def reference(case: Case, data: Data, variant: str) -> Reference:
     """What every other system has to arrive at."""
-    return jax_model.reference(model(case, variant), data, case.num_updates)
+    of_variant, updates = model(case, variant), case.num_updates
+    if variant == TWO_BIASES:
+        moved = partial(moved_twice, case)
+        return jax_model.reference(of_variant, data, updates, moved)
+    return jax_model.reference(of_variant, data, updates)
 
 
 def start(case: Any, data: Data, devices: int, platform: str) -> Run | child.Run:

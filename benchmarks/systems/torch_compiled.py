@@ -8,6 +8,7 @@ which compiles for minutes at T = 100, and torch 2.13 fails on an LSTM on a CPU.
 import torch
 
 from benchmarks.systems.torch_run import Run
+from benchmarks.systems.torch_run import variant as variant
 from benchmarks.work.equal import Data
 from benchmarks.work.gated import Case
 

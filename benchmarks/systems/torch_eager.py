@@ -3,6 +3,7 @@
 from typing import Any
 
 from benchmarks.systems import child, torch_run
+from benchmarks.systems.torch_run import variant as variant
 from benchmarks.work.equal import Data
 
 NAME = "torch"

@@ -7,6 +7,7 @@ written `x @ w_x`; gates are in the order i, f, g, o (LSTM) or r, z, n (GRU); th
 one bias.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,6 +23,8 @@ ALL, RAGGED, MASKED = "all", "ragged", "masked"  # which steps are read
 # Variants of a GRU: what a peer that computes another function is compared with.
 NO_INNER_BIAS = "no inner bias"  # no b_h
 RESET_BEFORE = "reset before"  # the reset gate acts before the product, and no b_h
+# A second bias beside b learns the same, so that their sum moves twice as far.
+TWO_BIASES = "two biases"
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def make(case: Case, variant: str = "") -> Data:
 
     Args:
       case: the case.
-      variant: "", `NO_INNER_BIAS` or `RESET_BEFORE`.
+      variant: "", `NO_INNER_BIAS`, `RESET_BEFORE` or `TWO_BIASES`.
 
     Returns:
       float32 arrays, whatever the dtype of the case.
@@ -194,7 +197,7 @@ def make(case: Case, variant: str = "") -> Data:
         return random.uniform(-bound, bound, shape).astype(np.float32)
 
     gates = GATES[case.cell] * H
-    inner = case.cell == "gru" and not variant
+    inner = case.cell == "gru" and variant not in (NO_INNER_BIAS, RESET_BEFORE)
     layers = tuple(
         tuple(
             Block(
@@ -213,3 +216,31 @@ def make(case: Case, variant: str = "") -> Data:
     labels = random.integers(0, CLASSES, B).astype(np.int32)
     valid = None if case.valid == ALL else valid_steps(case)
     return Data(weights, xs, labels, valid)
+
+
+def moved_twice(case: Case, before: Weights, after: Weights) -> Weights:
+    """The weights after an update of `TWO_BIASES`, from those of one bias."""
+    return _with_biases(case, before, after, lambda old, new: 2 * new - old)
+
+
+def one_of_two(case: Case, before: Weights, after: Weights) -> Weights:
+    """The first of the two biases, from their sum; the second began at 0."""
+    return _with_biases(case, before, after, lambda old, new: (old + new) / 2)
+
+
+def _with_biases(
+    case: Case, before: Weights, after: Weights, change: Callable[[Any, Any], Any]
+) -> Weights:
+    # The gate n of a GRU has b_h, which is no second b.
+    shared = (2 if case.cell == "gru" else GATES[case.cell]) * case.hidden_size
+
+    def block(old: Block, new: Block) -> Block:
+        old_b, new_b = np.asarray(old.b), np.asarray(new.b)
+        moved = change(old_b[:shared], new_b[:shared])
+        return new._replace(b=np.concatenate([moved, new_b[shared:]]))
+
+    layers = tuple(
+        tuple(map(block, *blocks))
+        for blocks in zip(before.layers, after.layers, strict=True)
+    )
+    return after._replace(layers=layers)
