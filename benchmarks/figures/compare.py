@@ -134,7 +134,9 @@ def markdown(old: dict[str, Any], new: dict[str, Any]) -> str:
     slower = [row for row in rows if row["verdict"] == "slower"]
     slower = [row for row in slower if row["system"] == SUBJECT]
     names = ", ".join(f"{r['case']} ({r['ratio'].median:.2f})" for r in slower)
-    parts.append(f"jaxrnn became slower, by more than the spread, in: {names or 'none'}.")
+    parts.append(
+        f"jaxrnn became slower, by more than the spread, in: {names or 'none'}."
+    )
     table = [
         [
             row["case"],

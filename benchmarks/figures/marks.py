@@ -83,9 +83,7 @@ def kernels(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         run = record["runs"][ours["setting"]]
         loops = record["runs"].get(ours["setting"].replace(SUBJECT, LOOPS), {})
         cells = [record["name"]]
-        cells.append(
-            f"{ratio['median']:.3g} [{ratio['low']:.3g}, {ratio['high']:.3g}]"
-        )
+        cells.append(f"{ratio['median']:.3g} [{ratio['low']:.3g}, {ratio['high']:.3g}]")
         for cost, scale in (
             ("temp_bytes", 1e-6),
             ("peak_bytes", 1e-6),

@@ -33,6 +33,11 @@ def ratio_to_fastest(record: dict[str, Any]) -> dict[str, float]:
     return record["summary"]["systems"][peer]["ratio"]
 
 
+def streams(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cases of one step of a stream."""
+    return [record for record in results["cases"] if record["mode"] == "tick"]
+
+
 def ratio_to(record: dict[str, Any], system: str) -> str:
     """The median of a system's time over jaxrnn's, or "-" if it was not timed."""
     row = record["summary"]["systems"].get(system)
@@ -97,7 +102,7 @@ def versions() -> str:
 def ticks() -> str:
     """One step of a stream."""
     rows = []
-    for record in results_of("ticks")["cases"]:
+    for record in streams(results_of("cpu")):
         systems = record["summary"]["systems"]
         cells = [record["name"], f"{1e6 * systems[SUBJECT]['seconds']['median']:.3g}"]
         cells += [record["summary"]["fastest_peer"]]
@@ -130,12 +135,12 @@ KOREAN = (
 
 def facts(sentences: Sequence[str]) -> str:
     """Four lines from the stored results, in one of the languages."""
-    cpu, tick, whole = (results_of(name) for name in ("cpu", "ticks", "whole_run"))
+    cpu, whole = results_of("cpu"), results_of("whole_run")
     mean = {group: m["mean"] for group, m in cpu["means"].items()}
     peers = [name for name in report.systems_in(cpu) if is_peer(name)]
     peers.sort(key=lambda name: mean[name])
     behind = slower(cpu)
-    streams = [r for r in tick["cases"] if r["case"]["batch"] == 1]
+    single = [r for r in streams(cpu) if r["case"]["batch"] == 1]
     runs = whole["cases"][0]["summary"]["systems"]
 
     def time(record: dict[str, Any]) -> float:
@@ -156,10 +161,10 @@ def facts(sentences: Sequence[str]) -> str:
         "timed": sum(r["mode"] != "tick" for r in cpu["cases"]),
         "slower": ": " + ", ".join(map(place, behind)) if behind else "",
         "ticks": ", ".join(
-            f"{r['case']['cell']} {1e6 * time(r):.0f} µs" for r in streams
+            f"{r['case']['cell']} {1e6 * time(r):.0f} µs" for r in single
         ),
         "ticks_fastest": ", ".join(
-            f"{ratio_to_fastest(r)['median']:.2f}" for r in streams
+            f"{ratio_to_fastest(r)['median']:.2f}" for r in single
         ),
         "runs": ", ".join(
             f"{name} {row['seconds']['median']:.0f} s" for name, row in runs.items()
