@@ -25,8 +25,8 @@ def verdict(old: list[float], new: list[float]) -> str:
 def ratio(old: list[float], new: list[float]) -> Spread:
     """The old time over the new one, above 1 where the new run is faster.
 
-    Rounds of different runs make no pairs, so the spread is that of every old round over
-    every new one.
+    Rounds of different runs make no pairs, so the spread is that of every old round
+    over every new one.
     """
     return spread(np.divide.outer(np.asarray(old, float), np.asarray(new, float)))
 

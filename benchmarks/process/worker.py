@@ -23,8 +23,9 @@ class Run(Protocol):
 
     More attributes are optional: `calls`, how many make a round (otherwise found by
     timing); `results`, further figures of the last round; `flops` and `bytes` of one
-    call, of a roof; `sent_bytes`, how much one call sends between devices; `temp_bytes`,
-    the temporaries that the compiler plans; `peak_bytes`, by how much the process grows.
+    call, of a roof; `sent_bytes`, how much one call sends between devices;
+    `temp_bytes`, the temporaries that the compiler plans; `peak_bytes`, by how much the
+    process grows in a call.
     """
 
     compile_seconds: float | None

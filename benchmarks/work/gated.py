@@ -123,8 +123,8 @@ class Case:
     def flops(self) -> int:
         """Floating-point operations of all matrix products in one call.
 
-        Pointwise work and steps that are not read are left out, so the share of the product rate is a lower bound.
-        In a backward pass each product is followed by two, except that the gradient of
+        Pointwise work and steps that are not read are left out, so the share of the
+        product rate is a lower bound. In a backward pass each product is followed by two, except that the gradient of
         the input is not needed.
         """
         H, gates = self.hidden_size, GATES[self.cell] * self.hidden_size

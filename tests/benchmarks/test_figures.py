@@ -137,7 +137,7 @@ def test_a_comparison_has_the_ratio_its_spread_its_mean_and_what_became_slower()
     other = replace(TINY, cell="gru")
     old = {
         "cases": [
-            timed(jaxrnn_at_1=[4.0, 4.4], flax_at_1=[1.0]),
+            timed(jaxrnn_at_1=[4.0, 4.4], flax_at_1=[1.0, 1.0]),
             timed(other, jaxrnn_at_1=[1.0, 1.0]),
         ]
     }

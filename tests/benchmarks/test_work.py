@@ -107,7 +107,7 @@ def test_mistakes_in_a_case_are_told():
         replace(TINY, cell="jordan")
     with pytest.raises(ValueError, match="valid: expected all in two directions"):
         replace(TINY, directions=2, valid="ragged")
-    with pytest.raises(ValueError, match="valid: expected all .* the mode tick"):
+    with pytest.raises(ValueError, match=r"valid: expected all .* the mode tick"):
         replace(TICK, valid="masked")
     with pytest.raises(ValueError, match="updates: expected at least 1, got 0"):
         replace(EPOCH, updates=0)
