@@ -18,7 +18,8 @@ from jaxrnn import interop
 from jaxrnn.interop import doctor
 from jaxrnn.interop.doctor import RUNTIMES, diagnose, pages, runtimes
 from jaxrnn.interop.doctor.command import main
-from jaxrnn.interop.doctor.rules import DIFFERS, ENDS, REFUSES, RULES
+from jaxrnn.interop.doctor.effects import DIFFERS, ENDS, REFUSES
+from jaxrnn.interop.doctor.rules import RULES
 
 ROOT = Path(__file__).parents[2]
 HC = ("h0", "c0")
@@ -278,7 +279,8 @@ OWN = {
     "`lstm`": rnn.lstm(3, 4),
     "`bidirectional` of `lstm`": rnn.bidirectional(rnn.lstm(3, 4), rnn.lstm(3, 4)),
     "`bidirectional` of `gru`": rnn.bidirectional(rnn.gru(3, 4), rnn.gru(3, 4)),
-    "any other cell": rnn.projected_lstm(3, 4, 2),
+    "`projected_lstm`": rnn.projected_lstm(3, 4, 2),
+    "any other cell": rnn.elman(3, 4, activation=jax.nn.soft_sign),
 }
 
 
