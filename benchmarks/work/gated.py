@@ -124,8 +124,8 @@ class Case:
         """Floating-point operations of all matrix products in one call.
 
         Pointwise work and steps that are not read are left out, so the share of the
-        product rate is a lower bound. In a backward pass each product is followed by two, except that the gradient of
-        the input is not needed.
+        product rate is a lower bound. In a backward pass each product is followed by
+        two, except that the gradient of the input is not needed.
         """
         H, gates = self.hidden_size, GATES[self.cell] * self.hidden_size
         total = (
