@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cells.elman import TANH
-from jaxrnn.cells.gru import GRU
+from jaxrnn.cells.gru import GRU, RESET_BEFORE
 from jaxrnn.cells.lstm import LSTM
 from jaxrnn.cells.projected import PROJECTED
 from jaxrnn.interop.onnx.cell import DEFAULT
@@ -63,10 +63,10 @@ def _of_forward_loop(loop, inputs) -> Recurrent | None:
             # Of the output m before the projection h w_h is m (w_p w_h).
             w_p = _float(theta[0])
             w_h = (np.float64(w_p) @ np.float64(w_h)).astype(np.float32)
-    elif loop.part.name == GRU.name:
+    elif loop.part.name in (GRU.name, RESET_BEFORE.name):
         order, wanted = "rzn", "zrn"
         kind, size = "GRU", 3
-        attributes["linear_before_reset"] = 1
+        attributes["linear_before_reset"] = int(loop.part.name == GRU.name)
     else:
         if w_x.shape != (len(w_x), len(w_h)):
             return None
@@ -77,27 +77,12 @@ def _of_forward_loop(loop, inputs) -> Recurrent | None:
         kind, size = "RNN", 1
         attributes["activations"] = [activation]
     of_h = np.zeros(size * len(w_h), np.float32)
-    if kind == "GRU":
+    if loop.part.name == GRU.name:
         b, of_h[2 * len(w_h) :] = np.split(b, [3 * len(w_h)])
     w_x, w_h, b = (reorder(a, order, wanted) for a in (w_x, w_h, b))
     weights = Weights(w_x.T, w_h.T, np.concatenate([b, of_h]))
     operands = [*carry], xs, mask, loop.reverse, w_p
     return Recurrent(kind, weights, attributes, *operands)
-
-
-def _of_reset_before(static, params, carry, initial, xs, mask, starts):
-    leaves = [a for a in params if a is not None]
-    usual = static.functions == (jnp.tanh, jax.nn.sigmoid)
-    plain = usual and starts is None and static.compute_dtype is None
-    if not plain or not _known(leaves):
-        return None
-    w_x, w_h = (reorder(_float(a), "rzn", "zrn") for a in params[:2])
-    b = np.zeros(len(w_x[0]), np.float32)
-    if params.b is not None:
-        b = reorder(_float(params.b), "rzn", "zrn")
-    weights = Weights(w_x.T, w_h.T, np.concatenate([b, np.zeros_like(b)]))
-    attributes = {"linear_before_reset": 0}
-    return Recurrent("GRU", weights, attributes, [*carry], xs, mask, static.reverse)
 
 
 def _of_operator_loop(operator, params, carry, initial, xs, mask, starts):
@@ -133,7 +118,6 @@ def _of_operator_loop(operator, params, carry, initial, xs, mask, starts):
 
 _READERS: dict[str, Any] = {
     "forward_loop": _of_forward_loop,
-    "reset_before_loop": _of_reset_before,
     "operator_loop": _of_operator_loop,
 }
 
