@@ -8,6 +8,9 @@ of h, the tiles pass h on through a buffer of this program, with one barrier.
 
 The inputs of all steps meet their weights before the launch: one large product runs on
 the whole GPU, and a loop could give it a few rows at a time. Sums are in float32.
+
+The back end is Triton's, by name: without a name jax 0.10 lowers for Mosaic GPU and jax
+0.12 for Triton. docs/DESIGN.md has what each of them lowers on Hopper.
 """
 
 from collections.abc import Callable
