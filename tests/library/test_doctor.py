@@ -42,6 +42,8 @@ CASES = {
     "lengths GRU": Case("GRU", lengths=[5, 3], fed=True, **AFTER),
     "lengths LSTM": Case("LSTM", lengths=[5, 3], states=HC),
     "lengths both ways": Case("LSTM", lengths=[3, 5], direction="bidirectional"),
+    "lengths, any batch": Case("GRU", lengths=[5, 3], fed=True, batch="N", **AFTER),
+    "lengths, any time": Case("LSTM", lengths=[5, 3], time="T"),
     "whole lengths": Case("LSTM", lengths=[5, 5]),
     "empty": Case("GRU", lengths=[5, 0], states=["h0"], **AFTER),
     "clip": Case("LSTM", clip=0.3, states=HC),

@@ -7,8 +7,10 @@ specification says, as onnxruntime, where it runs, does in nearly every case.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import onnx
 
+from jaxrnn.interop.doctor.guards import guarded
 from jaxrnn.interop.doctor.recurrent import DEFAULTS, Recurrent
 
 VERSIONS = {  # those on which every rule was measured
@@ -93,9 +95,8 @@ def _spelt_otherwise(node: Recurrent) -> bool:
 
 def lacks_states(node: Recurrent) -> bool:
     """Whether tract takes the batch of the cell state for 1."""
-    fixed = [
-        s for s in node.states if not s or node.place.scope.constant(s) is not None
-    ]
+    values = [node.place.scope.constant(s) if s else np.zeros(1) for s in node.states]
+    fixed = [v for v in values if v is not None and np.ptp(v) == 0]
     return (
         node.op == "LSTM"
         and node.direction != "bidirectional"
@@ -110,7 +111,24 @@ def lacks_states(node: Recurrent) -> bool:
 def _may_be_empty(node: Recurrent) -> bool:
     if not _any_state(node) or not node.used & {"Y_h", "Y_c"} or node.lengths is None:
         return False
-    return isinstance(node.lengths, str) or bool((node.lengths == 0).any())
+    if isinstance(node.lengths, str):
+        return not guarded(node)
+    return bool((node.lengths == 0).any())
+
+
+def _of_any_size(node: Recurrent) -> bool:
+    return not all(isinstance(size, int) for size in (node.batch, node.time))
+
+
+def _time_leads(node: Recurrent) -> bool:
+    """Whether the steps are the first axis of an input of the file, or may be."""
+    scope = node.place.scope
+    while scope.outer is not None:
+        scope = scope.outer
+    shapes = [i.type.tensor_type.shape.dim for i in scope.graph.input]
+    names = [[dim.dim_param for dim in shape] for shape in shapes]
+    axes = {shape.index(node.time) for shape in names if node.time in shape}
+    return not axes or 0 in axes
 
 
 def _lacks_constants(node: Recurrent) -> bool:
@@ -195,6 +213,12 @@ RULES: tuple[Rule, ...] = (
             *_differs("reads the padding", "mnn", "reference", lengths=None),
         ),
         f"{STANDARD}, which keeps the state where t >= length",
+    ),
+    Rule(
+        "sequence_lens, a batch or time axis of any length",
+        lambda node: node.ragged and _of_any_size(node),
+        _differs("reads the padding", "openvino", lengths=None),
+        f"declare both lengths, or {STANDARD}",
     ),
     Rule(
         "sequence_lens, all of them T",
@@ -311,7 +335,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "Y_c of a batch, initial states absent or constant",
         lacks_states,
-        _refuses("tract"),
+        _refuses("tract", what="refuses, or works beside another node"),
         STANDARD,
     ),
     Rule(
@@ -378,7 +402,8 @@ RULES: tuple[Rule, ...] = (
         _refuses(
             "mnn",
             when=lambda node: (
-                node.op == "GRU" or (node.op == "LSTM" and _any_state(node))
+                _time_leads(node)
+                and (node.op == "GRU" or (node.op == "LSTM" and _any_state(node)))
             ),
             what="reads one step, and refuses more",
         ),

@@ -135,10 +135,12 @@ def _body(
     inner = g.inner()
     declared = [*first, *((a.dtype, a.shape) for a in avals)]
     names = [inner.name("in") for _ in declared]
-    inputs = [inner.value(n, *d) for n, d in zip(names, declared, strict=True)]
+    inputs = [
+        inner.value(n, *d, inner=True) for n, d in zip(names, declared, strict=True)
+    ]
     results = [inner.named(inner.name("out"), v) for v in write(inner, names)]
     outputs = [
-        inner.value(n, a.dtype, a.shape)
+        inner.value(n, a.dtype, a.shape, inner=True)
         for n, a in zip(results, out_avals, strict=True)
     ]
     return inner.proto(name, inputs, outputs)
