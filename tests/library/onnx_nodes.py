@@ -31,9 +31,9 @@ def weights(op, directions=1, peepholes=False, bias=True, dtype=np.float32):
 class Case:
     """A model, its inputs, and what is asked of it."""
 
-    def __init__(self, op, *, opset=17, time: Any = T, batch: Any = B, lengths=None, fed=False,
-                 states=(), outputs=None, dtype: Any = np.float32, hidden=True,
-                 bias=True, peepholes=False, **attrs: Any):  # fmt: skip
+    def __init__(self, op, *, opset=17, time: Any = T, batch: Any = B,
+                 lengths=None, fed=False, states=(), outputs=None,
+                 dtype: Any = np.float32, hidden=True, bias=True, peepholes=False, **attrs: Any):  # fmt: skip
         self.op, self.attrs, self.lengths = op, attrs, lengths
         twice = attrs.get("direction") == "bidirectional"
         self.w = weights(op, 1 + twice, peepholes, bias, dtype)
