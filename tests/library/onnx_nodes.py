@@ -33,7 +33,8 @@ class Case:
 
     def __init__(self, op, *, opset=17, time: Any = T, batch: Any = B,
                  lengths=None, fed=False, states=(), outputs=None,
-                 dtype: Any = np.float32, hidden=True, bias=True, peepholes=False, **attrs: Any):  # fmt: skip
+                 dtype: Any = np.float32, hidden=True, bias=True,
+                 peepholes=False, **attrs: Any):  # fmt: skip
         self.op, self.attrs, self.lengths = op, attrs, lengths
         twice = attrs.get("direction") == "bidirectional"
         self.w = weights(op, 1 + twice, peepholes, bias, dtype)

@@ -76,7 +76,10 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
     if backward and form == "Scan":
         gs = w.flipped(gs, form)
     zeros = _zeros(w, node)
-    states = [_initial(w, node, k, step.d) or zeros for k in range(1 + lstm)]
+    # Each its own zeros: OpenCV writes over what it is given.
+    states = [
+        _initial(w, node, k, step.d) or _zeros(w, node) for k in range(1 + lstm)
+    ]
     time = w("Gather", w("Shape", xs), w.constant(0, np.int64), axis=0)
     last = w("Sub", time, w.constant(1, np.int64))
 
