@@ -77,9 +77,7 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
         gs = w.flipped(gs, form)
     zeros = _zeros(w, node)
     # Each its own zeros: OpenCV writes over what it is given.
-    states = [
-        _initial(w, node, k, step.d) or _zeros(w, node) for k in range(1 + lstm)
-    ]
+    states = [_initial(w, node, k, step.d) or _zeros(w, node) for k in range(1 + lstm)]
     time = w("Gather", w("Shape", xs), w.constant(0, np.int64), axis=0)
     last = w("Sub", time, w.constant(1, np.int64))
 
