@@ -7,12 +7,12 @@ each case into the folder. `test_exporters.py` runs it, in a process of its own,
 Keras fixes its back end when it is imported.
 """
 
-# pyright: reportMissingImports=false, reportMissingModuleSource=false
-
 import os
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ TORCH_CASES = [(kind, *c) for kind in KINDS for c in (
 
 
 def torch_files(folder, dynamo):
-    import torch
+    torch: Any = import_module("torch")
 
     class Model(torch.nn.Module):
         def __init__(self, kind, layers, both, head):
@@ -56,8 +56,8 @@ def torch_files(folder, dynamo):
             )
 
     auto = torch.export.Dim.AUTO if dynamo else None
-    options = {"dynamo": False, "input_names": ["x"]}
-    options["dynamic_axes"] = {"x": {0: "B", 1: "T"}}
+    axes = {"x": {0: "B", 1: "T"}}
+    options: dict = {"dynamo": False, "input_names": ["x"], "dynamic_axes": axes}
     if dynamo:
         options = {"dynamo": True, "dynamic_shapes": ({0: auto, 1: auto},)}
     for kind, layers, both, head in TORCH_CASES:
@@ -105,11 +105,7 @@ def keras_models(keras):
 
 def keras_files(folder, backend):
     os.environ["KERAS_BACKEND"] = backend if backend != "tf2onnx" else "tensorflow"
-    if backend == "tf2onnx":
-        import tf2onnx
-        import tf_keras as keras
-    else:
-        import keras
+    keras: Any = import_module("tf_keras" if backend == "tf2onnx" else "keras")
     for name, given, found in keras_models(keras):
         model, noise = keras.Model(given, found), np.random.default_rng(0)
         weights = [noise.normal(0, 0.4, w.shape) for w in model.get_weights()]
@@ -124,8 +120,8 @@ def keras_files(folder, backend):
         y = np.asarray(model.predict(x, verbose=0))
         try:
             if backend == "tf2onnx":
-                import tensorflow as tf
-
+                tf: Any = import_module("tensorflow")
+                tf2onnx: Any = import_module("tf2onnx")
                 shape = [None, *model.input_shape[1:]]
                 spec = [tf.TensorSpec(shape, x.dtype, name="x")]
                 tf2onnx.convert.from_keras(

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from typing import Any
 
 import exporters
 import jax
@@ -29,7 +30,7 @@ READ = {
 }
 
 
-def of_onnxruntime(path, x):
+def of_onnxruntime(path, x) -> Any:
     """The first output; None where onnxruntime refuses the file."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
