@@ -147,11 +147,15 @@ def _body(
 
 
 def _scan(g: Graph, eqn: Any, inputs: list[Operand]) -> Sequence[Operand]:
-    params = eqn.params
-    closed, n, m = params["jaxpr"], params["num_consts"], params["num_carry"]
+    params, closed = eqn.params, eqn.params["jaxpr"]
+    inside = closed.jaxpr if isinstance(closed, ClosedJaxpr) else closed
+    # What has a time axis is an x or a y; how many there are, versions of JAX tell each
+    # in another way.
+    m = len(eqn.outvars) - _stacked(eqn.outvars, inside.outvars)
+    n = len(inputs) - m - _stacked(eqn.invars, inside.invars)
     consts, carry, xs = inputs[:n], inputs[n : n + m], inputs[n + m :]
-    avals = [v.aval for v in closed.jaxpr.invars[n:]]
-    out_avals = [v.aval for v in closed.jaxpr.outvars]
+    avals = [v.aval for v in inside.invars[n:]]
+    out_avals = [v.aval for v in inside.outvars]
     first = []
     if not xs:  # a Scan reads something at each step
         xs, avals = [counted(g, params["length"])], [*avals, None]
@@ -173,6 +177,12 @@ def _scan(g: Graph, eqn: Any, inputs: list[Operand]) -> Sequence[Operand]:
         scan_input_directions=[back] * len(xs),
         scan_output_directions=[back] * (len(out_avals) - m),
     )
+
+
+def _stacked(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    """How many variables have one axis more outside a loop than inside."""
+    pairs = zip(outside, inside, strict=True)
+    return sum(a.aval.ndim > b.aval.ndim for a, b in pairs)
 
 
 def _while(g: Graph, eqn: Any, inputs: list[Operand]) -> Sequence[Operand]:
