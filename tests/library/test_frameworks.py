@@ -189,7 +189,7 @@ def test_two_versions_of_each_framework():
     assert {name: files.get(name, 0) >= 2 for name in SEEN} == dict.fromkeys(SEEN, True)
 
 
-MODULES = {"cudnn": "tf_keras", "mlx": "mlx.core"}
+MODULES = {"cudnn": "tf_keras", "keras": "tensorflow", "mlx": "mlx.core"}
 
 
 @pytest.mark.slow
