@@ -125,46 +125,67 @@ SIBLINGS = {
     "interop/keras": {*READER, "combinators", "interop.keras_layers"},
     "interop/tensorflow": {*READER, "cells", "checks"},
     "interop/safetensors": {"interop.entries"},
-    "interop/doctor/graphs": set(),
+    "interop/doctor/graphs": {"interop.onnx.valid"},
     "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
-    "interop/doctor/rules": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/effects": {f"{DOCTOR}.recurrent"},
+    "interop/doctor/equations": {f"{DOCTOR}.effects", f"{DOCTOR}.recurrent"},
+    "interop/doctor/notation": {f"{DOCTOR}.effects", f"{DOCTOR}.recurrent"},
+    "interop/doctor/rules": {
+        *(f"{DOCTOR}.{name}" for name in ("effects", "equations", "notation")),
+    },
     "interop/doctor/operators": {f"{DOCTOR}.recurrent"},
-    "interop/doctor/loops": {f"{DOCTOR}.operators", f"{DOCTOR}.recurrent"},
+    "interop/doctor/loops": {
+        *(f"{DOCTOR}.operators", f"{DOCTOR}.recurrent", "interop.onnx.valid"),
+    },
     "interop/doctor/fixed": {f"{DOCTOR}.graphs"},
     "interop/doctor/diagnosis": {
         *("interop.doctor", f"{DOCTOR}.fixed", f"{DOCTOR}.graphs", f"{DOCTOR}.rules"),
+        *(f"{DOCTOR}.effects", "interop.onnx.valid"),
     },
     "interop/doctor/rewriting": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.fixed"),
         *(f"{DOCTOR}.{name}" for name in ("graphs", "loops", "operators")),
-        *(f"{DOCTOR}.{name}" for name in ("recurrent", "rules")),
+        *(f"{DOCTOR}.{name}" for name in ("effects", "notation", "recurrent")),
+        "interop.onnx.valid",
     },
     "interop/doctor/runtimes": set(),  # a program of its own
     "interop/doctor/comparison": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.graphs"),
     },
-    "interop/doctor/pages": {f"{DOCTOR}.rules"},
+    "interop/doctor/pages": {f"{DOCTOR}.effects", f"{DOCTOR}.rules"},
     "interop/doctor/__main__": {"interop", f"{DOCTOR}.command"},
     "interop/doctor/command": {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
-        f"{DOCTOR}.rules",
+        f"{DOCTOR}.effects",
     },
+    "interop/onnx/valid": set(),
     "interop/onnx/graph": set(),
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
     "interop/onnx/operators": {"interop.onnx.graph"},
     "interop/onnx/shapes": {"interop.onnx.graph", "interop.onnx.operators"},
-    "interop/onnx/indexing": {"interop.onnx.operators", "interop.onnx.shapes"},
+    "interop/onnx/indexing": {
+        *("interop.onnx.graph", "interop.onnx.operators", "interop.onnx.shapes"),
+    },
+    "interop/onnx/sums": {"interop.onnx.graph", "interop.onnx.operators"},
+    "interop/onnx/recognized": {
+        *("cells.elman", "cells.gru", "cells.lstm", "cells.projected"),
+        *("interop.onnx.cell", "interop.onnx.graph", "interop.weights"),
+    },
     "interop/onnx/native": {
-        *("cells.elman", "cells.gru", "cells.lstm", "interop.weights"),
-        *("interop.onnx.cell", "interop.onnx.graph"),
+        *("interop.onnx.cell", "interop.onnx.graph", "interop.onnx.recognized"),
     },
     "interop/onnx/walk": {
         *("interop.onnx.graph", "interop.onnx.native", "interop.onnx.operators"),
-        *("core", "interop.onnx.indexing", "interop.onnx.shapes"),
+        *("core", "interop.onnx.indexing", "interop.onnx.recognized"),
+        *("interop.onnx.shapes", "interop.onnx.sums"),
+    },
+    "interop/onnx/program": {
+        *("attention", "build", "combinators.time", "core", "loops.substitute"),
+        *("interop.onnx.graph", "interop.onnx.shapes", "interop.onnx.walk"),
     },
     "interop/onnx/export": {
-        *("attention", "build", "checks", "core", "loops.substitute"),
-        *("interop.onnx.graph", "interop.onnx.shapes", "interop.onnx.walk"),
+        *("attention", "build", "checks", "core"),
+        *("interop.onnx.graph", "interop.onnx.program"),
     },
     "interop/onnx/recurrent": {
         *("combinators", "core", "interop.entries", "interop.onnx.cell"),
@@ -184,10 +205,11 @@ SIBLINGS = {
     "interop/onnx/reader": {
         *("interop.onnx.axes", "interop.onnx.flow", "interop.onnx.graph"),
         *("interop.onnx.layers", "interop.onnx.nodes", "interop.onnx.states"),
+        "interop.onnx.valid",
     },
     "interop/onnx/load": {
         *("core", "interop.onnx.flow", "interop.onnx.graph"),
-        *("interop.onnx.reader", "interop.onnx.states"),
+        *("interop.onnx.reader", "interop.onnx.states", "interop.onnx.valid"),
     },
 }
 OUTSIDE = {
@@ -198,11 +220,11 @@ OUTSIDE = {
     "interop/safetensors": {"safetensors"},  # when it is called
     "interop/onnx/graph": {"onnx"},  # when it is called
     "interop/onnx/load": {"onnx"},
-    "interop/onnx/reader": {"onnx"},
+    "interop/onnx/valid": {"onnx"},
 } | {
     f"interop/doctor/{name}": {"onnx"}
     for name in (
-        *("graphs", "recurrent", "rules", "operators", "loops", "fixed"),
+        *("graphs", "recurrent", "notation", "operators", "loops", "fixed"),
         *("diagnosis", "rewriting", "comparison", "runtimes"),
     )
 }

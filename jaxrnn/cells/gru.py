@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,10 @@ from jaxrnn.build import leaf
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options, with_carry
 from jaxrnn.checks import Input, check_flag, check_function, check_size
-from jaxrnn.core import Cell, recorded, restarted, scan_unroll
+from jaxrnn.core import Cell, recorded, scan_unroll
 from jaxrnn.loops.dense import dot
+from jaxrnn.loops.inner import INNER
 from jaxrnn.loops.pointwise import Pointwise
-from jaxrnn.loops.substitute import SHARED, substituted
 
 
 class GRUCarry(NamedTuple):
@@ -55,7 +55,7 @@ def gru(
       hidden_size: H.
       reset_after: whether the reset gate acts after the product with w_h, as in
         cuDNN and torch, or before it, as in the paper. After it is faster, since one
-        product serves all gates; before it the cell unrolls by a plain scan.
+        product serves all gates.
       activation: in the place of tanh, any pointwise function.
       gate_activation: in the place of sigmoid, such as `jax.nn.hard_sigmoid`. With
         other functions than tanh and sigmoid JAX finds the derivative.
@@ -97,48 +97,16 @@ def gru(
         return GRUParams(**weights)
 
     functions = activation, gate_activation
+    usual = activation is jnp.tanh and gate_activation is sigmoid
+    make = partial(gated, name, reads, init, initial_carry, settings=settings)
     if reset_after:
-        usual = activation is jnp.tanh and gate_activation is sigmoid
-        part = GRU if usual else Pointwise(partial(_other, functions))
-        return gated(name, reads, init, initial_carry, _split, part, settings=settings)
-    static = ResetBefore(functions, settings.compute_dtype, settings.unroll)
-
-    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
-        initial = None
-        if starts is not None:
-            initial = restarted(initial_carry, params, carry)
-        order = static._replace(reverse=reverse)
-        return reset_before_loop(order, params, carry, initial, xs, mask, starts)
-
+        return make(_split, GRU if usual else Pointwise(partial(_other, functions)))
+    if usual:
+        return make(lambda params: (dense(params), ()), RESET_BEFORE, INNER)
     step = partial(_reset_before, functions, settings.compute_dtype)
+    unroll = scan_unroll(step, initial_carry, unroll=settings.unroll)
     cell = leaf(name, reads, init, initial_carry, step, unroll)
     return with_carry(cell, settings)
-
-
-class ResetBefore(NamedTuple):
-    """What is fixed in `reset_before_loop`."""
-
-    functions: tuple[Callable, Callable]  # activation, gate_activation
-    compute_dtype: Any
-    unroll: int
-    reverse: bool = False
-
-
-@substituted(SHARED, 0, 0, 1, 1, 1, out=(0, 1))
-def reset_before_loop(
-    static: ResetBefore,
-    params: GRUParams,
-    carry: GRUCarry,
-    initial: GRUCarry | None,
-    xs: jax.Array,
-    mask: jax.Array | None,
-    starts: jax.Array | None,
-) -> tuple[GRUCarry, jax.Array]:
-    """The unroll of a `gru` that resets before the product."""
-    step = partial(_reset_before, static.functions, static.compute_dtype)
-    unroll = scan_unroll(step, lambda *_: initial, unroll=static.unroll)
-    order: Any = {"mask": mask, "reverse": static.reverse, "starts": starts}
-    return unroll(params, carry, xs, **order)
 
 
 def _split(params):
@@ -180,11 +148,13 @@ def _gru_forward(theta, gates, carry):
     r, z, n_x, n_h = jnp.split(gates, 4)
     r, z = sigmoid(r), sigmoid(z)
     n = jnp.tanh(n_x + r * n_h)
-    return GRUCarry(n + z * (carry.h - n)), (r, z, n, n_h)
+    # In one array, and apart: a kernel puts the gradients of the gates in their place.
+    return GRUCarry(n + z * (carry.h - n)), (jnp.concatenate([r, z, n_h]), n)
 
 
 def _gru_backward(theta, residuals, h, ct):
-    r, z, n, n_h = residuals
+    together, n = residuals
+    r, z, n_h = jnp.split(together, 3)
     ct_n = ct.h * (1 - z) * (1 - n * n)
     ct_gates = jnp.concatenate(
         [
@@ -197,4 +167,27 @@ def _gru_backward(theta, residuals, h, ct):
     return (), ct_gates, GRUCarry(ct.h * z)
 
 
+def _reset(theta, z, carry):
+    return _reset_forward(theta, z, carry)[0]
+
+
+def _reset_forward(theta, z, carry):
+    w, _ = theta
+    r, z, n_x = jnp.split(z, 3)
+    r, z = sigmoid(r), sigmoid(z)
+    n = jnp.tanh(n_x + dot(r * carry.h, w))
+    return GRUCarry(n + z * (carry.h - n)), (jnp.concatenate([r, z]), n)
+
+
+def _reset_backward(theta, residuals, h, ct):
+    _, w_turned = theta
+    together, n = residuals
+    r, z = jnp.split(together, 2)
+    ct_n = ct.h * (1 - z) * (1 - n * n)
+    ct_reset = dot(ct_n, w_turned)
+    ct_z = [ct_reset * h * r * (1 - r), ct.h * (h - n) * z * (1 - z), ct_n]
+    return (), jnp.concatenate(ct_z), GRUCarry(ct.h * z + ct_reset * r)
+
+
 GRU = Pointwise(_gru, _gru_forward, _gru_backward, "gru")
+RESET_BEFORE = Pointwise(_reset, _reset_forward, _reset_backward, "gru reset before")

@@ -129,12 +129,14 @@ def _lstm_forward(theta, z, carry):
     i, f, g, o = jnp.split(z, 4)
     i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
     c = f * carry.c + i * g
-    tanh_c = jnp.tanh(c)
-    return LSTMCarry(o * tanh_c, c), (i, f, g, o, carry.c, tanh_c)
+    # The gates in one array: a kernel puts the gradient of z in its place.
+    return LSTMCarry(o * jnp.tanh(c), c), (jnp.concatenate([i, f, g, o]), carry.c)
 
 
 def _lstm_backward(theta, residuals, h, ct):
-    i, f, g, o, c_prev, tanh_c = residuals
+    gates, c_prev = residuals
+    i, f, g, o = jnp.split(gates, 4)
+    tanh_c = jnp.tanh(f * c_prev + i * g)  # again: reading it would take longer
     ct_c = ct.c + ct.h * o * (1 - tanh_c * tanh_c)
     ct_z = jnp.concatenate(
         [

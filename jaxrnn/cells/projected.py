@@ -14,6 +14,8 @@ from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.dense import dot
 from jaxrnn.loops.pointwise import Pointwise
 
+PROJECTED = "projected_lstm"  # by which a translator knows the pointwise part
+
 
 class ProjectedLSTMParams(NamedTuple):
     """Weights of `projected_lstm`; P is the size of h."""
@@ -103,6 +105,6 @@ def projected_lstm(
         init,
         initial_carry,
         lambda params: (dense(params), params.w_p),
-        Pointwise(part),
+        Pointwise(part, name=PROJECTED),
         settings=settings,
     )

@@ -1,6 +1,9 @@
 """How a cell goes through time."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import jax
@@ -22,6 +25,17 @@ from jaxrnn.precision import narrowed, widened
 from jaxrnn.steps import AllSteps
 
 SYMBOLIC_SEGMENT = 32  # a symbol, as in `jax.export`, has no square root
+_FORWARD = ContextVar("_FORWARD", default=False)
+
+
+@contextmanager
+def forward_only() -> Iterator[None]:
+    """Makes `remat` its cell in the programs traced here, which have no derivative."""
+    token = _FORWARD.set(True)
+    try:
+        yield
+    finally:
+        _FORWARD.reset(token)
 
 
 @recorded
@@ -61,6 +75,9 @@ def remat(cell: Cell, *, segment: int | None = None) -> Cell:
         segment = check_size("remat: segment", segment)
 
     def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        if _FORWARD.get():
+            steps = AllSteps(mask, reverse, starts)
+            return steps.run(cell, params, carry, xs)
         if cell.about.reads is not None:
             xs = check_input(f"{name}: xs", xs, cell.about.reads, ("T",))
         length = check_length(f"{name}: xs", xs)

@@ -23,11 +23,13 @@ from typing import NamedTuple
 
 import jax
 
-SOURCE = Path(__file__).with_name("native.cc")
+SOURCES = Path(__file__).with_name("native")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno")
 SHARED = ("-fPIC", "-shared", "-w")
 SWITCH = "JAXRNN_KERNELS"
 CACHE = "JAXRNN_CACHE"
+
+_LOADED: dict[str, ctypes.CDLL] = {}
 
 
 class Library(NamedTuple):
@@ -40,10 +42,10 @@ class Library(NamedTuple):
 
 def switched_off() -> str:
     """Why no kernel is to be used, or an empty string."""
-    value = os.environ.get(SWITCH, "off")
+    value = os.environ.get(SWITCH, "on")
     if value not in ("on", "off"):
         raise ValueError(f"{SWITCH}: expected on or off, got {value!r}")
-    return "" if value == "on" else f"{SWITCH}=on is not in the environment"
+    return "" if value == "on" else f"the environment says {SWITCH}=off"
 
 
 def cache_folder() -> Path:
@@ -73,7 +75,14 @@ def library(check: Callable[[Library], str]) -> Library:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as building:
             made = Path(building) / path.name
-            command = [compiler, *FLAGS, *SHARED, "-I", include, str(SOURCE)]
+            command = [
+                compiler,
+                *FLAGS,
+                *SHARED,
+                "-I",
+                include,
+                str(SOURCES / "native.cc"),
+            ]
             run = subprocess.run(
                 [*command, "-o", str(made)], capture_output=True, text=True
             )
@@ -102,7 +111,7 @@ def _key(compiler: str) -> str:
         [compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout
     parts = [version, _processor(), metadata.version("jaxlib"), " ".join(FLAGS)]
-    parts.append(SOURCE.read_text(encoding="utf-8"))
+    parts += [path.read_text(encoding="utf-8") for path in sorted(SOURCES.iterdir())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -117,9 +126,11 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(names)}))
 
 
-def load(library: Library) -> ctypes.CDLL:
+def load(library: Library) -> None:
     """Registers the targets of a library with JAX, under names with its key."""
-    loaded = ctypes.CDLL(library.path)
+    if library.key in _LOADED:  # JAX refuses a name that it knows, and it is the same
+        return
+    loaded = _LOADED[library.key] = ctypes.CDLL(library.path)
     for part in ("forward", "backward", "product"):
         for dtype in ("float32", "float64"):
             jax.ffi.register_ffi_target(
@@ -127,7 +138,6 @@ def load(library: Library) -> ctypes.CDLL:
                 jax.ffi.pycapsule(getattr(loaded, f"{part}_{dtype}")),
                 platform="cpu",
             )
-    return loaded
 
 
 def target(library: Library, part: str, dtype: str) -> str:

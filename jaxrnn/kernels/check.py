@@ -1,4 +1,4 @@
-"""Whether kernels of the gated loops equal the loops, on an example of each cell."""
+"""Whether kernels equal what they replace, on an example of each cell and product."""
 
 from functools import partial
 from typing import Any
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.cells.elman import RELU, TANH, ElmanCarry
-from jaxrnn.cells.gru import GRU, GRUCarry
+from jaxrnn.cells.gru import GRU, RESET_BEFORE, GRUCarry
 from jaxrnn.cells.lstm import LSTM, LSTMCarry
-from jaxrnn.loops.dense import Dense
+from jaxrnn.loops.dense import DENSE, Dense
 from jaxrnn.loops.gated import (
     Coefficients,
     Inputs,
@@ -18,27 +18,31 @@ from jaxrnn.loops.gated import (
     backward_loop,
     forward_loop,
 )
+from jaxrnn.loops.inner import INNER
+from jaxrnn.loops.mix import Mix
 from jaxrnn.loops.pointwise import Pointwise
+from jaxrnn.loops.rows import rows_gradient, rows_times, rows_turned
 from jaxrnn.loops.substitute import Kernel
 
 T, B, D, H = 5, 7, 3, 37  # odd, so that tiles and vectors have rests
 # Where the batch is: what the loops say of themselves.
 AXES: Any = (Inputs(None, None, 0, 0, 1, 1, 1),)
 BACK: Any = (Coefficients(None, None, 1, 1, 1), (0, 1))
-# The pointwise part, the columns of w_x, w_h and b in units of H, the carry.
-CELLS: list[tuple[Pointwise, tuple[int, int, int], Any]] = [
-    (TANH, (1, 1, 1), ElmanCarry),
-    (RELU, (1, 1, 1), ElmanCarry),
-    (GRU, (3, 3, 4), GRUCarry),
-    (LSTM, (4, 4, 4), LSTMCarry),
+# The pointwise part, the mix, the columns of w_x, w_h and b in units of H, the carry.
+CELLS: list[tuple[Pointwise, Mix, tuple[int, int, int], Any]] = [
+    (TANH, DENSE, (1, 1, 1), ElmanCarry),
+    (RELU, DENSE, (1, 1, 1), ElmanCarry),
+    (GRU, DENSE, (3, 3, 4), GRUCarry),
+    (RESET_BEFORE, INNER, (3, 3, 3), GRUCarry),
+    (LSTM, DENSE, (4, 4, 4), LSTMCarry),
 ]
 
 
 def difference(kernels: dict[str, Kernel], tolerance: float = 1e-4) -> str:
     """Where the kernels differ from the loops by more than rounding, or nothing."""
     forward, backward = kernels["forward_loop"], kernels["backward_loop"]
-    for part, columns, carry in CELLS:
-        loop = Loop(part, keep=True, compute_dtype=jnp.float32)
+    for part, mix, columns, carry in CELLS:
+        loop = Loop(part, mix, keep=True, compute_dtype=jnp.float32)
         inputs = _example(columns, carry)
         want = _batched(forward_loop, AXES, (0, 1, 1), loop, inputs)
         got = forward.run(loop, inputs)
@@ -52,21 +56,34 @@ def difference(kernels: dict[str, Kernel], tolerance: float = 1e-4) -> str:
         error = max(float(jnp.abs(a - b).max()) for a, b in pairs)
         if not error < tolerance:
             return f"{part.name}: {error:.2g}"
+    dtype = jnp.dtype(jnp.float32)
+    rows, matrix, gradient = _arrays((100, D), (D, H), (100, H))
+    for product, a, b in (
+        (rows_times, rows, matrix),
+        (rows_turned, gradient, matrix),
+        (rows_gradient, rows, gradient),
+    ):
+        got = kernels[product.__name__].run(dtype, a, b)
+        error = float(jnp.abs(got - product.__wrapped__(dtype, a, b)).max())
+        if not error < tolerance:
+            return f"{product.__name__}: {error:.2g}"
     return ""
 
 
+def _arrays(*shapes: tuple[int, ...]) -> list[jax.Array]:
+    draw = np.random.default_rng(1)
+    return [jnp.asarray(draw.uniform(-0.5, 0.5, s), jnp.float32) for s in shapes]
+
+
 def _example(columns: tuple[int, int, int], carry: Any) -> Inputs:
-    draw = np.random.default_rng(0)
-
-    def array(*shape):
-        return jnp.asarray(draw.uniform(-0.5, 0.5, shape), jnp.float32)
-
     of_x, of_h, of_b = (n * H for n in columns)
-    weights = Dense(array(D, of_x), array(H, of_h), array(of_b))
-    carries = [carry(*(array(B, H) for _ in carry._fields)) for _ in range(2)]
+    xs, *weights = _arrays((T, B, D), (D, of_x), (H, of_h), (of_b,))
+    fields = len(carry._fields)
+    states = _arrays(*[(B, H)] * (2 * fields))
+    draw = np.random.default_rng(0)
     mask, starts = (jnp.asarray(draw.random((T, B)) < p) for p in (0.7, 0.3))
-    carried, initial = carries
-    return Inputs(weights, (), carried, initial, array(T, B, D), mask, starts)
+    carried, initial = carry(*states[:fields]), carry(*states[fields:])
+    return Inputs(Dense(*weights), (), carried, initial, xs, mask, starts)
 
 
 def _batched(loop_of: Any, axes: Any, out: Any, *operands: Any) -> Any:

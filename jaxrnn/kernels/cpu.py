@@ -4,20 +4,39 @@ import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrnn.cells.elman import RELU, TANH
+from jaxrnn.cells.gru import GRU, RESET_BEFORE
+from jaxrnn.cells.lstm import LSTM
 from jaxrnn.kernels.build import Library, library, load, target
 from jaxrnn.kernels.check import difference
 from jaxrnn.loops.dense import DENSE
 from jaxrnn.loops.gated import Coefficients, Inputs, Kept, Loop
+from jaxrnn.loops.inner import INNER
+from jaxrnn.loops.mix import Mix
 from jaxrnn.loops.substitute import Kernel
 
-# By the name of the pointwise part: how many residuals it keeps.
-RESIDUALS = {"elman tanh": 1, "elman relu": 1, "gru": 4, "lstm": 6}
+
+class Recurrence(NamedTuple):
+    """A recurrence that has a native loop."""
+
+    mix: Mix
+    residuals: tuple[int, ...]  # their widths, in units of H
+    places: tuple[int, ...]  # of each piece of the gradient of z: its residual's
+
+
+RECURRENCES = {
+    TANH.name: Recurrence(DENSE, (1,), (0,)),
+    RELU.name: Recurrence(DENSE, (1,), (0,)),
+    GRU.name: Recurrence(DENSE, (3, 1), (1, 0)),
+    RESET_BEFORE.name: Recurrence(INNER, (2, 1), (0, 1)),
+    LSTM.name: Recurrence(DENSE, (4, 1), (0,)),
+}
 DTYPES = ("float32", "float64")
 
 
@@ -44,8 +63,9 @@ def _why_not(loop: Loop, *operands: Any) -> str:
     dtypes = {a.dtype.name for a in leaves if a.dtype != bool}
     if any(0 in a.shape for a in leaves):
         return "a size is 0"
-    if loop.part.name not in RESIDUALS or loop.mix != DENSE:
-        return f"there are native loops of {', '.join(RESIDUALS)} only"
+    known = RECURRENCES.get(loop.part.name)
+    if known is None or loop.mix != known.mix:
+        return f"there are native loops of {', '.join(RECURRENCES)} only"
     if loop.compute_dtype:
         dtypes = dtypes | {jnp.dtype(loop.compute_dtype).name}
     if len(dtypes) != 1 or not dtypes <= set(DTYPES):
@@ -63,27 +83,44 @@ def _threads() -> np.int64:
     return np.int64(max(1, cores // jax.local_device_count("cpu")))
 
 
-def _call(name: str, outs: Any, operands: Any, **static: Any) -> Any:
-    leaves, tree = jax.tree.flatten(outs)
-    call = jax.ffi.ffi_call(name, leaves)
-    return tree.unflatten(
-        call(*jax.tree.leaves(operands), threads=_threads(), **static)
+def _call(name: str, outs: Any, operands: Any, *, grouped: bool, **static: Any) -> Any:
+    """Calls a function of the library, which takes groups: of one, if they are none."""
+    operands = jax.tree.leaves(operands)
+    if not grouped:
+        operands = [a[None] for a in operands]
+    groups = max(len(a) for a in operands)
+    outs, tree = jax.tree.flatten(outs)
+    outs = [jax.ShapeDtypeStruct((groups, *a.shape), a.dtype) for a in outs]
+    aliases = static.pop("aliases", None)
+    call = jax.ffi.ffi_call(name, outs, input_output_aliases=aliases)
+    outs = call(*operands, threads=_threads(), **static)
+    return tree.unflatten(outs if grouped else [a[0] for a in outs])
+
+
+def _of_group(tree: Any, grouped: bool) -> Any:
+    """The shapes of one group."""
+    return jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape[1:] if grouped else a.shape, a.dtype),
+        tree,
     )
 
 
 def _forward(key: Any, loop: Loop, inputs: Inputs) -> Any:
-    (time, batch, size), units = inputs.xs.shape, inputs.carry.h.shape[1]
-    shape: Any = partial(jax.ShapeDtypeStruct, dtype=inputs.xs.dtype)
-    like = partial(jax.tree.map, lambda a: shape(a.shape))
+    grouped = inputs.xs.ndim == 4
+    like = _of_group(inputs, grouped)
+    (time, batch, size), units = like.xs.shape, like.carry.h.shape[1]
+    shape: Any = partial(jax.ShapeDtypeStruct, dtype=like.xs.dtype)
     kept = None
     if loop.keep:
-        each = [shape((time, batch, units))] * RESIDUALS[loop.part.name]
-        residuals = tuple(each) if len(each) > 1 else each[0]
+        widths = [n * units for n in RECURRENCES[loop.part.name].residuals]
+        each = tuple(shape((time, batch, width)) for width in widths)
+        residuals = each if len(each) > 1 else each[0]
         kept = Kept(shape((time, batch, units + 1 + size)), residuals)
     return _call(
-        target(key(), "forward", inputs.xs.dtype.name),
-        (like(inputs.carry), shape((time, batch, units)), kept),
+        target(key(), "forward", like.xs.dtype.name),
+        (like.carry, shape((time, batch, units)), kept),
         inputs,
+        grouped=grouped,
         cell=loop.part.name,
         reverse=loop.reverse,
         keep=loop.keep,
@@ -92,35 +129,55 @@ def _forward(key: Any, loop: Loop, inputs: Inputs) -> Any:
     )
 
 
+def _step(
+    key: Any, loop: Loop, weights: Any, theta: Any, carry: Any, x: jax.Array
+) -> Any:
+    xs = jnp.expand_dims(x, -3)
+    inputs = Inputs(weights, theta, carry, None, xs, None, None)
+    return _forward(key, loop, inputs)[0]
+
+
 def _backward(key: Any, loop: Loop, coefficients: Coefficients, ct: Any) -> Any:
-    ct_carry, ct_hs = ct
-    time, batch, _ = ct_hs.shape
-    columns, of_h = len(coefficients.weights.b), coefficients.weights.w_h.shape[1]
-    shape = partial(jax.ShapeDtypeStruct, dtype=ct_hs.dtype)
-    carry = jax.tree.map(lambda a: shape(a.shape), ct_carry)
-    started = coefficients.starts is not None
-    widths = [columns - of_h, of_h] if columns > of_h else [of_h]
-    of_z = [shape((time, batch, width)) for width in widths]
+    grouped = ct[1].ndim == 4
+    like, (carry, ct_hs) = _of_group((coefficients, ct), grouped)
+    started = like.starts is not None
+    # The gradients of z take the place of residuals, which nobody reads afterwards.
+    residuals = jax.tree.leaves(like.kept.residuals)
+    places = RECURRENCES[loop.part.name].places
+    of_z = [residuals[place] for place in places]
+    first = len(jax.tree.leaves((like.weights, like.kept.rows)))
+    aliases = {first + place: piece for piece, place in enumerate(places)}
     return _call(
         target(key(), "backward", ct_hs.dtype.name),
         (of_z, (), carry, carry if started else None),
         (coefficients, ct),
+        grouped=grouped,
+        aliases=aliases,
         cell=loop.part.name,
         reverse=loop.reverse,
-        masked=coefficients.mask is not None,
+        masked=like.mask is not None,
         started=started,
     )
 
 
-def _product(key: Any, dtype: Any, xs: jax.Array, ct: jax.Array) -> jax.Array:
-    shape = jax.ShapeDtypeStruct((xs.shape[1], ct.shape[1]), ct.dtype)
-    return _call(target(key(), "product", dtype.name), shape, (xs, ct))
+def _product(kind: str, key: Any, dtype: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    """A product of `jaxrnn.loops.rows`."""
+    shape = {
+        "rows": (a.shape[-2], b.shape[-1]),
+        "turned": (a.shape[-2], b.shape[-2]),
+        "gradient": (a.shape[-1], b.shape[-1]),
+    }[kind]
+    name = target(key(), "product", dtype.name)
+    out = jax.ShapeDtypeStruct(shape, b.dtype)
+    return _call(name, out, (a, b), grouped=a.ndim == 3, kind=kind)
 
 
-def _why_not_product(dtype: Any, xs: Any, ct: Any) -> str:
-    if len(xs.shape) != 2 or xs.shape[0] < 16:
+def _why_not_product(dtype: Any, a: Any, b: Any) -> str:
+    if a.shape[0] < 16:
         return "packing does not pay for fewer than 16 rows"
-    found = {xs.dtype.name, ct.dtype.name, dtype.name}
+    if 0 in (*a.shape, *b.shape):
+        return "a size is 0"
+    found = {a.dtype.name, b.dtype.name, dtype.name}
     if len(found) != 1 or not found <= set(DTYPES):
         return f"native products are in {' or in '.join(DTYPES)} alone"
     return native().why_not
@@ -128,10 +185,18 @@ def _why_not_product(dtype: Any, xs: Any, ct: Any) -> str:
 
 def kernels(key: Any = native) -> dict[str, Kernel]:
     """The kernels of a library by the loops that they replace."""
+
+    def of(run, why_not=_why_not):
+        return Kernel(partial(run, key), why_not, exports=False, groups=True)
+
+    def product(kind):
+        return of(partial(_product, kind), _why_not_product)
+
     return {
-        "forward_loop": Kernel(partial(_forward, key), _why_not, exports=False),
-        "backward_loop": Kernel(partial(_backward, key), _why_not, exports=False),
-        "rows_gradient": Kernel(
-            partial(_product, key), _why_not_product, exports=False
-        ),
+        "forward_loop": of(_forward),
+        "backward_loop": of(_backward),
+        "one_step": of(_step),
+        "rows_times": product("rows"),
+        "rows_turned": product("turned"),
+        "rows_gradient": product("gradient"),
     }

@@ -59,7 +59,8 @@ def dense_z(w: Dense, x: jax.Array, h: jax.Array) -> jax.Array:
     return jnp.concatenate([u[:both] + v[:both], u[both:], v[both:]]) + w.b
 
 
-def _dense_row(w: Dense, x, h):
+def dense_row(w: Dense, x: jax.Array, h: jax.Array) -> jax.Array:
+    """What the loop keeps of a step."""
     # Stacked by the loop, since outside it under vmap it would be a copy.
     return jnp.concatenate([h, jnp.ones_like(w.b, shape=1), x])
 
@@ -68,9 +69,10 @@ def _dense_hs(w: Dense, rows):
     return jax.lax.slice_in_dim(rows, 0, len(w.w_h), axis=1)
 
 
-def _dense_tangents(w: Dense, d_w: Dense, rows, xs, d_xs, dtype):
+def _dense_tangents(w: Dense, d_w: Dense, kept, xs, d_xs, dtype):
     """One product of all rows, since that is faster than one for each weight."""
     del xs
+    rows = kept.rows
     (size, reached), both = w.w_h.shape, w.both
     d_w_x, d_w_h, d_b = instantiated(d_w)
     *d_b_x, d_b_h = w.pieces(d_b)
@@ -111,7 +113,7 @@ def _dense_turned(w: Dense, dtype):
 
 DENSE = Mix(
     dense_z,
-    _dense_row,
+    dense_row,
     _dense_hs,
     _dense_tangents,
     _dense_push,

@@ -78,6 +78,13 @@ class Coefficients(NamedTuple):
     starts: Any
 
 
+@substituted(SHARED, SHARED, 0, 0, out=0)
+def one_step(loop: Loop, weights: Any, theta: Any, carry: Any, x: jax.Array) -> Any:
+    """The carry after one step of the recurrence."""
+    z = loop.mix.z(loop.mix.ready(weights, loop.compute_dtype), x, carry.h)
+    return loop.part.apply(_theta(loop, weights, theta), z, carry)
+
+
 @substituted(Inputs(SHARED, SHARED, 0, 0, 1, 1, 1), out=(0, 1, 1))
 def forward_loop(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array, Any]:
     """Runs the recurrence over one sequence.
@@ -88,6 +95,7 @@ def forward_loop(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array, Any]:
     weights, theta, carry, initial, xs, mask, starts = inputs
     mix, part = loop.mix, loop.part
     ready = mix.ready(weights, loop.compute_dtype)
+    theta = _theta(loop, weights, theta)
 
     def body(carry, inputs):
         x, valid, start = inputs
@@ -122,6 +130,7 @@ def tangent_loop(loop: Loop, coefficients: Coefficients, tangents: Any):
     weights, theta, (rows, residuals), mask, starts = coefficients
     d_zs, d_theta, d_carry, d_initial = tangents
     ready = loop.mix.ready(weights, loop.compute_dtype)
+    theta = _theta(loop, weights, theta)
     hs = loop.mix.hs(weights, rows)
 
     def body(d_carry, inputs):
@@ -151,6 +160,7 @@ def backward_loop(loop: Loop, coefficients: Coefficients, ct: Any):
     ct_carry, ct_hs = ct
     hs = loop.mix.hs(weights, rows)
     turned = loop.mix.turned(weights, loop.compute_dtype)
+    read = _theta(loop, weights, theta)
     if starts is None:
         ct_h, ct_hs = _before(loop, ct_hs)
         ct_carry = _add_h(ct_carry, ct_h)
@@ -161,7 +171,7 @@ def backward_loop(loop: Loop, coefficients: Coefficients, ct: Any):
         if start is not None:
             ct_carry = _add_h(ct_carry, ct_h)
         more, ct_z, ct_old = loop.part.backward(
-            theta, residuals, h, zero_where_not(valid, ct_carry)
+            read, residuals, h, zero_where_not(valid, ct_carry)
         )
         ct_theta = jax.tree.map(jnp.add, ct_theta, widened(more))
         pieces, by_z = loop.mix.pull(weights, turned, h, ct_z)
@@ -198,7 +208,7 @@ def _run_jvp(loop: Loop, primals, tangents):
     weights, theta, _, _, xs, mask, starts = inputs
     carry, hs, kept = forward_loop(loop._replace(keep=True), inputs)
     d_zs = loop.mix.tangents(
-        weights, d_inputs.weights, kept.rows, xs, d_inputs.xs, loop.compute_dtype
+        weights, d_inputs.weights, kept, xs, d_inputs.xs, loop.compute_dtype
     )
     d_others = instantiated(inexact((d_inputs.theta, d_inputs.carry, d_inputs.initial)))
 
@@ -234,9 +244,15 @@ def recurrence(loop: Loop, inputs: Inputs) -> tuple[Any, jax.Array]:
         # `apply` is to be traced as it will be called.
         like = varying_alike(inputs._replace(mask=None, starts=None))
         z = jax.eval_shape(partial(_first_z, loop), like)
-        part, theta = derived(loop.part.apply, like.theta, z, like.carry)
+        part, theta = derived(loop.part, like.theta, z, like.carry)
         loop, inputs = loop._replace(part=part), inputs._replace(theta=theta)
     return _run(loop, inputs)
+
+
+def _theta(loop: Loop, weights: Any, theta: Any) -> Any:
+    """What the pointwise part reads: its own params, or a part of the weights."""
+    inner = loop.mix.inner
+    return theta if inner is None else inner(weights, loop.compute_dtype)
 
 
 def _first_z(loop: Loop, inputs: Inputs) -> jax.Array:

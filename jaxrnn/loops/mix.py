@@ -30,13 +30,16 @@ class Mix(NamedTuple):
       z: `(ready, x, h) -> z`, of one step.
       row: `(weights, x, h) -> row`, what a loop keeps of a step for `hs`, `tangents`.
       hs: `(weights, rows) -> hs`, the states in the rows of all steps.
-      tangents: `(weights, d_weights, rows, xs, d_xs, dtype) -> pieces`, of all steps:
-        what needs no loop. A tangent that is zero may be a `SymbolicZero`.
+      tangents: `(weights, d_weights, kept, xs, d_xs, dtype) -> pieces`, of all steps:
+        what needs no loop. `kept` has the rows, and the residuals of the pointwise
+        part. A tangent that is zero may be a `SymbolicZero`.
       push: `(ready, pieces, d_h) -> d_z`, of one step: the pieces and what d_h gives.
       pull: `(weights, turned, h, ct_z) -> (pieces, ct_h)`, the transpose of `push`.
       ready: `(weights, dtype) -> ready`, once before a loop: the weights as `z` and
         `push` read them, with the operands of matrix products in the dtype.
       turned: `(weights, dtype) -> turned`, the same for `pull`.
+      inner: None, or `(weights, dtype) -> theta`, what the pointwise part reads of the
+        weights; `tangents` sees to their derivative.
     """
 
     z: Callable[..., jax.Array]
@@ -47,6 +50,7 @@ class Mix(NamedTuple):
     pull: Callable[..., tuple[list[jax.Array], jax.Array]]
     ready: Callable[..., Any]
     turned: Callable[..., Any]
+    inner: Callable[..., Any] | None = None
 
 
 def is_zero(tangent: Any) -> bool:
@@ -81,8 +85,8 @@ def additive(of_x: Callable[..., jax.Array], of_h: Callable[..., jax.Array]) -> 
     def z(ready, x, h):
         return bound(of_x, ready)(x) + bound(of_h, ready)(h)
 
-    def tangents(weights, d_weights, hs, xs, d_xs, dtype):
-        d_weights = instantiated(d_weights)
+    def tangents(weights, d_weights, kept, xs, d_xs, dtype):
+        hs, d_weights = kept.rows, instantiated(d_weights)
         args = weights, hs, xs, d_weights
         weights, wide_hs, xs, d_weights = widened(args)  # steps are added up
 

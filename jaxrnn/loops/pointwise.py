@@ -24,12 +24,12 @@ class Pointwise(NamedTuple):
     name: str = ""  # by which a kernel knows it
 
 
-def derived(apply: Callable, theta: Any, z: Any, carry: Any) -> tuple[Pointwise, Any]:
+def derived(part: Pointwise, theta: Any, z: Any, carry: Any) -> tuple[Pointwise, Any]:
     """The pointwise part with a derivative found by JAX, and its theta.
 
     What `apply` closes over may be under differentiation too, so it joins theta.
     """
-    closed, closed_over = jax.closure_convert(apply, theta, z, carry)
+    closed, closed_over = jax.closure_convert(part.apply, theta, z, carry)
 
     def apply_to(theta, z, carry):
         theta, closed_over = theta
@@ -44,7 +44,7 @@ def derived(apply: Callable, theta: Any, z: Any, carry: Any) -> tuple[Pointwise,
         _, transpose = jax.vjp(lambda *args: inexact(apply_to(*args)), *args)
         return inexact(transpose(ct_carry))
 
-    return Pointwise(apply_to, forward, backward), (theta, closed_over)
+    return Pointwise(apply_to, forward, backward, part.name), (theta, closed_over)
 
 
 def inexact(tree: Any) -> Any:

@@ -31,19 +31,17 @@ def rows_product(xs: jax.Array, w: jax.Array, dtype: Any = None) -> jax.Array:
 
 
 def _contract(a, b, axis_a, axis_b, dtype, sum_dtype):
-    """A product over one of the last two axes of each; the axes before are a batch."""
-    n = a.ndim - 2
-    batch = tuple(range(n))
+    """A product over one axis of each."""
     return lax.dot_general(
         a.astype(dtype),
         b.astype(dtype),
-        (((n + axis_a,), (n + axis_b,)), (batch, batch)),
+        (((axis_a,), (axis_b,)), ((), ())),
         preferred_element_type=sum_dtype,
     )
 
 
 def _rows(xs, w, dtype):
-    return _contract(xs, w, 1, 0, dtype, w.dtype)
+    return _each(rows_times, dtype, xs, w)
 
 
 def _rows_aval(*avals, dtype):
@@ -51,13 +49,31 @@ def _rows_aval(*avals, dtype):
 
 
 def _ct_xs(ct, xs, w, dtype):
-    return _contract(ct, w, 1, 1, dtype, ct.dtype).astype(xs.aval.dtype)
+    return _each(rows_turned, dtype, ct, w).astype(xs.aval.dtype)
 
 
 def _ct_w(ct, xs, w, dtype):
-    if xs.ndim > 2:
-        return _contract(xs, ct, 0, 0, dtype, ct.dtype)
-    return rows_gradient(dtype, xs, ct)
+    return _each(rows_gradient, dtype, xs, ct)
+
+
+def _each(product, dtype, a, b):
+    """A product for each of the matrices along the axes before the last two."""
+    product = partial(product, dtype)
+    for _ in a.shape[:-2]:
+        product = jax.vmap(product)
+    return product(a, b)
+
+
+@substituted(SHARED, SHARED, out=SHARED)
+def rows_times(dtype: Any, xs: jax.Array, w: jax.Array) -> jax.Array:
+    """The product itself, `xs @ w`."""
+    return _contract(xs, w, 1, 0, dtype, w.dtype)
+
+
+@substituted(SHARED, SHARED, out=SHARED)
+def rows_turned(dtype: Any, ct: jax.Array, w: jax.Array) -> jax.Array:
+    """The gradient of the rows of a product, `ct @ w.T`."""
+    return _contract(ct, w, 1, 1, dtype, ct.dtype)
 
 
 @substituted(SHARED, SHARED, out=SHARED)

@@ -10,6 +10,7 @@ batches are folded into one. A program exported for several platforms chooses on
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import Any, NamedTuple
 
@@ -39,11 +40,15 @@ class Kernel(NamedTuple):
         `jax.ShapeDtypeStruct`s; an empty string if it does.
       exports: whether a program that `jax.export` writes may call it. One that calls
         code of this machine alone may not: there the loop is exported.
+      groups: whether `run` takes several sets of weights, each with sequences of its
+        own, as where one trains from several seeds at once: all operands and outputs
+        then have a leading axis, of size 1 for an operand that the sets share.
     """
 
     run: Callable[..., Any]
     why_not: Callable[..., str] = _takes_all
     exports: bool = True
+    groups: bool = False
 
 
 # By the name of the loop and the platform: "cpu", "cuda", "rocm" or "tpu". The table is
@@ -75,7 +80,7 @@ def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
     Args:
       *axes: for each operand, a pytree prefix that says where a batch goes: 1 for
         arrays with a leading time axis, 0 for others, `SHARED` for what a batch
-        shares. Where that has a batch of its own, the loop runs, not a kernel.
+        shares. Where that has a batch of its own, only kernels with `groups` run.
       out: the same for the outputs.
 
     Returns:
@@ -91,26 +96,45 @@ def substituted(*axes: Any, out: Any) -> Callable[[Callable], Callable]:
             operands = varying_alike(operands)
             leaves, tree = jax.tree.flatten(operands)
             shapes = jax.eval_shape(partial(loop, static), *operands)
-
-            def flat(*leaves):
-                return tuple(jax.tree.leaves(loop(static, *tree.unflatten(leaves))))
-
             outs = _substituted_p.bind(
                 *leaves,
                 name=loop.__name__,
-                loop=flat,
+                loop=_Flat(loop, static, tree),
                 kernels=tuple(kernels.items()),
                 static=static,
                 trees=(tree, jax.tree.structure(shapes)),
                 axes=tuple(jax.tree.leaves(jax.tree.broadcast(axes, operands))),
                 out_axes=tuple(jax.tree.leaves(jax.tree.broadcast(out, shapes))),
                 batched=False,
+                groups=None,
             )
             return jax.tree.unflatten(jax.tree.structure(shapes), outs)
 
         return call
 
     return decorate
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """The loop from leaves to leaves. It is a key: equal calls are compiled once."""
+
+    loop: Callable[..., Any]
+    static: Any
+    tree: Any
+    maps: tuple[tuple[Any, Any], ...] = ()  # the axes of each `vmap` around it
+
+    def __call__(self, *leaves: Any) -> tuple[Any, ...]:
+        def flat(*leaves):
+            operands = self.tree.unflatten(leaves)
+            return tuple(jax.tree.leaves(self.loop(self.static, *operands)))
+
+        for in_axes, out_axes in self.maps:
+            flat = jax.vmap(flat, in_axes, out_axes)
+        return flat(*leaves)
+
+    def mapped(self, in_axes: Any, out_axes: Any) -> "_Flat":
+        return replace(self, maps=(*self.maps, (tuple(in_axes), out_axes)))
 
 
 def _kernels(name: str) -> dict[str, Kernel]:
@@ -132,10 +156,14 @@ def refusal(kernel: Kernel, args: Any, params: Any) -> str:
 
     `args` are the operands, or their types, and `params` those of the operation.
     """
-    shapes = []
-    for a, axis in zip(args, params["axes"], strict=True):
-        alone = axis != SHARED and not params["batched"]
-        shape = (*a.shape[:axis], 1, *a.shape[axis:]) if alone else a.shape
+    groups = params["groups"]
+    if groups is not None and not kernel.groups:
+        return "sequences have weights of their own"
+    alone, shapes = _alone(params), []
+    for i, (a, axis) in enumerate(zip(args, params["axes"], strict=True)):
+        shape = a.shape[1:] if groups is not None and groups[i] else a.shape
+        if alone and axis != SHARED:
+            shape = (*shape[:axis], 1, *shape[axis:])
         shapes.append(jax.ShapeDtypeStruct(shape, a.dtype))
     if not all(isinstance(size, int) for a in shapes for size in a.shape):
         return "a size is a symbol"
@@ -143,36 +171,47 @@ def refusal(kernel: Kernel, args: Any, params: Any) -> str:
     return kernel.why_not(params["static"], *in_tree.unflatten(shapes))
 
 
+def _alone(params: Any) -> bool:
+    """Whether the operation is for one sequence, which a kernel takes as a batch."""
+    return not params["batched"] and set(params["axes"]) != {SHARED}
+
+
 def _run(*args, kernel, platform, **params):
     """The kernel of the platform, where it takes these operands, or the loop."""
-    loop, axes, out_axes = params["loop"], params["axes"], params["out_axes"]
+    loop, axes, out_axes, groups = (
+        params[name] for name in ("loop", "axes", "out_axes", "groups")
+    )
     if kernel is None or refusal(kernel, args, params):
         return loop(*args)
-    batch, batch_loop = args, loop
-    alone = not params["batched"] and set(axes) != {SHARED}
-    if alone:
-        pairs = zip(args, axes, strict=True)
-        batch = [a if axis == SHARED else jnp.expand_dims(a, axis) for a, axis in pairs]
-        batch_loop = jax.vmap(loop, _in_axes(axes), out_axes)
+    taken, lead = list(args), groups is not None
+    if lead:
+        taken = [a if g else a[None] for a, g in zip(args, groups, strict=True)]
+    if alone := _alone(params):
+        taken = [
+            a if axis == SHARED else jnp.expand_dims(a, axis + lead)
+            for a, axis in zip(taken, axes, strict=True)
+        ]
     in_tree, out_tree = params["trees"]
     outs, got = jax.tree.flatten(
-        kernel.run(params["static"], *in_tree.unflatten(batch))
+        kernel.run(params["static"], *in_tree.unflatten(taken))
     )
     name = f"kernel of {params['name']} on {platform}"
-    _check(name, outs, got, out_tree, batch_loop, batch)
-    return [*map(jnp.squeeze, outs, out_axes)] if alone else outs
-
-
-def _check(name, outs, got, tree, loop, args):
-    """Raises a ValueError unless the outputs are of the shapes that the loop gives."""
-    if got != tree:
-        raise ValueError(f"{name}: expected outputs of the structure {tree}, got {got}")
-    for a, like in zip(outs, jax.eval_shape(loop, *args), strict=True):
-        if (a.shape, a.dtype) != (like.shape, like.dtype):
+    if got != out_tree:
+        raise ValueError(
+            f"{name}: expected outputs of the structure {out_tree}, got {got}"
+        )
+    expected = jax.eval_shape(loop, *args)
+    for i, (a, like, axis) in enumerate(zip(outs, expected, out_axes, strict=True)):
+        shape = list(like.shape)
+        if alone:
+            shape.insert(axis + lead, 1)
+        if (a.shape, a.dtype) != (tuple(shape), like.dtype):
             raise ValueError(
-                f"{name}: expected an output {like.dtype} {like.shape}, got {a.dtype} "
-                f"{a.shape}"
+                f"{name}: expected an output {like.dtype} {tuple(shape)}, got "
+                f"{a.dtype} {a.shape}"
             )
+        outs[i] = a.reshape(like.shape)
+    return outs
 
 
 def _in_axes(axes):
@@ -183,8 +222,13 @@ def _abstract_eval(*avals, loop, **_):
     return jax.make_jaxpr(loop)(*avals).out_avals
 
 
+@partial(jax.jit, static_argnums=0)
+def _compiled(params, *args):
+    return _substituted_p.bind(*args, **dict(params))
+
+
 def _impl(*args, **params):
-    return jax.jit(partial(_substituted_p.bind, **params))(*args)
+    return _compiled(tuple(params.items()), *args)
 
 
 def _jvp(primals, tangents, *, loop, **_):
@@ -220,11 +264,27 @@ def _transpose(cts, *args, loop, **_):
     return [found.get(i) for i in range(len(args))]
 
 
-def _batch(args, dims, *, loop, axes, out_axes, batched, **params):
+def _batch(args, dims, *, loop, axes, out_axes, batched, groups, kernels, **params):
     pairs = list(zip(args, dims, axes, strict=True))
-    if any(dim is not None and axis == SHARED for _, dim, axis in pairs):
-        out_axes = tuple(max(axis, 0) for axis in out_axes)
-        return jax.vmap(loop, dims, out_axes)(*args), out_axes
+    own = [dim is not None for dim in dims]
+    if any(axis == SHARED and g for g, axis in zip(own, axes, strict=True)):
+        if groups is not None or not any(kernel.groups for _, kernel in kernels):
+            out_axes = tuple(max(axis, 0) for axis in out_axes)
+            return jax.vmap(loop, dims, out_axes)(*args), out_axes
+        args = [a if dim is None else jnp.moveaxis(a, dim, 0) for a, dim, _ in pairs]
+        outs = _substituted_p.bind(
+            *args,
+            loop=loop.mapped((0 if g else None for g in own), 0),
+            axes=axes,
+            out_axes=out_axes,
+            batched=batched,
+            groups=tuple(own),
+            kernels=kernels,
+            **params,
+        )
+        return outs, (0,) * len(outs)
+    if groups is not None:
+        return jax.vmap(loop, dims)(*args), (0,) * len(out_axes)
     size = next(a.shape[dim] for a, dim, _ in pairs if dim is not None)
 
     def placed(a, dim, axis):
@@ -237,13 +297,15 @@ def _batch(args, dims, *, loop, axes, out_axes, batched, **params):
         return a.reshape(*a.shape[:axis], -1, *a.shape[axis + 2 :]) if batched else a
 
     if not batched:
-        loop = jax.vmap(loop, _in_axes(axes), out_axes)
+        loop = loop.mapped(_in_axes(axes), out_axes)
     outs = _substituted_p.bind(
         *(placed(*pair) for pair in pairs),
         loop=loop,
         axes=axes,
         out_axes=out_axes,
         batched=True,
+        groups=groups,
+        kernels=kernels,
         **params,
     )
     if batched:

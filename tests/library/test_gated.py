@@ -129,7 +129,6 @@ def matrix_cell():
 
 OWN = {"learned": Case(learned_start()), "matrix": Case(matrix_cell())}
 CASES = RECURRENT | OWN
-GATED = [name for name in CASES if name != "gru reset before"]
 
 
 @cache
@@ -237,7 +236,7 @@ def test_starts_under_shard_map():
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("name", CASES)
 def test_nothing_before_a_start_reaches_what_is_after(name, reverse):
     """Not even NaN, neither the outputs nor the gradients of what comes after."""
     cell, (params, carry, xs) = CASES[name].cell, arguments(name)

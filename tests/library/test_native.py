@@ -106,8 +106,8 @@ for path in rnn.kernels.explain(cell, batch=4, time=7, platform="cpu"):
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
-        ({}, "JAXRNN_KERNELS=on is not in the environment"),
-        ({build.SWITCH: "on", "CXX": "/nowhere/c++"}, "no C++ compiler among /nowhere"),
+        ({build.SWITCH: "off"}, "the environment says JAXRNN_KERNELS=off"),
+        ({"CXX": "/nowhere/c++"}, "no C++ compiler among /nowhere"),
     ],
     ids=["off", "no compiler"],
 )

@@ -118,6 +118,88 @@ def own_cell():
     return rnn.leaf("own", rnn.Input((D,)), init, initial_carry, step)
 
 
+def running_sum():
+    """With an unroll in parallel, of which a symbol cannot be the length."""
+
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        if mask is not None:
+            xs = jnp.where(mask[:, None], xs, 0)
+        total = lax.associative_scan(jnp.add, xs, reverse=reverse) + carry[None]
+        end = total[0 if reverse else -1]
+        return end, total if mask is None else jnp.where(mask[:, None], total, 0)
+
+    def step(params, carry, x):
+        return carry + x, carry + x
+
+    return rnn.leaf(
+        *("running_sum", rnn.Input((D,)), lambda key: (), lambda *_: jnp.zeros(D)),
+        step,
+        unroll,
+    )
+
+
+NORMAL = jax.nn.initializers.normal(1.0)
+LEARNED = [
+    rnn.learned_carry(cell, carry_init=NORMAL)
+    for cell in (
+        rnn.lstm(D, H),
+        rnn.projected_lstm(D, H, 2),
+        rnn.projected_lstm(D, H, 7),  # some h are those of no output of the node
+    )
+]
+P2, P4, WIDE = (rnn.projected_lstm(D, H, size) for size in (2, 4, 7))
+PROJECTED = {
+    "projected": (P2, ["LSTM"]),
+    "without bias": (rnn.projected_lstm(D, H, 2, bias=False), ["LSTM"]),
+    "wider than the memory": (WIDE, ["LSTM"]),
+    "of both directions": (rnn.bidirectional(P2, P4), ["LSTM"]),
+    "beside an lstm": (rnn.bidirectional(rnn.lstm(D, H), P2), ["LSTM"]),
+    "from any state": (LEARNED[1], ["LSTM"]),
+    "from any two states": (rnn.bidirectional(*LEARNED[:2]), ["LSTM"]),
+    "one from zero": (rnn.bidirectional(LEARNED[0], P4), ["LSTM"]),
+    "wider, from any state": (LEARNED[2], ["Scan"]),
+    "one of two wider": (rnn.bidirectional(*LEARNED[::2]), ["LSTM", "Scan"]),
+    "a stack": (
+        rnn.chain(P2, rnn.residual(rnn.projected_lstm(2, H, 2)), rnn.linear(2, 3)),
+        ["LSTM", "LSTM"],
+    ),
+    "a stack of both directions": (
+        rnn.chain(rnn.bidirectional(P2, P2), rnn.projected_lstm(4, 6, 2)),
+        ["LSTM", "LSTM"],
+    ),
+    "rounded": (rnn.projected_lstm(D, H, 2, compute_dtype=jnp.bfloat16), ["Scan"]),
+}
+AGAIN = {
+    "both": (
+        rnn.bidirectional(rnn.remat(rnn.lstm(D, H)), rnn.remat(rnn.lstm(D, H))),
+        ["LSTM"],
+    ),
+    "a chain": (
+        rnn.chain(
+            rnn.remat(rnn.chain(rnn.remat(rnn.gru(D, H)), rnn.linear(H, D))),
+            rnn.bidirectional(rnn.elman(D, H), rnn.remat(P2, segment=2)),
+        ),
+        ["GRU", "LSTM", "RNN"],
+    ),
+    "inside": (
+        rnn.bidirectional(
+            rnn.learned_carry(rnn.remat(rnn.gru(D, H)), carry_init=NORMAL),
+            rnn.remat(rnn.residual(rnn.remat(rnn.gru(D, D)))),
+        ),
+        ["GRU", "GRU"],
+    ),
+    "a step": (
+        rnn.chain(
+            rnn.remat(rnn.input_feeding(rnn.gru(D + H, H), H)),
+            rnn.bidirectional(rnn.elman(H, H), rnn.remat(rnn.elman(H, H))),
+        ),
+        ["RNN", "Scan"],
+    ),
+    "own": (
+        rnn.bidirectional(rnn.remat(own_cell()), rnn.elman(D, H)),
+        ["RNN", "Scan"],
+    ),
+}
 CASES = {
     "lstm": (TWO, D, ["LSTM"]),
     "model": (MODEL, None, ["GRU", "GRU"]),
@@ -133,7 +215,7 @@ MORE = {
     "bfloat16": (rnn.lstm(D, H, compute_dtype=jnp.bfloat16), D, ["Scan"]),
     "learned": (rnn.learned_carry(rnn.lstm(D, H)), D, ["LSTM"]),
     "starting": (rnn.starting(rnn.gru(D, H), rnn.GRUCarry(jnp.ones(H))), D, ["GRU"]),
-    "remat": (rnn.remat(rnn.lstm(D, H)), D, ["Scan"]),
+    "remat": (rnn.remat(rnn.lstm(D, H)), D, ["LSTM"]),
     "tied": (rnn.tied_embedding(V, D, rnn.lstm(D, D)), None, ["LSTM"]),
     "fed": (rnn.input_feeding(rnn.gru(D + H, H), H), D, ["Scan"]),
     "mean": (rnn.bidirectional(rnn.gru(D, H), rnn.gru(D, H), merge="mean"), D, ["GRU"]),
@@ -145,6 +227,62 @@ class TestToOnnx:
     def test_equals_the_cell_ragged(self, name):
         cell, size, found = CASES[name]
         assert kinds(check_export(cell, size, lengths=True)) == found
+
+    @pytest.mark.parametrize("name", ["of both directions", "from any two states"])
+    def test_a_projection_is_a_product_after_the_node(self, name):
+        cell, found = PROJECTED[name]
+        model = check_export(cell, D, lengths=True)
+        assert kinds(model) == found
+        assert "MatMul" in [node.op_type for node in model.graph.node]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("opset", [14, NEWEST])
+    @pytest.mark.parametrize("lengths", [False, True])
+    @pytest.mark.parametrize("name", PROJECTED)
+    def test_every_projection(self, name, lengths, opset):
+        cell, found = PROJECTED[name]
+        shapes = (4, 7), (1, 1), (3, 40)
+        model = check_export(cell, D, shapes, lengths=lengths, opset=opset)
+        assert sorted(kinds(model)) == found
+
+    def test_a_projection_from_a_given_state(self):
+        params, xs = params_of(P2), sequences(D, 3, 4)
+        model = interop.to_onnx(P2, params, initial_carry=True, lengths=True)
+        assert kinds(model) == ["LSTM"]
+        noise, lengths = np.random.default_rng(1), np.array([4, 0, 2], np.int32)
+        given = [noise.normal(size=(3, n)).astype("f") for n in (2, H)]
+        names = ["xs", "lengths", "initial_carry.h", "initial_carry.c"]
+        feed = dict(zip(names, [xs, lengths, *given], strict=True))
+        final, ys = jax.vmap(
+            lambda h, c, xs, n: P2.unroll(
+                params, rnn.LSTMCarry(h, c), xs, mask=jnp.arange(4) < n
+            )
+        )(*given, xs, lengths)
+        got = session(model).run(None, feed)
+        agree(got, [ys, *final])
+        np.testing.assert_array_equal(got[1][1], given[0][1])  # of length 0
+
+    def test_a_projection_that_loses_digits_is_scanned(self):
+        params = params_of(LEARNED[1])
+        w_p = params.cell.w_p.at[:, 1].set(params.cell.w_p[:, 0] * 1.001)
+        params = params._replace(cell=params.cell._replace(w_p=w_p))
+        model = interop.to_onnx(LEARNED[1], params)
+        assert kinds(model) == ["Scan"]
+        xs = sequences(D, 2, 5)
+        agree(session(model).run(None, {"xs": xs}), expected(LEARNED[1], params, xs))
+
+    @pytest.mark.parametrize("name", ["both", "a chain"])
+    def test_remat_is_its_cell(self, name):
+        cell, found = AGAIN[name]
+        assert sorted(kinds(check_export(cell, D, lengths=True))) == found
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("lengths", [False, True])
+    @pytest.mark.parametrize("name", AGAIN)
+    def test_remat_in_every_nesting(self, name, lengths):
+        cell, found = AGAIN[name]
+        model = check_export(cell, D, ((4, 7), (1, 1), (3, 40)), lengths=lengths)
+        assert sorted(kinds(model)) == found
 
     @pytest.mark.slow
     @pytest.mark.parametrize("opset", [14, 17, NEWEST])
@@ -167,7 +305,7 @@ class TestToOnnx:
         if found.size is not None:
             x = jnp.zeros(found.size)
         if case.startswith("complex"):
-            with pytest.raises(ValueError, match="to_onnx: primitive"):
+            with pytest.raises(ValueError, match=r"to_onnx: cell: oscillator\(\)"):
                 interop.to_onnx(cell, params_of(cell), x=x)
             return
         check_export(cell, found.size, lengths=True, x=x)
@@ -235,25 +373,25 @@ class TestToOnnx:
             agree(run.run(None, feed), [ys, *jax.tree.leaves(carry)])
 
     def test_a_cell_that_unrolls_as_onnx_cannot_is_scanned(self):
-        def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
-            # Its time axis cannot be a symbol.
-            total = lax.associative_scan(jnp.add, xs) + carry[None]
-            return total[-1], total
+        assert kinds(check_export(running_sum(), D)) == ["Scan"]
 
-        def step(params, carry, x):
-            return carry + x, carry + x
-
-        cell = rnn.leaf(
-            *("sum", rnn.Input((D,)), lambda key: (), lambda p, key=None: jnp.zeros(D)),
-            step,
-            unroll,
-        )
-        assert kinds(check_export(cell, D)) == ["Scan"]
+    def test_what_cannot_be_scanned_needs_its_length(self):
+        cell = rnn.bidirectional(running_sum(), rnn.remat(running_sum()))
+        with pytest.raises(
+            ValueError, match=r"cell: bidirectional\(running_sum.*time="
+        ):
+            interop.to_onnx(cell, cell.init(jax.random.key(0)))
+        check_export(cell, D, [(4, 5)], lengths=True, time=5)
 
     def test_an_unknown_primitive_is_refused_by_name(self):
         cell = rnn.activation(lambda x: lax.digamma(x))
         with pytest.raises(ValueError, match="primitive digamma"):
             interop.to_onnx(cell, (), x=jnp.ones(3))
+        inner = rnn.remat(rnn.chain(rnn.gru(D, H), cell))
+        whole = rnn.chain(rnn.bidirectional(inner, rnn.gru(D, H)), rnn.linear(2 * H, 2))
+        named = r"to_onnx: cell: chain\(gru\(3, 5\), activation.*primitive digamma"
+        with pytest.raises(ValueError, match=named):
+            interop.to_onnx(whole, params_of(whole))
 
     @pytest.mark.parametrize(
         ("options", "named"),

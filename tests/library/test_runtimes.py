@@ -45,12 +45,12 @@ LISTED = {  # in the table
     "`lstm`": rnn.lstm(D, H),
     "`bidirectional` of `lstm`": both(rnn.lstm(D, H)),
     "`bidirectional` of `gru`": both(rnn.gru(D, H)),
-    "any other cell": rnn.projected_lstm(D, H, 2),
+    "`projected_lstm`": rnn.projected_lstm(D, H, 2),
+    "any other cell": PEEPHOLE,
     "`bidirectional` of any other": both(PEEPHOLE),
 }
 MORE = {
     "learned": rnn.learned_carry(rnn.lstm(D, H)),
-    "own cell": PEEPHOLE,
     "both ways": both(rnn.elman(D, H)),
     "mixed": rnn.bidirectional(rnn.gru(D, H), rnn.elman(D, H)),
     "reset before, both ways": both(rnn.gru(D, H, reset_after=False)),
@@ -61,7 +61,7 @@ MORE = {
     "both ways stack": rnn.chain(both(rnn.lstm(D, H)), both(rnn.lstm(2 * H, H))),
     "norm": rnn.chain(rnn.gru(D, H), rnn.layer_norm(H), rnn.linear(H, 2)),
     "tagger": rnn.chain(rnn.embedding(V, D), both(rnn.gru(D, H)), rnn.linear(2 * H, 2)),
-    "scan stack": rnn.chain(rnn.projected_lstm(D, H, 2), rnn.gru(2, H)),
+    "scan stack": rnn.chain(PEEPHOLE, rnn.gru(H, H)),
 }
 FORMS: dict[str, dict[str, Any]] = {
     "any": {},

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxrnn.interop.doctor.diagnosis import Finding, diagnose
+    from jaxrnn.interop.doctor.effects import RUNTIMES
     from jaxrnn.interop.doctor.rewriting import rewrite
-    from jaxrnn.interop.doctor.rules import RUNTIMES
 
 WHERE = {
     "Finding": "diagnosis",
     "diagnose": "diagnosis",
     "rewrite": "rewriting",
-    "RUNTIMES": "rules",
+    "RUNTIMES": "effects",
 }
 __all__ = ["RUNTIMES", "Finding", "diagnose", "rewrite"]
 

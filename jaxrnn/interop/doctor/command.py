@@ -9,8 +9,8 @@ from pathlib import Path
 
 from jaxrnn.interop.doctor import comparison, pages
 from jaxrnn.interop.doctor.diagnosis import diagnose, loaded
+from jaxrnn.interop.doctor.effects import RUNTIMES
 from jaxrnn.interop.doctor.rewriting import rewrite
-from jaxrnn.interop.doctor.rules import RUNTIMES
 
 
 def main(argv: Sequence[str] | None = None) -> int:

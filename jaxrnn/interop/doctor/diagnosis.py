@@ -9,9 +9,11 @@ import onnx
 import onnx.inliner
 
 from jaxrnn.interop.doctor import recurrent
+from jaxrnn.interop.doctor.effects import DIFFERS, ENDS, REFUSES, RUNTIMES
 from jaxrnn.interop.doctor.fixed import fixed_lengths
 from jaxrnn.interop.doctor.graphs import RECURRENT, Place, attributes, subgraphs, walk
-from jaxrnn.interop.doctor.rules import DIFFERS, ENDS, REFUSES, RULES, RUNTIMES
+from jaxrnn.interop.doctor.rules import RULES
+from jaxrnn.interop.onnx.valid import check
 
 Model = onnx.ModelProto | str | os.PathLike[str]
 
@@ -83,9 +85,10 @@ def loaded(model: Model) -> onnx.ModelProto:
         if not model.graph.node:
             raise ValueError("it has no node")
         onnx.checker.check_model(model)
+        check(model, ValueError)
         return onnx.shape_inference.infer_shapes(model)
     except Exception as error:  # of protobuf, of onnx: all say that it is no model
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(f"{where}: not a valid ONNX model: {reason}") from error
 
 
@@ -93,8 +96,24 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without functions of its own."""
     if not model.functions:
         return model
-    model = onnx.inliner.inline_local_functions(model)
-    return onnx.shape_inference.infer_shapes(model)
+    try:
+        model = onnx.inliner.inline_local_functions(model)
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception as error:  # of several classes
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"functions: they cannot be put in: {reason}") from error
+
+
+def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with shapes, if the nodes that were written fit what stands there."""
+    try:
+        onnx.checker.check_model(model)
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception as error:  # of several classes
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"rewrite: the shapes in the file do not fit one another: {reason}"
+        ) from error
 
 
 def _findings(model: onnx.ModelProto) -> Iterator[Finding]:

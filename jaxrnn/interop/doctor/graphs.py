@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
+
+from jaxrnn.interop.onnx.valid import computed
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 _FOLDED = 20  # nodes between a weight and the constants that it is made of, at most
@@ -40,7 +41,7 @@ class Scope:
         if stored is not None:
             return numpy_helper.to_array(stored)
         maker = self._found("makers", name)
-        if maker is None or not left or maker.op_type in (*RECURRENT, "If", "Loop"):
+        if maker is None or not left or maker.op_type in RECURRENT or subgraphs(maker):
             return None
         if maker.op_type == "Shape":
             shape = self.shape(maker.input[0]) or [None]
@@ -49,9 +50,11 @@ class Scope:
         feeds = {i: self.constant(i, left - 1) for i in maker.input if i}
         if any(value is None for value in feeds.values()):
             return None
+        version = self.opsets.get("", self.opsets.get("ai.onnx", 0))
         try:
-            found: Any = ReferenceEvaluator(maker).run(None, feeds)
-        except Exception:  # an operator that it does not have: no constant to us
+            given = [feeds.get(i) for i in maker.input]
+            found = computed(maker, given, version, ValueError)
+        except ValueError:  # an operator that onnx does not have: no constant to us
             return None
         return np.asarray(found[list(maker.output).index(name)])
 
@@ -132,11 +135,15 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
         if a.type == onnx.AttributeProto.GRAPH:
             continue
         value = onnx.helper.get_attribute_value(a)
-        if isinstance(value, bytes):
-            value = value.decode()
-        elif a.type == onnx.AttributeProto.STRINGS:
-            value = [v.decode() for v in value]
-        elif a.type in (onnx.AttributeProto.FLOATS, onnx.AttributeProto.INTS):
+        try:
+            if isinstance(value, bytes):
+                value = value.decode()
+            elif a.type == onnx.AttributeProto.STRINGS:
+                value = [v.decode() for v in value]
+        except UnicodeDecodeError as error:
+            where = f"{node.op_type} {node.name!r}: attribute {a.name!r}"
+            raise ValueError(f"{where}: expected text: {error}") from error
+        if a.type in (onnx.AttributeProto.FLOATS, onnx.AttributeProto.INTS):
             value = list(value)
         found[a.name] = value
     return found

@@ -6,6 +6,7 @@ from onnx import TensorProto, helper
 
 from jaxrnn.interop.doctor.operators import Step, Writer
 from jaxrnn.interop.doctor.recurrent import Recurrent
+from jaxrnn.interop.onnx.valid import LARGEST
 
 
 def replaced(node: Recurrent, form: str, prefix: str) -> Writer:
@@ -37,7 +38,7 @@ def _initial(w: Writer, node: Recurrent, which: int, d: int) -> str:
 
 def _zeros(w: Writer, node: Recurrent) -> str:
     """Zeros [B, H]: MNN reads past the end of a [1, H] that Where is to repeat."""
-    if isinstance(node.batch, int):
+    if isinstance(node.batch, int) and node.batch * node.hidden_size <= LARGEST:
         return w.constant(np.zeros((node.batch, node.hidden_size)))
     return w.zeros(w.sizes(node.place.node.input[0], -2, node.hidden_size))
 

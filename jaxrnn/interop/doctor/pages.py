@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jaxrnn.interop.doctor.rules import DIFFERS, REFUSES, RULES, RUNTIMES, VERSIONS
+from jaxrnn.interop.doctor.effects import DIFFERS, REFUSES, RUNTIMES, VERSIONS
+from jaxrnn.interop.doctor.rules import RULES
 
 
 def report(found: Sequence[Any]) -> str:

@@ -97,7 +97,9 @@ def read(place: Place) -> Recurrent:
     gates, op = GATES[node.op_type], node.op_type
     direction = given.get("direction", "forward")
     if direction not in ("forward", "reverse", "bidirectional"):
-        raise ValueError(f"{place.path}: direction {direction!r} is none of ONNX's")
+        raise ValueError(
+            f"{place.path}: attribute direction: ONNX has no {direction!r}"
+        )
     directions = 2 if direction == "bidirectional" else 1
     names = {"W": inputs[1], "R": inputs[2], "B": inputs[3], "P": inputs[7]}
     weights = {k: scope.constant(name) for k, name in names.items() if name}
@@ -109,12 +111,22 @@ def read(place: Place) -> Recurrent:
     sizes = {"W": gates, "R": gates, "B": 2 * gates, "P": 3}
     for key, name in names.items():
         shape = scope.shape(name) if name else None
+        if shape is not None and len(shape) != (3 if key in "WR" else 2):
+            raise ValueError(f"{place.path}: {key} has the shape {shape}")
         rows = None if shape is None else shape[1]
         if isinstance(rows, int) and rows != sizes[key] * hidden_size:
             raise ValueError(
                 f"{place.path}: {key} has {rows} rows, expected "
                 f"{sizes[key]} x hidden_size = {sizes[key] * hidden_size}"
             )
+        fixed = {0: directions} | ({2: hidden_size} if key == "R" else {})
+        for axis, size in fixed.items():
+            found = size if shape is None else shape[axis]
+            if isinstance(found, int) and found != size:
+                raise ValueError(
+                    f"{place.path}: {key} has the shape {shape}, expected {size} "
+                    f"on axis {axis}"
+                )
     states = (inputs[5], inputs[6] if op == "LSTM" else "")
     for name in filter(None, states):
         size = (scope.shape(name) or [hidden_size])[-1]
@@ -125,6 +137,8 @@ def read(place: Place) -> Recurrent:
                 "do not have, is exported so, without its projection"
             )
     shape = scope.shape(inputs[0]) or [None] * 3
+    if len(shape) != 3:
+        raise ValueError(f"{place.path}: X has the shape {shape}, expected [T, B, D]")
     layout = given.get("layout", 0)
     batch, time = shape[:2] if layout else (shape[1], shape[0])
     lengths = None
@@ -165,14 +179,17 @@ def _activations(
     names = given.get("activations") or list(usual) * directions
     if len(names) != len(usual) * directions:
         raise ValueError(
-            f"{place.path}: expected {len(usual) * directions} activations, got {names}"
+            f"{place.path}: attribute activations: expected "
+            f"{len(usual) * directions} of them, got {names}"
         )
     known = {name.lower(): name for name in ACTIVATIONS}
     alphas, betas = (list(given.get(f"activation_{k}", [])) for k in ("alpha", "beta"))
     found = []
     for name in names:
         if name.lower() not in known:
-            raise ValueError(f"{place.path}: {name!r} is no activation of ONNX")
+            raise ValueError(
+                f"{place.path}: attribute activations: ONNX has no {name!r}"
+            )
         alpha, beta = ACTIVATIONS[known[name.lower()]]
         # One after the other, for those that have such a constant.
         if alpha is not None and alphas:

@@ -8,13 +8,22 @@ import onnx
 from onnx import TensorProto, helper, version_converter
 
 from jaxrnn.interop.doctor import recurrent
-from jaxrnn.interop.doctor.diagnosis import Model, inlined, known, loaded, of_node
+from jaxrnn.interop.doctor.diagnosis import (
+    Model,
+    inferred,
+    inlined,
+    known,
+    loaded,
+    of_node,
+)
+from jaxrnn.interop.doctor.effects import REFUSES, RUNTIMES
 from jaxrnn.interop.doctor.fixed import fixed_lengths
 from jaxrnn.interop.doctor.graphs import RECURRENT, Place, walk
 from jaxrnn.interop.doctor.loops import names_of, replaced
+from jaxrnn.interop.doctor.notation import lacks_states
 from jaxrnn.interop.doctor.operators import Writer
 from jaxrnn.interop.doctor.recurrent import Recurrent
-from jaxrnn.interop.doctor.rules import REFUSES, RUNTIMES, lacks_states
+from jaxrnn.interop.onnx.valid import LARGEST
 
 LONGEST = 512  # steps that are unrolled; a longer sequence becomes a Loop or a Scan
 REFUSED = {"Loop": {"tract"}, "Scan": {"opencv", "mnn"}}
@@ -79,14 +88,13 @@ def rewrite(
             if written is not None:
                 _put(place, written)
             count += 1
-        model = onnx.shape_inference.infer_shapes(model)
+        model = inferred(model)
     # Names of sizes that are no input's keep tract from other sizes.
     for graph in (model.graph, *(p.scope.graph for p in walk(model))):
         del graph.value_info[:]
         for value in () if graph is model.graph else (*graph.input, *graph.output):
             for dim in value.type.tensor_type.shape.dim:
                 dim.ClearField("dim_param")
-    onnx.checker.check_model(model)
     return model
 
 
@@ -207,7 +215,7 @@ def _completed(w: Writer, node: Recurrent, inputs: list[str]) -> None:
     if not inputs[3]:
         inputs[3] = w.constant(np.zeros((node.directions, 8 * node.hidden_size)))
     if not all(node.states):
-        if isinstance(node.batch, int):
+        if isinstance(node.batch, int) and node.batch * node.hidden_size <= LARGEST:
             size = (node.directions, node.batch, node.hidden_size)
             zeros = w.constant(np.zeros(size))
         else:

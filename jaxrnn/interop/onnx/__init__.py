@@ -36,8 +36,9 @@ def to_onnx(
     """A cell and its params as an ONNX file that runs without JAX, in evaluation.
 
     `elman` with tanh, relu or sigmoid, `gru` and `lstm` become ONNX's own RNN, GRU and
-    LSTM, the two directions of a `bidirectional` one operator; a half that runs back
-    alone reads its input turned around. Any other cell becomes a Scan over its step,
+    LSTM, a `projected_lstm` an LSTM and a MatMul, the two directions of a
+    `bidirectional` one operator; a half that runs back alone reads its input turned
+    around. Any other cell becomes a Scan over its step, `remat` what its cell becomes,
     and what has no memory standard operators, which are found by walking the program
     that JAX traces. All is computed in float32, and where a cell has a `compute_dtype`
     the operands of products are rounded to it.
@@ -77,7 +78,8 @@ def to_onnx(
     Raises:
       ImportError: if onnx is not installed.
       ValueError: if an argument does not fit, the cell has no step to stream, or ONNX
-        has no operator for a primitive in it, which the message names.
+        has no operator for a primitive in it; the message names both, the cell and the
+        primitive, or the cell that needs its batch and time.
 
     Example:
       >>> import jax, jaxrnn as rnn

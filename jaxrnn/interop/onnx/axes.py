@@ -4,13 +4,14 @@ Each function is given the reader, a maker of errors, the inputs and the attribu
 returns the outputs, or None where the inputs are no sequence that it knows.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.interop.onnx.flow import Flow
+from jaxrnn.interop.onnx.flow import Flow, place
 from jaxrnn.interop.onnx.graph import helper
 
 LAYERS: dict[str, Callable[..., Any]] = {}  # by the operator
@@ -29,6 +30,9 @@ def reads(*operators: str) -> Callable[[Callable], Callable]:
 
 @reads("Identity", "Dropout")
 def _same(reader, refuse, inputs, attributes):
+    training = inputs[2] if len(inputs) > 2 else None
+    if training is not None and (not isinstance(training, np.ndarray) or training):
+        raise refuse("training_mode: expected the constant False")
     return [inputs[0]]
 
 
@@ -45,6 +49,8 @@ def _cast(reader, refuse, inputs, attributes):
 def _transpose(reader, refuse, inputs, attributes):
     rank = len(inputs[0].axes)
     perm = attributes.get("perm") or range(rank)[::-1]
+    if sorted(perm) != list(range(rank)):
+        raise refuse(f"attribute perm={list(perm)}: expected the {rank} axes in turn")
     return [inputs[0].transposed(perm)]
 
 
@@ -55,15 +61,18 @@ def _reshape(reader, refuse, inputs, attributes):
         return None
     shape = list(flow.shape)
     if len(inputs) == 1:
-        axis = attributes.get("axis", 1) % (len(shape) + 1)
-        target = [int(np.prod(shape[:axis])), int(np.prod(shape[axis:]))]
+        axis = attributes.get("axis", 1)
+        axis = axis if axis == len(shape) else place(axis, len(shape))
+        target = [math.prod(shape[:axis]), math.prod(shape[axis:])]
     elif isinstance(inputs[1], np.ndarray):
         target = [int(size) for size in inputs[1]]
         if not attributes.get("allowzero"):
             target = [s or shape[i] for i, s in enumerate(target)]
         if -1 in target:
-            others = int(np.prod([s for s in target if s != -1]))
-            target[target.index(-1)] = int(np.prod(shape)) // max(others, 1)
+            others = math.prod(s for s in target if s != -1)
+            target[target.index(-1)] = math.prod(shape) // max(others, 1)
+        if any(size < 0 for size in target):
+            raise refuse(f"shape={target}: expected sizes, and -1 at most once")
     else:
         raise refuse("its shape depends on the numbers of the input")
     new = flow.reshaped(target)
@@ -77,7 +86,9 @@ def _squeeze(reader, refuse, inputs, attributes):
     flow, axes = inputs[0], _axes(inputs, attributes)
     if axes is None:
         axes = [i for i, size in enumerate(flow.shape) if size == 1]
-    gone = {axis % len(flow.axes) for axis in axes}
+    gone = {place(axis, len(flow.axes)) for axis in axes}
+    if any(flow.shape[axis] != 1 for axis in gone):
+        raise refuse(f"axes={list(axes)}: expected axes of size 1 of {flow.shape}")
     kept = tuple(axis for i, axis in enumerate(flow.axes) if i not in gone)
     return [flow._replace(axes=kept)]
 
@@ -86,7 +97,9 @@ def _squeeze(reader, refuse, inputs, attributes):
 def _unsqueeze(reader, refuse, inputs, attributes):
     flow, axes = inputs[0], _axes(inputs, attributes) or []
     rank = len(flow.axes) + len(axes)
-    new, old = {axis % rank for axis in axes}, iter(flow.axes)
+    new, old = {place(axis, rank) for axis in axes}, iter(flow.axes)
+    if len(new) < len(axes):
+        raise refuse(f"axes={list(axes)}: one is there twice")
     return [
         flow._replace(axes=tuple(() if i in new else next(old) for i in range(rank)))
     ]
@@ -116,21 +129,21 @@ def _slice(reader, refuse, inputs, attributes):
     axes = range(len(starts)) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        axis = int(axis) % len(flow.axes)
+        axis = place(axis, len(flow.axes))
         size = flow.shape[axis]
         taken = range(size)[slice(int(start), max(int(end), -size - 1), int(step))]
         if int(step) < 0 and int(end) < -size:
             taken = range(size)[slice(int(start), None, int(step))]
-        if list(taken) == list(range(size)):
+        if taken == range(size):
             continue
-        if list(taken) == list(range(size))[::-1] and _may_be_time(reader, flow, axis):
+        if taken == range(size)[::-1] and _may_be_time(reader, flow, axis):
             flow = flow._replace(flipped=not flow.flipped)
         elif of_direction(flow, axis) and len(taken) == 1:
             flow = flow.half(axis, taken[0])
         elif not flow.layers:
             return None
         else:
-            ended = at_the_end(reader, refuse, flow, axis, list(taken))
+            ended = at_the_end(reader, refuse, flow, axis, taken)
             if ended is None:
                 raise refuse(f"it takes {len(taken)} of {size} along axis {axis}")
             flow = ended
@@ -151,7 +164,7 @@ def of_direction(flow: Flow, axis: int) -> bool:
 
 
 def at_the_end(
-    reader: Any, refuse: Any, flow: Flow, axis: int, taken: list[int]
+    reader: Any, refuse: Any, flow: Flow, axis: int, taken: Sequence[int]
 ) -> Flow | None:
     """The last step that was computed; None if that is not the one that is taken."""
     if not flow.layers or len(taken) != 1 or not _is_time(reader, flow, axis):
@@ -177,9 +190,13 @@ def at_the_end(
 
 @reads("Split")
 def _split(reader, refuse, inputs, attributes):
-    flow, axis = inputs[0], attributes.get("axis", 0) % len(inputs[0].axes)
+    flow, axis = inputs[0], place(attributes.get("axis", 0), len(inputs[0].axes))
     if not flow.layers or not of_direction(flow, axis):
         return None
+    sizes = inputs[1] if len(inputs) > 1 else attributes.get("split")
+    plain = sizes is None or np.array_equal(sizes, [1, 1])
+    if not plain or len(reader.node.output) != 2:
+        raise refuse("it does not split the two directions")
     return [flow.half(axis, 0), flow.half(axis, 1)]
 
 

@@ -1,34 +1,26 @@
 """A cell and its params as an ONNX file."""
 
 import json
-from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from jaxrnn.attention import AttentionParams, attend
-from jaxrnn.build import check_cell, step_of
+from jaxrnn.attention import AttentionParams
+from jaxrnn.build import check_cell
 from jaxrnn.checks import check_flag, check_size
 from jaxrnn.core import Cell, is_key, scan_unroll
-from jaxrnn.interop.onnx.graph import Graph, helper, onnx, width
-from jaxrnn.interop.onnx.shapes import counted
-from jaxrnn.interop.onnx.walk import walk_closed
-from jaxrnn.loops.substitute import whole_loops
+from jaxrnn.interop.onnx.graph import Graph, UnsaidError, helper, onnx, width
+from jaxrnn.interop.onnx.program import Given, examples, leaves, runner, written
 
 OLDEST = 14
-
-
-class _Given(NamedTuple):
-    """An input of the file."""
-
-    name: str
-    shape: tuple[Any, ...]  # with the batch
-    dtype: Any
-    doc: str
+UNWRITTEN = (  # of sizes that are symbols, and of primitives
+    *(ValueError, TypeError, NotImplementedError),
+    jax.errors.InconclusiveDimensionOperation,
+)
 
 
 def export_cell(
@@ -44,6 +36,8 @@ def export_cell(
 ) -> "onnx.ModelProto":
     """See `to_onnx`."""
     check_cell("to_onnx: cell", cell)
+    options = {"batch": batch, "time": time, "lengths": lengths, "stream": stream}
+    options |= {"initial_carry": False, "x": None, "opset": opset}  # of a part of it
     flags = {"lengths": lengths, "stream": stream, "initial_carry": initial_carry}
     for name, flag in flags.items():
         check_flag(f"to_onnx: {name}", flag)
@@ -70,44 +64,39 @@ def export_cell(
     T = T if time is None else check_size("to_onnx: time", time)
     read = _one(cell, x)
     size = _memory_size(cell, params)
-    given = [_Given("x", (B, *read.shape), read.dtype, "one step of each sequence")]
+    given = [Given("x", (B, *read.shape), read.dtype, "one step of each sequence")]
     if not stream:
-        given = [_Given("xs", (B, T, *read.shape), read.dtype, "the sequences")]
+        given = [Given("xs", (B, T, *read.shape), read.dtype, "the sequences")]
     if lengths:
-        given.append(_Given("lengths", (B,), np.int32, "of the sequences, 0 to T"))
+        given.append(Given("lengths", (B,), np.int32, "of the sequences, 0 to T"))
     if size is not None:
-        given.append(_Given("memory", (B, S, size), np.float32, "what is attended to"))
+        given.append(Given("memory", (B, S, size), np.float32, "what is attended to"))
         if lengths:
             doc = "of the memories, 0 to S"
-            given.append(_Given("memory_lengths", (B,), np.int32, doc))
+            given.append(Given("memory_lengths", (B,), np.int32, doc))
     before, after = ("initial", "final") if not stream else ("", "next")
     if stream or initial_carry:
-        for path, leaf in _leaves(f"{before}_carry".strip("_"), initial).items():
+        for path, leaf in leaves(f"{before}_carry".strip("_"), initial).items():
             doc = "the carry before the first step" if initial_carry else "the carry"
-            given.append(_Given(path, (B, *leaf.shape), leaf.dtype, doc))
-    run = _runner(cell, params, initial, stream)
+            given.append(Given(path, (B, *leaf.shape), leaf.dtype, doc))
+    run = runner(cell, params, initial, stream)
     g = Graph(opset)
     ys_name = "y" if stream else "ys"
     try:
-        results = _trace(g, given, run(cell.unroll))
-    except (ValueError, TypeError, NotImplementedError) as error:
+        results = written(g, given, run(cell.unroll))
+    except UNWRITTEN as error:
         if not stream:
-            jax.eval_shape(
-                run(cell.unroll), *_examples(given)
-            )  # what the user got wrong
+            jax.eval_shape(run(cell.unroll), *examples(given))  # what does not fit
         if stream or cell.step is None:
-            if isinstance(error, ValueError):
-                raise
-            reason = str(error).split("\n")[0]
-            raise ValueError(
-                f"to_onnx: cell: {cell} cannot be traced for any batch and time; with "
-                f"batch= and time= it may be: {reason}"
-            ) from error
-        g = Graph(opset)
-        results = _trace(g, given, run(scan_unroll(cell.step, cell.initial_carry)))
+            raise _refused(cell, error, options) from error
+        g, by_steps = Graph(opset), run(scan_unroll(cell.step, cell.initial_carry))
+        try:
+            results = written(g, given, by_steps)
+        except UNWRITTEN as error:
+            raise _refused(cell, error, options) from error
     names, avals, (carry, ys) = results
-    declared = [*_leaves(ys_name, ys), *_leaves(f"{after}_carry", carry)]
-    order = [*_leaves(f"{after}_carry", carry), *_leaves(ys_name, ys)]
+    declared = [*leaves(ys_name, ys), *leaves(f"{after}_carry", carry)]
+    order = [*leaves(f"{after}_carry", carry), *leaves(ys_name, ys)]
     outputs = {
         label: g.value(g.named(label, name), aval.dtype, aval.shape)
         for label, name, aval in zip(order, names, avals, strict=True)
@@ -121,7 +110,7 @@ def export_cell(
     model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))
     model.producer_name, model.producer_version = "jaxrnn", version("jaxrnn")
     model.doc_string = f"{cell.about.name}, written by jaxrnn"
-    values = _leaves("carry", initial)
+    values = leaves("carry", initial)
     metadata = {"jaxrnn.version": version("jaxrnn"), "jaxrnn.cell": cell.about.name}
     if values:
         lists = {k: np.asarray(a, width(a.dtype)).tolist() for k, a in values.items()}
@@ -169,80 +158,28 @@ def _memory_size(cell: Cell, params: Any) -> int | None:
     return sizes.pop()
 
 
-def _leaves(name: str, tree: Any) -> dict[str, Any]:
-    """The leaves of a tree, each under its path: "carry.0.h"."""
-    found = jax.tree_util.tree_leaves_with_path(tree)
-    names = jax.tree_util.keystr
-    return {
-        ".".join([name, *filter(None, [names(path, simple=True, separator=".")])]): leaf
-        for path, leaf in found
-    }
+class _RefusedError(ValueError):
+    """What names the cell that ONNX cannot say."""
 
 
-def _runner(cell: Cell, params: Any, initial: Any, stream: bool) -> Callable[..., Any]:
-    """The program of the file for one sequence, by an unroll."""
-    structure = jax.tree.structure(initial)
-    names = list(_leaves("carry" if stream else "initial_carry", initial))
-
-    def with_unroll(unroll):
-        def run(given):
-            carry = [given[name] for name in names if name in given]
-            carry = structure.unflatten(carry) if carry else None
-            memory = given.get("memory")
-            reader, bound = cell, unroll
-            if memory is not None:
-                reader = attend(cell, memory, given.get("memory_mask"))
-                bound = reader.unroll
-                if unroll is not cell.unroll:
-                    step = step_of("to_onnx: cell", reader)
-                    bound = scan_unroll(step, reader.initial_carry)
-            if carry is None:
-                carry = reader.initial_carry(params)
-            if stream:
-                return step_of("to_onnx: stream", reader)(params, carry, given["x"])
-            prepared = reader.about.prepare(params)
-            return bound(prepared, carry, given["xs"], mask=given.get("mask"))
-
-        return run
-
-    return with_unroll
-
-
-def _examples(given: list[_Given]) -> list[Any]:
-    """One sequence of two steps."""
-    shapes = {}
-    for i in given:
-        sizes = [s if isinstance(s, int) else 2 for s in i.shape[1:]]
-        name, dtype = i.name.replace("lengths", "mask"), i.dtype
-        if name != i.name:
-            sizes, dtype = [2], bool
-        shapes[name] = jax.ShapeDtypeStruct(sizes, dtype)
-    return [shapes]
-
-
-def _trace(
-    g: Graph, given: list[_Given], run: Callable[..., Any]
-) -> tuple[list[Any], list[Any], Any]:
-    """Writes the program of a batch; names, avals and the tree of what it gives."""
-    shapes, names = {}, {}
-    for i in given:
-        for axis, size in enumerate(i.shape):
-            if not isinstance(size, int):
-                g.symbols.setdefault(str(size), (i.name, axis))
-    whole = {i.name: i.shape for i in given}
-    for i in given:
-        if not i.name.endswith("lengths"):
-            shapes[i.name] = jax.ShapeDtypeStruct(i.shape, i.dtype)
-            names[i.name] = i.name
-            continue
-        steps = whole["xs" if i.name == "lengths" else "memory"][1]
-        mask = i.name.replace("lengths", "mask")
-        shapes[mask] = jax.ShapeDtypeStruct((i.shape[0], steps), bool)
-        end = g.op("Unsqueeze", i.name, np.array([1], np.int64))
-        names[mask] = g.op("Less", g.cast(counted(g, steps), np.int32), end)
-        if mask == "mask":
-            g.mask, g.lengths = names[mask], i.name
-    with whole_loops():
-        closed, out = jax.make_jaxpr(jax.vmap(run), return_shape=True)(shapes)
-    flat = jax.tree.leaves({k: names[k] for k in shapes})
-    return walk_closed(g, closed, flat), closed.out_avals, out
+def _refused(cell: Cell, error: Exception, options: dict[str, Any]) -> Exception:
+    """The error that names the innermost cell for which there are no operators."""
+    unsaid = isinstance(error, UnsaidError)
+    if options["stream"] and isinstance(error, ValueError) and not unsaid:
+        return error  # what the user got wrong
+    made = cell.about.made
+    for part in [] if made is None else [*made.args, *made.options.values()]:
+        if isinstance(part, Cell):
+            try:
+                export_cell(part, part.init(jax.random.key(0)), **options)
+            except _RefusedError as inner:
+                return inner
+            except ValueError:
+                continue  # by itself it does not tell what it reads
+    reason = str(error).split("\n")[0]
+    if not unsaid:
+        reason = (
+            "cannot be traced for any batch and time; with batch= and time= it may "
+            f"be: {reason}"
+        )
+    return _RefusedError(f"to_onnx: cell: {cell}: {reason}")

@@ -16,6 +16,13 @@ from jaxrnn.core import Cell, recorded
 from jaxrnn.lift import around
 
 
+def place(axis: int, rank: int) -> int:
+    """The number of an axis, counted from the first one."""
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} of {rank} axes")
+    return int(axis) % rank
+
+
 class Atom(NamedTuple):
     """An axis of the file's input, or of what a layer gives."""
 
@@ -113,8 +120,8 @@ class Outside(NamedTuple):
 
 def array_of(value: Any) -> Any:
     """Numbers in the place of what is not known before the file runs."""
-    if isinstance(value, Flow):
-        return np.zeros(value.shape, value.dtype)
+    if isinstance(value, Flow):  # they take no memory
+        return np.broadcast_to(np.zeros((), value.dtype), value.shape)
     return value.like if isinstance(value, Outside) else value
 
 

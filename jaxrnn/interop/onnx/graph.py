@@ -20,6 +20,10 @@ FIRST = np.iinfo(np.int64).min  # as the end of a Slice that goes back
 Operand = Any  # the name of a value, or an array, or None for an input left out
 
 
+class UnsaidError(ValueError):
+    """What ONNX has no operators for."""
+
+
 class Node(NamedTuple):
     """An operator before it is written."""
 
@@ -148,7 +152,7 @@ class Graph:
                     return rest
                 if function == "floordiv":
                     return self.op("Div", self.op("Sub", x, rest), y)
-        raise ValueError(f"to_onnx: cannot write the size {ast.unparse(node)}")
+        raise UnsaidError(f"cannot write the size {ast.unparse(node)}")
 
     def shape(self, sizes: Sequence[Any]) -> Operand:
         """A shape, int64 [rank]."""

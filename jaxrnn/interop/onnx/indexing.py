@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from jax import lax
 
+from jaxrnn.interop.onnx.graph import UnsaidError
 from jaxrnn.interop.onnx.operators import says
 from jaxrnn.interop.onnx.shapes import counted, ints, same_size
 
@@ -27,7 +28,7 @@ def _gather(g, eqn, x, indices):
     kept = [i for i in at if i not in n.collapsed_slice_dims]
     leading = list(n.start_indices_batching_dims) == list(range(len(batch)))
     if not (whole and single and leading):
-        raise ValueError("to_onnx: primitive gather: can write whole rows only")
+        raise UnsaidError("primitive gather: can write whole rows only")
     order = [*batch, *at, *others]
     if order != list(range(len(shape))):
         constant = isinstance(x, np.ndarray)
@@ -97,8 +98,8 @@ def _scatter(g, eqn, x, indices, updates):
     single = all(same_size(sizes[i], 1) for _, i in points)
     one_each = len(outer) == len(batch) and batch == sorted(batch)
     if not (single and one_each):
-        raise ValueError(
-            f"to_onnx: primitive {eqn.primitive.name}: can write one row a time only"
+        raise UnsaidError(
+            f"primitive {eqn.primitive.name}: can write one row a time only"
         )
     axis_of |= dict(zip(batch, outer, strict=True))
     perm = [int(axis_of[i]) for i in range(rank) if i in axis_of]

@@ -9,7 +9,7 @@ from jax import nn
 
 from jaxrnn.interop.onnx.axes import at_the_end, of_direction, reads
 from jaxrnn.interop.onnx.cell import ACTIVATIONS, Activation
-from jaxrnn.interop.onnx.flow import Atom, Flow, Layer, shortcut
+from jaxrnn.interop.onnx.flow import Atom, Flow, Layer, place, shortcut
 from jaxrnn.interop.onnx.states import both, settled
 from jaxrnn.layers import (
     EmbeddingParams,
@@ -39,8 +39,8 @@ def _gather(reader, refuse, inputs, attributes):
         return [Flow((layer,), (*at.axes, units), units, at.flipped, at.last)]
     if not isinstance(data, Flow) or not isinstance(at, np.ndarray) or not data.layers:
         return None
-    axis %= len(data.axes)
-    taken = [int(i) % data.shape[axis] for i in at.reshape(-1)]
+    axis = place(axis, len(data.axes))
+    taken = [place(int(i), data.shape[axis]) for i in at.reshape(-1)]
     if of_direction(data, axis) and len(taken) == 1:
         half, axes = data.half(axis, taken[0]), list(data.axes)
         axes[axis : axis + 1] = [()] * at.ndim
@@ -86,7 +86,7 @@ def _gemm(reader, refuse, inputs, attributes):
     )
     if b is not None:
         b = b * b.dtype.type(attributes.get("beta", 1))
-        if b.size not in (1, w.shape[1]):
+        if b.size != 1 and (b.size, *b.shape[-1:]) != (w.shape[1], w.shape[1]):
             raise refuse(f"C: expected shape [{w.shape[1]}], got {b.shape}")
         b = np.broadcast_to(b.reshape(-1), w.shape[1])
     return [_dense(reader, refuse, flow, w, b)]
@@ -129,7 +129,7 @@ def _activation(reader, refuse, inputs, attributes):
 def _softmax(reader, refuse, inputs, attributes):
     (flow,) = inputs
     newer = reader.version >= 13
-    axis = attributes.get("axis", -1 if newer else 1) % len(flow.axes)
+    axis = place(attributes.get("axis", -1 if newer else 1), len(flow.axes))
     if not flow.ready or axis != len(flow.axes) - 1:
         raise refuse(f"attribute axis={axis}: expected that of the features, the last")
     fun = nn.softmax if reader.node.op_type == "Softmax" else nn.log_softmax
@@ -139,7 +139,7 @@ def _softmax(reader, refuse, inputs, attributes):
 @reads("LayerNormalization")
 def _layer_norm(reader, refuse, inputs, attributes):
     flow, scale, offset = [*inputs, None][:3]
-    axis = attributes.get("axis", -1) % len(flow.axes)
+    axis = place(attributes.get("axis", -1), len(flow.axes))
     if (
         not flow.ready
         or axis != len(flow.axes) - 1
@@ -149,6 +149,11 @@ def _layer_norm(reader, refuse, inputs, attributes):
     if attributes.get("stash_type", 1) != 1:
         raise refuse(f"attribute stash_type={attributes['stash_type']}")
     offset = np.zeros_like(scale) if offset is None else offset
+    if not scale.size == np.size(offset) == flow.shape[-1]:
+        raise refuse(
+            f"Scale and B: expected [{flow.shape[-1]}], got {scale.shape} and "
+            f"{np.shape(offset)}"
+        )
     epsilon = attributes.get("epsilon", 1e-5)
     cell = layer_norm(scale.size, epsilon=epsilon, dtype=scale.dtype)
     params = LayerNormParams(
@@ -163,7 +168,7 @@ def _concat(reader, refuse, inputs, attributes):
         return None
     if len(inputs) == 1:
         return [inputs[0]]
-    axis = attributes["axis"] % len(inputs[0].axes)
+    axis = place(attributes["axis"], len(inputs[0].axes))
     if len(inputs) != 2 or axis != len(inputs[0].axes) - 1:
         return None
     merged = both(inputs[0], inputs[1], "concatenate")

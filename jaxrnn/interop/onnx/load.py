@@ -8,14 +8,16 @@ from onnx import inliner
 from jaxrnn.core import Cell
 from jaxrnn.interop.onnx.flow import Carry, Flow, Layer, nodes_of, together
 from jaxrnn.interop.onnx.graph import onnx
-from jaxrnn.interop.onnx.reader import RECURRENT, Reader
+from jaxrnn.interop.onnx.reader import RECURRENT, Reader, refused
 from jaxrnn.interop.onnx.states import settled, states_of
+from jaxrnn.interop.onnx.valid import check
 
 
 def read_cell(model: Any) -> tuple[Cell, Any]:
     """See `load_onnx`."""
     model = _read(model)
     graph = model.graph
+    version = check(model, refused)
     needed = _needed(graph)
     if not any(node.op_type in RECURRENT for node in needed):
         kinds = sorted({node.op_type for node in needed})
@@ -28,7 +30,7 @@ def read_cell(model: Any) -> tuple[Cell, Any]:
             f"{', '.join(kinds) or 'none'}{hint}; the weights can be loaded by "
             "load_torch, load_keras and the like"
         )
-    reader = Reader(model)
+    reader = Reader(model, version)
     for node in needed:
         reader.read(node)
     return together(_result({o.name: reader.values[o.name] for o in graph.output}))
@@ -49,7 +51,11 @@ def _read(model: Any) -> Any:
             f"{type(model).__name__}"
         )
     if model.functions:
-        model = inliner.inline_local_functions(model)
+        try:
+            return inliner.inline_local_functions(model)
+        except Exception as error:  # of several classes
+            reason = str(error).strip().split("\n")[0]
+            raise refused(f"functions: they cannot be put in: {reason}") from error
     return model
 
 

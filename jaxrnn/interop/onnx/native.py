@@ -1,155 +1,14 @@
-"""The loops of the library as ONNX's own operators: RNN, GRU and LSTM."""
+"""The operators RNN, GRU and LSTM in a file, of one direction or of two."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cells.elman import TANH
-from jaxrnn.cells.gru import GRU
-from jaxrnn.cells.lstm import LSTM
 from jaxrnn.interop.onnx.cell import DEFAULT
 from jaxrnn.interop.onnx.graph import FIRST, Graph, Node, Operand
-from jaxrnn.interop.weights import reorder
+from jaxrnn.interop.onnx.recognized import Recurrent
 
-
-class Weights(NamedTuple):
-    """The weights of one direction, as ONNX has them."""
-
-    w: np.ndarray  # [GH, D]
-    r: np.ndarray  # [GH, H]
-    b: np.ndarray  # [2GH]
-    p: np.ndarray | None = None  # [3H]
-
-
-class Recurrent(NamedTuple):
-    """One direction of a recurrent operator."""
-
-    kind: str
-    weights: Weights
-    attributes: dict[str, Any]
-    carry: list[Operand]  # each [B, H]
-    xs: Operand  # [T, B, D]
-    mask: Operand  # [T, B], or None
-    reverse: bool
-
-    @classmethod
-    def of(cls, params: Any, inputs: list[Operand]) -> "Recurrent | None":
-        """What a loop of the library is in ONNX; None where that is nothing."""
-        operands = params["trees"][0].unflatten(inputs)
-        if not params["batched"] or params["name"] not in _READERS:
-            return None
-        return _READERS[params["name"]](params["static"], *operands)
-
-
-def _of_forward_loop(loop, inputs) -> Recurrent | None:
-    weights, theta, carry, _, xs, mask, starts = inputs
-    leaves = jax.tree.leaves((weights, theta))
-    if starts is not None or not _known(leaves):
-        return None
-    dtype = jnp.dtype(weights.w_x.dtype)
-    if jnp.dtype(loop.compute_dtype) != dtype:
-        return None  # it rounds the operands of products
-    w_x, w_h, b = map(_float, weights)
-    attributes: dict[str, Any] = {}
-    if loop.part.name == LSTM.name:
-        order, wanted = "ifgo", "iofg"
-        kind, size = "LSTM", 4
-    elif loop.part.name == GRU.name:
-        order, wanted = "rzn", "zrn"
-        kind, size = "GRU", 3
-        attributes["linear_before_reset"] = 1
-    else:
-        if w_x.shape != (len(w_x), len(w_h)):
-            return None
-        activation = _activation(loop.part, theta, len(w_h))
-        if activation is None:
-            return None
-        order = wanted = "h"
-        kind, size = "RNN", 1
-        attributes["activations"] = [activation]
-    of_h = np.zeros(size * len(w_h), np.float32)
-    if kind == "GRU":
-        b, of_h[2 * len(w_h) :] = np.split(b, [3 * len(w_h)])
-    w_x, w_h, b = (reorder(a, order, wanted) for a in (w_x, w_h, b))
-    weights = Weights(w_x.T, w_h.T, np.concatenate([b, of_h]))
-    return Recurrent(kind, weights, attributes, [*carry], xs, mask, loop.reverse)
-
-
-def _of_reset_before(static, params, carry, initial, xs, mask, starts):
-    leaves = [a for a in params if a is not None]
-    usual = static.functions == (jnp.tanh, jax.nn.sigmoid)
-    plain = usual and starts is None and static.compute_dtype is None
-    if not plain or not _known(leaves):
-        return None
-    w_x, w_h = (reorder(_float(a), "rzn", "zrn") for a in params[:2])
-    b = np.zeros(len(w_x[0]), np.float32)
-    if params.b is not None:
-        b = reorder(_float(params.b), "rzn", "zrn")
-    weights = Weights(w_x.T, w_h.T, np.concatenate([b, np.zeros_like(b)]))
-    attributes = {"linear_before_reset": 0}
-    return Recurrent("GRU", weights, attributes, [*carry], xs, mask, static.reverse)
-
-
-def _of_operator_loop(operator, params, carry, initial, xs, mask, starts):
-    leaves = [a for a in params if a is not None]
-    if starts is not None or not _known(leaves):
-        return None
-    kind = operator.kind
-    of_h = np.zeros(params.b.shape, np.float32)
-    if params.b_h is not None:
-        of_h[-len(params.b_h) :] = _float(params.b_h)
-    weights = Weights(
-        _float(params.w_x).T,
-        _float(params.w_h).T,
-        np.concatenate([_float(params.b), of_h]),
-        None if params.p is None else _float(params.p),
-    )
-    attributes: dict[str, Any] = {}
-    names = tuple(a.name for a in operator.activations)
-    if names != DEFAULT[kind]:
-        attributes["activations"] = list(names)
-        alpha = [a.numbers[0] for a in operator.activations if a.numbers]
-        beta = [a.numbers[1] for a in operator.activations if len(a.numbers) > 1]
-        attributes |= {"activation_alpha": alpha} if alpha else {}
-        attributes |= {"activation_beta": beta} if beta else {}
-    if operator.clip is not None:
-        attributes["clip"] = operator.clip
-    if operator.input_forget:
-        attributes["input_forget"] = 1
-    if kind == "GRU":
-        attributes["linear_before_reset"] = int(operator.linear_before_reset)
-    return Recurrent(kind, weights, attributes, [*carry], xs, mask, operator.reverse)
-
-
-_READERS: dict[str, Any] = {
-    "forward_loop": _of_forward_loop,
-    "reset_before_loop": _of_reset_before,
-    "operator_loop": _of_operator_loop,
-}
-
-
-def _known(values: list[Any]) -> bool:
-    return not any(isinstance(value, str) for value in values)
-
-
-def _float(array: Any) -> np.ndarray:
-    return np.asarray(array, np.float32)
-
-
-def _activation(part: Any, theta: Any, size: int) -> str | None:
-    """ONNX's name of what an `elman` computes, or None."""
-    if part.name == TANH.name:
-        return "Tanh"
-    z = jnp.zeros(size)
-    names = {"Relu": jax.nn.relu, "Sigmoid": jax.nn.sigmoid}
-    carry = TANH.apply((), z, None)
-    got = str(jax.make_jaxpr(lambda z: part.apply(theta, z, carry))(z))
-    for name, fun in names.items():
-        if str(jax.make_jaxpr(lambda z: type(carry)(fun(z)))(z)) == got:
-            return name
-    return None
+WORST = 30  # the condition number of a projection that rounding does not spoil
 
 
 def native(g: Graph, loop: Recurrent | None) -> list[str] | None:
@@ -163,6 +22,8 @@ def native(g: Graph, loop: Recurrent | None) -> list[str] | None:
         ):
             return None
         lengths = g.root.lengths
+    if _before(g, loop) is None:
+        return None
     names = [g.name("state") for _ in loop.carry] + [g.name("hs")]
     key = loop.kind, g.operand(loop.xs), lengths, loop.weights.r.shape
     key += (loop.weights.p is None, *map(repr, _shared(loop.attributes).items()))
@@ -204,13 +65,13 @@ def _write(
         None if parts[0] is None else np.stack(parts)
         for parts in zip(*(loop.weights for loop in loops), strict=True)
     ]
-    states = [[*column] for column in zip(*(p.carry for p in loops), strict=True)]
-    initial: list[Operand] = [None] * len(states)
-    if not all(is_zero(g, a) for column in states for a in column):
+    initial: list[Operand] = [None] * len(first.carry)
+    if not all(is_zero(g, a) for loop in loops for a in loop.carry):
         axis = np.array([0], np.int64)
+        states = [_before(g, loop) or [] for loop in loops]
         initial = [
             g.op("Concat", *(g.op("Unsqueeze", a, axis) for a in column), axis=0)
-            for column in states
+            for column in zip(*states, strict=True)
         ]
     hidden = first.weights.r.shape[1]
     attributes = {"hidden_size": hidden, **first.attributes}
@@ -221,7 +82,7 @@ def _write(
     inputs = [first.xs, *weights[:3], lengths, *initial, weights[3]]
     while inputs[-1] is None:
         inputs.pop()
-    made = g.ops(first.kind, *inputs, outputs=1 + len(states), **attributes)
+    made = g.ops(first.kind, *inputs, outputs=1 + len(initial), **attributes)
     for at, (loop, outputs) in enumerate(zip(loops, names, strict=True)):
         pick = {"Squeeze": np.array([0])} if len(loops) == 1 else {"Gather": at}
         ((kind, where),) = pick.items()
@@ -232,6 +93,8 @@ def _write(
             index = np.array(where, np.int64)
             y = g.op("Gather", made[0], index, axis=1)
             last = [g.op("Gather", a, index, axis=0) for a in made[1:]]
+        if loop.w_p is not None:
+            y, last[0] = (g.op("MatMul", a, loop.w_p) for a in (y, last[0]))
         if lengths is not None:
             # The runtimes do not agree on the state after a length of 0.
             empty = g.op("Equal", lengths, np.int32(0))
@@ -242,6 +105,24 @@ def _write(
             ]
         for name, value in zip(outputs, [*last, y], strict=True):
             g.put(Node("Identity", (value,), (name,), {}))
+
+
+def _before(g: Graph, loop: Recurrent) -> list[Operand] | None:
+    """The carry before the first step as the operator has it; None if it has none.
+
+    A projected h begins as the m of which it is m w_p. There is one for any h where no
+    output of the projection depends on the others.
+    """
+    h, *others = loop.carry
+    if loop.w_p is None:
+        return loop.carry
+    back = np.zeros(loop.w_p.T.shape, np.float32)
+    if not is_zero(g, h):
+        spread = np.linalg.svd(np.float64(loop.w_p), compute_uv=False)
+        if len(spread) < back.shape[0] or spread[-1] * WORST < spread[0]:
+            return None
+        back = np.linalg.pinv(np.float64(loop.w_p))
+    return [g.op("MatMul", h, back), *others]
 
 
 def _activations(loops: list[Recurrent]) -> dict[str, Any]:

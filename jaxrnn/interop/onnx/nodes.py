@@ -22,6 +22,8 @@ def recurrent(
     if not isinstance(x, Flow) or x.last or len(x.axes) != 3 or not x.ready:
         what = getattr(x, "made_by", "") or "no sequence"
         raise refuse(f"X: expected [T, B, D] of the input, got {what}")
+    if not x.layers and w is not None and x.dtype != w.dtype:
+        raise refuse(f"X: expected {w.dtype} as of W, got {x.dtype}")
     layout = attributes.get("layout", 0)
     if layout not in (0, 1):
         raise refuse(f"attribute layout={layout}: expected 0 or 1")
@@ -81,6 +83,12 @@ def _ragged(lengths: Any, time: int, refuse: Any) -> bool:
         raise refuse("sequence_lens: it depends on what the layers give")
     if isinstance(lengths, Outside) and lengths.made_by:
         raise refuse(f"sequence_lens: {lengths.made_by} computes it from an input")
+    if isinstance(lengths, Flow) and (
+        lengths.dtype != np.int32 or len(lengths.axes) > 1
+    ):
+        raise refuse(
+            f"sequence_lens: expected int32 [B], got {lengths.dtype} {lengths.shape}"
+        )
     if isinstance(lengths, np.ndarray) and (lengths != time).any():
         raise refuse(
             f"sequence_lens={lengths.tolist()}: constant lengths; a cell is given "

@@ -4,14 +4,14 @@ import itertools
 from typing import Any
 
 import numpy as np
-from onnx.reference import ReferenceEvaluator
 
 import jaxrnn.interop.onnx.layers  # noqa: F401 - it registers what it reads
 from jaxrnn.interop.onnx.axes import LAYERS
-from jaxrnn.interop.onnx.flow import Atom, Axis, Carry, Flow, Outside, array_of
-from jaxrnn.interop.onnx.graph import helper, onnx
+from jaxrnn.interop.onnx.flow import Atom, Axis, Carry, Flow, Outside, array_of, place
+from jaxrnn.interop.onnx.graph import helper
 from jaxrnn.interop.onnx.nodes import recurrent
 from jaxrnn.interop.onnx.states import part_of, settled, stacked, unstacked
+from jaxrnn.interop.onnx.valid import array_of_tensor, attributes_of, computed
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 # What may be done to a final state before it leaves the file.
@@ -21,20 +21,26 @@ MOVES = {
 }
 
 
+NAME = "load_onnx: "
+
+
+def refused(why: str) -> ValueError:
+    """The error that says so."""
+    return ValueError(f"{NAME}{why}")
+
+
 class Reader:
     """Goes through the nodes once, with a size for each axis that may have any."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, version: int):
         graph = model.graph
-        self.opset = list(model.opset_import)
-        self.ir_version = model.ir_version
+        self.version = version  # of ONNX's operators
         self.node: Any = None  # that is read now
-        self.version = max(o.version for o in self.opset if o.domain in ("", "ai.onnx"))
         self.values: dict[str, Any] = {"": None}
         self.axes: dict[str, str] = {}  # "time" and "batch": the label of the atom
         self.ragged = False  # whether the sequences have lengths
         for tensor in graph.initializer:
-            self.values[tensor.name] = onnx.numpy_helper.to_array(tensor)
+            self.values[tensor.name] = array_of_tensor(tensor, refused)
         used = {size for a in self.values.values() if a is not None for size in a.shape}
         numbers = (n for n in itertools.count(23, 2) if _prime(n))
         self.sizes = (n for n in numbers if not any(s % n == 0 for s in used if s))
@@ -63,23 +69,25 @@ class Reader:
             if name not in self.values:
                 raise self.refusal(node)(f"input {name!r} comes from nowhere")
             inputs.append(self.values[name])
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        attributes = {k: _text(a) for k, a in attributes.items()}
+        if node.domain not in ("", "ai.onnx"):
+            raise self.refusal(node)(f"an operator of {node.domain}, not of ONNX")
+        attributes = attributes_of(node, self.version, self.refusal(node))
         try:
             results = self.results(node, inputs, attributes)
-        except (AttributeError, IndexError, KeyError, TypeError) as error:
+        except Exception as error:  # numbers that do not fit one another
+            if isinstance(error, ValueError) and str(error).startswith(NAME):
+                raise
             raise self.refusal(node)(f"it is not as ONNX has it: {error}") from error
         for name, value in zip(node.output, results, strict=False):
             self.values[name] = value
 
     def results(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Any:
         refuse = self.refusal(node)
-        if node.domain not in ("", "ai.onnx"):
-            raise refuse(f"an operator of {node.domain}, not of ONNX")
         if node.op_type in RECURRENT:
             return recurrent(self, node, inputs, attributes)
         if node.op_type == "Shape" and isinstance(inputs[0], Flow | Outside):
-            shape = array_of(inputs[0]).shape
+            value = inputs[0]
+            shape = value.shape if isinstance(value, Flow) else value.like.shape
             part = slice(attributes.get("start"), attributes.get("end"))
             return [np.array(shape[part], np.int64)]
         flows = [value for value in inputs if isinstance(value, Flow)]
@@ -102,7 +110,7 @@ class Reader:
                 and all(f.last for f in flows)
                 and len(flows) == len(inputs)
             ):
-                return [stacked(flows, attributes["axis"] % len(flows[0].axes))]
+                return [stacked(flows, place(attributes["axis"], len(flows[0].axes)))]
             raise refuse("no layer of jaxrnn does what it does to a sequence")
         arrays = [array_of(value) for value in inputs]
         outside = [v for v in inputs if isinstance(v, Flow | Outside)]
@@ -154,34 +162,12 @@ class Reader:
         """What a node makes of constants."""
         if any(attribute.type == 5 for attribute in node.attribute):
             raise refuse("it has a graph of its own")
-        given = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
-        inputs = [helper.make_value_info(n, onnx.TypeProto()) for n in given]
-        outputs = [
-            helper.make_value_info(n, onnx.TypeProto()) for n in node.output if n
-        ]
-        graph = helper.make_graph([node], "one", inputs, outputs)
-        model = helper.make_model(graph, opset_imports=self.opset)
-        model.ir_version = self.ir_version
-        try:
-            results = ReferenceEvaluator(model).run(None, given)
-        except Exception as error:
-            reason = str(error).strip().split("\n")[0]
-            raise refuse(f"it cannot be computed: {reason}") from None
-        found = iter(results)
-        return [next(found) if n else None for n in node.output]
+        return computed(node, arrays, self.version, refuse)
 
     def refusal(self, node: Any) -> Any:
         """Makes an error that names a node."""
         name = node.name or ", ".join(node.output)
-        return lambda why: ValueError(f"load_onnx: node {node.op_type} {name!r}: {why}")
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, list) and value and isinstance(value[0], bytes):
-        return [item.decode(errors="replace") for item in value]
-    return value
+        return lambda why: refused(f"node {node.op_type} {name!r}: {why}")
 
 
 def _prime(n: int) -> bool:

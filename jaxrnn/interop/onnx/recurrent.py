@@ -21,10 +21,7 @@ from jaxrnn.interop.onnx.cell import (
 )
 from jaxrnn.interop.weights import Weights, build, reorder
 
-ATTRIBUTES = {
-    *("activation_alpha", "activation_beta", "activations", "clip", "direction"),
-    *("hidden_size", "input_forget", "layout", "linear_before_reset"),
-}
+FLAGS = ("input_forget", "linear_before_reset")
 PLACES = {a.lower(): a for a in ACTIVATIONS}
 Refuse = Callable[[str], ValueError]
 
@@ -56,9 +53,8 @@ def directions(
     Returns:
       One direction or two.
     """
-    for name, value in attributes.items():
-        if name not in ATTRIBUTES:
-            raise refuse(f"attribute {name}={value!r} is not known")
+    if "output_sequence" in attributes:  # of the first versions
+        raise refuse(f"attribute output_sequence={attributes['output_sequence']}")
     way = attributes.get("direction", "forward")
     if way not in ("forward", "reverse", "bidirectional"):
         raise refuse(f"attribute direction={way!r}: expected forward, reverse or both")
@@ -83,6 +79,13 @@ def directions(
                 f"{name}: expected [{count}, B, hidden_size={n}], got {array.shape}"
                 f"{hint if kind == 'LSTM' else ''}"
             )
+    arrays = (("W", w), ("R", r), ("B", b), ("P", p))
+    arrays += tuple(zip(("initial_h", "initial_c"), initial, strict=False))
+    for name, array in arrays:
+        if array is not None and array.dtype != w.dtype:
+            raise refuse(f"{name}: expected {w.dtype} as of W, got {array.dtype}")
+    if not jnp.issubdtype(w.dtype, jnp.floating):
+        raise refuse(f"W: expected floating numbers, got {w.dtype}")
     check_x64(f"load_onnx: {kind}.W", w.dtype)
     chosen = _activations(kind, attributes, count, refuse)
     found = []
@@ -91,8 +94,7 @@ def directions(
             kind,
             chosen[at],
             _clip(attributes, refuse),
-            bool(attributes.get("input_forget", 0)),
-            bool(attributes.get("linear_before_reset", 0)),
+            *(_flag(attributes, name, refuse) for name in FLAGS),
         )
         both = np.zeros(2 * gates * n, w.dtype) if b is None else b[at]
         cell, params = _cell(
@@ -114,6 +116,13 @@ def _alike(rows: np.ndarray, refuse: Refuse) -> np.ndarray:
     if (rows != rows[:1]).any():
         raise refuse("initial_h, initial_c: each sequence of the batch has its own")
     return rows[0]
+
+
+def _flag(attributes: dict[str, Any], name: str, refuse: Refuse) -> bool:
+    value = attributes.get(name, 0)
+    if value not in (0, 1):
+        raise refuse(f"attribute {name}={value}: expected 0 or 1")
+    return bool(value)
 
 
 def _clip(attributes: dict[str, Any], refuse: Refuse) -> float | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrnn.interop.onnx.graph import FIRST, LAST, Graph, Operand
+from jaxrnn.interop.onnx.graph import FIRST, LAST, Graph, Operand, UnsaidError
 from jaxrnn.interop.onnx.operators import says
 
 
@@ -114,11 +114,14 @@ def _rev(g, eqn, x):
 @says("pad")
 def _pad(g, eqn, x, value):
     lows, highs, inner = zip(*eqn.params["padding_config"], strict=True)
-    if any(inner):
-        raise ValueError("to_onnx: primitive pad: cannot write interior padding")
     of_bool = eqn.invars[0].aval.dtype == bool
     if of_bool:
         x, value = g.cast(x, np.int32), g.cast(value, np.int32)
+    shape = list(eqn.invars[0].aval.shape)
+    for axis, between in enumerate(inner):
+        if between:
+            x = _spread(g, x, shape, axis, between, value)
+            shape[axis] = shape[axis] * (between + 1) - between
     at = [i for i in range(len(lows)) if _negative(lows[i]) or _negative(highs[i])]
     if at:
         ends = ints([int(highs[i]) if _negative(highs[i]) else LAST for i in at])
@@ -127,6 +130,19 @@ def _pad(g, eqn, x, value):
     sizes = [0 if _negative(size) else size for size in (*lows, *highs)]
     padded = g.op("Pad", x, g.shape(sizes), value)
     return g.cast(padded, bool) if of_bool else padded
+
+
+def _spread(
+    g: Graph, x: Operand, shape: list[Any], axis: int, between: int, value: Operand
+) -> Operand:
+    """Puts as many values between any two neighbors along an axis."""
+    x = g.op("Unsqueeze", x, ints([axis + 1]))
+    ends = [0] * (len(shape) + 1)
+    ends[axis + 1] = between
+    x = g.op("Pad", x, ints([0] * len(ends) + ends), value)
+    wide = [*shape[:axis], shape[axis] * (between + 1), *shape[axis + 1 :]]
+    x = g.op("Reshape", x, g.shape(wide))
+    return g.op("Slice", x, ints([0]), ints([-between]), ints([axis]))
 
 
 def _negative(size: Any) -> bool:
@@ -161,9 +177,9 @@ def _dynamic_update_slice(g, eqn, x, update, *starts):
     if not axes:
         return update
     if len(axes) > 1:
-        raise ValueError(
-            "to_onnx: primitive dynamic_update_slice: cannot write an update of part "
-            "of more than one axis"
+        raise UnsaidError(
+            "primitive dynamic_update_slice: cannot write an update of part of more "
+            "than one axis"
         )
     (axis,) = axes
     low = _begin(g, starts[axis], shape[axis], sizes[axis])

@@ -7,11 +7,13 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-import jaxrnn.interop.onnx.indexing  # noqa: F401 - it registers what it can say
+import jaxrnn.interop.onnx.indexing
+import jaxrnn.interop.onnx.sums  # noqa: F401 - as that does
 from jaxrnn.core import is_key
-from jaxrnn.interop.onnx.graph import Graph, Operand
-from jaxrnn.interop.onnx.native import Recurrent, native
+from jaxrnn.interop.onnx.graph import Graph, Operand, UnsaidError
+from jaxrnn.interop.onnx.native import native
 from jaxrnn.interop.onnx.operators import SAY
+from jaxrnn.interop.onnx.recognized import Recurrent
 from jaxrnn.interop.onnx.shapes import counted, ints
 
 # What a call, of `jit` for example, names the program that it runs.
@@ -33,7 +35,7 @@ def walk(
       What it gives, names or arrays. What depends on no input is computed here.
 
     Raises:
-      ValueError: if ONNX has no operator for one of the primitives.
+      UnsaidError: if ONNX has no operator for one of the primitives.
     """
     env: dict[Any, Operand] = {}
     for var, value in zip(
@@ -95,7 +97,7 @@ def _said(g: Graph, eqn: Any, inputs: list[Operand]) -> Sequence[Operand]:
     for key in INNER:
         if key in eqn.params and hasattr(eqn.params[key], "eqns"):
             return walk_closed(g, eqn.params[key], inputs)
-    raise ValueError(f"to_onnx: primitive {name}: ONNX has no operator for it")
+    raise UnsaidError(f"primitive {name}: ONNX has no operator for it")
 
 
 def _substituted(g: Graph, eqn: Any, inputs: list[Operand]) -> Sequence[Operand]:

@@ -1,0 +1,78 @@
+"""The mix of a GRU that resets before the product, which is in its pointwise part.
+
+    z = [r and z of x w_x + h w_h, n of x w_x] + b,    n = tanh(z_n + (r h) w_h[n])
+
+The product with the columns n of w_h waits for the reset gate, so it is no part of z.
+But what reaches n adds to z_n, so the gradient of z_n is that of the product too, and
+the gradient of those columns is one product after the loop, as for all others.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxrnn.loops.dense import DENSE, Dense, dense_row, dot
+from jaxrnn.loops.mix import Mix, instantiated, is_zero
+from jaxrnn.loops.rows import rows_product
+
+
+def _gates(w: Dense) -> int:
+    """The columns of r and z."""
+    return 2 * len(w.w_h)
+
+
+def _z(w: Dense, x, h):
+    z = dot(x, w.w_x) + w.b
+    of_h = dot(h, w.w_h[:, : _gates(w)])
+    return jnp.concatenate([z[: _gates(w)] + of_h, z[_gates(w) :]])
+
+
+def _tangents(w: Dense, d_w: Dense, kept, xs, d_xs, dtype):
+    del xs
+    size, gates = len(w.w_h), _gates(w)
+    d_w_x, d_w_h, d_b = instantiated(d_w)
+    with_ones = kept.rows[:, size:]
+    together, _ = kept.residuals
+    reset = together[:, :size] * kept.rows[:, :size]
+    of_x = jnp.concatenate([d_b[None], d_w_x])
+    of_gates = rows_product(
+        kept.rows, jnp.concatenate([d_w_h[:, :gates], of_x[:, :gates]]), dtype
+    )
+    of_n = rows_product(with_ones, of_x[:, gates:], dtype)
+    of_n = of_n + rows_product(reset, d_w_h[:, gates:], dtype)
+    if not is_zero(d_xs):
+        of_gates = of_gates + rows_product(d_xs, w.w_x[:, :gates], dtype)
+        of_n = of_n + rows_product(d_xs, w.w_x[:, gates:], dtype)
+    return [of_gates, of_n]
+
+
+def _push(w: Dense, pieces, d_h):
+    of_gates, of_n = pieces
+    return jnp.concatenate([of_gates + dot(d_h, w.w_h[:, : _gates(w)]), of_n])
+
+
+def _pull(w: Dense, turned, h, ct_z):
+    del h
+    pieces = jnp.split(ct_z, [_gates(w)])
+    return pieces, dot(pieces[0], turned)
+
+
+def _turned(w: Dense, dtype):
+    return jax.lax.optimization_barrier(w.w_h[:, : _gates(w)].T.astype(dtype))
+
+
+def _inner(w: Dense, dtype):
+    columns = w.w_h[:, _gates(w) :].astype(dtype)
+    return columns, jax.lax.optimization_barrier(columns.T)
+
+
+INNER = Mix(
+    z=_z,
+    row=dense_row,
+    hs=DENSE.hs,
+    tangents=_tangents,
+    push=_push,
+    pull=_pull,
+    ready=Dense.rounded,
+    turned=_turned,
+    inner=_inner,
+)
