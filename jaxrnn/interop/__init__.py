@@ -16,8 +16,8 @@ The frameworks' wrappers are combinators here: layers one after the other are
 `Directions(*params)`.
 """
 
-from jaxrnn.interop.chainer import load_chainer
-from jaxrnn.interop.cudnn import load_cudnn
+from jaxrnn.interop.chainer import load_chainer, to_chainer
+from jaxrnn.interop.cudnn import load_cudnn, to_cudnn
 from jaxrnn.interop.equinox import load_equinox, to_equinox
 from jaxrnn.interop.flax import load_flax, to_flax
 from jaxrnn.interop.haiku import load_haiku, to_haiku
@@ -27,7 +27,7 @@ from jaxrnn.interop.onnx import load_onnx, to_onnx
 from jaxrnn.interop.paddle import load_paddle, to_paddle
 from jaxrnn.interop.safetensors import load_safetensors, save_safetensors
 from jaxrnn.interop.sonnet import load_sonnet, to_sonnet
-from jaxrnn.interop.tensorflow import load_tensorflow
+from jaxrnn.interop.tensorflow import load_tensorflow, to_tensorflow
 from jaxrnn.interop.torch import load_torch, to_torch
 
 __all__ = [
@@ -45,6 +45,8 @@ __all__ = [
     "load_tensorflow",
     "load_torch",
     "save_safetensors",
+    "to_chainer",
+    "to_cudnn",
     "to_equinox",
     "to_flax",
     "to_haiku",
@@ -53,5 +55,6 @@ __all__ = [
     "to_onnx",
     "to_paddle",
     "to_sonnet",
+    "to_tensorflow",
     "to_torch",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
-from jaxrnn.interop.entries import read
+from jaxrnn.interop.entries import fit, read
 from jaxrnn.interop.weights import (
     GATES,
     Kind,
@@ -16,7 +16,11 @@ from jaxrnn.interop.weights import (
     check_kind,
     check_layers,
     merge_biases,
+    own,
+    split_biases,
     stack,
+    unstack,
+    weights_of,
 )
 
 
@@ -55,8 +59,12 @@ def load_cudnn(
       >>> import numpy as np
       >>> from jaxrnn import interop
       >>> weights = [np.ones((5, 3), "f")] * 4 + [np.ones((5, 5), "f")] * 4
-      >>> interop.load_cudnn("lstm", weights, [np.ones(5, "f")] * 8)[0]
+      >>> cell, params = interop.load_cudnn("lstm", weights, [np.ones(5, "f")] * 8)
+      >>> cell
       lstm(3, 5)
+      >>> weights, biases = interop.to_cudnn("lstm", params)
+      >>> len(weights), len(biases)
+      (8, 8)
     """
     check_kind("load_cudnn", kind, nonlinearity)
     for name, value in (("weights", weights), ("biases", biases)):
@@ -69,14 +77,45 @@ def load_cudnn(
     )
     entries = {f"weights[{i}]": a for i, a in enumerate(weights)}
     entries |= {f"biases[{i}]": a for i, a in enumerate(biases)}
-
-    def name_of(leaf, at, i):
-        return f"{leaf}[{at * 2 * gates_of(kind) + i}]"
-
     return read_gates(
-        *("load_cudnn: ", kind, entries, name_of, num_layers, directions, nonlinearity),
+        *("load_cudnn: ", kind, entries, _name_of(kind)),
+        *(num_layers, directions, nonlinearity),
         leaves=("weights", "biases"),
     )
+
+
+def to_cudnn(kind: Kind, params: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The params as canonical weights of cuDNN, for a layer that computes the same.
+
+    cuDNN's layers always have biases; where the params have none, they are zeros. A GRU
+    without biases is taken to reset after the product, as cuDNN does.
+
+    Args:
+      kind: "rnn", "gru" or "lstm".
+      params: as `load_cudnn` returns them: `ElmanParams`, `GRUParams` or `LSTMParams`;
+        `Directions` of those; or a tuple with one of these for each layer.
+
+    Returns:
+      `weights` and `biases` for `tf.raw_ops.CudnnRNNCanonicalToParams`, in the order
+      that `load_cudnn` reads.
+
+    Raises:
+      ValueError: if the params are of another kind, have a projection, reset before the
+        product, or do not fit one another.
+    """
+    check_kind("to_cudnn", kind)
+    leaves = ("weights", "biases")
+    arrays = write_gates(
+        *("to_cudnn: params", "cuDNN", kind, params, _name_of(kind)), leaves=leaves
+    )
+    weights, biases = (
+        [a for key, a in arrays.items() if key.startswith(leaf)] for leaf in leaves
+    )
+    return weights, biases
+
+
+def _name_of(kind: Kind) -> Callable[[str, int, int], str]:
+    return lambda leaf, at, i: f"{leaf}[{at * 2 * gates_of(kind) + i}]"
 
 
 def gates_of(kind: Kind) -> int:
@@ -102,12 +141,7 @@ def read_gates(
     the layers times directions before `at`, have the names `name_of(leaf, at, i)`.
     """
     gates, (matrix, bias) = gates_of(kind), leaves
-    shapes = {}
-    for at in range(num_layers * directions):
-        reads = "D" if at < directions else ("H" if directions == 1 else "2H")
-        for i in reversed(range(2 * gates)):
-            shapes[name_of(matrix, at, i)] = f"H {reads}" if i < gates else "H H"
-            shapes[name_of(bias, at, i)] = "H"
+    shapes = _shapes(kind, name_of, num_layers, directions, leaves)
     arrays = read(name, entries, shapes, hint)
 
     def one(at):
@@ -125,3 +159,47 @@ def read_gates(
             for layer in range(num_layers)
         ]
     )
+
+
+def write_gates(
+    name: str,
+    framework: str,
+    kind: Kind,
+    params: Any,
+    name_of: Callable[[str, int, int], str],
+    *,
+    leaves: tuple[str, str],
+) -> dict[str, np.ndarray]:
+    """The inverse of `read_gates`."""
+    layers = unstack(name, params)
+    gates, (matrix, bias) = gates_of(kind), leaves
+    arrays = {}
+    each = [one for directions in layers for one in directions]
+    for at, (where, one) in enumerate(each):
+        found = weights_of(where, kind, one, reset_after=True)
+        sides = zip((found.w_x, found.w_h), split_biases(kind, found), strict=True)
+        for side, (w, b) in enumerate(sides):
+            of_gates = zip(np.split(w.T, gates), np.split(b, gates), strict=True)
+            for i, (w_i, b_i) in enumerate(of_gates, side * gates):
+                arrays[name_of(matrix, at, i)] = own(w_i)
+                arrays[name_of(bias, at, i)] = own(b_i)
+    shapes = _shapes(kind, name_of, len(layers), len(layers[0]), leaves)
+    fit(f"{name}: as {framework}'s ", arrays, shapes)
+    return arrays
+
+
+def _shapes(
+    kind: Kind,
+    name_of: Callable[[str, int, int], str],
+    num_layers: int,
+    directions: int,
+    leaves: tuple[str, str],
+) -> dict[str, str]:
+    gates, (matrix, bias) = gates_of(kind), leaves
+    shapes = {}
+    for at in range(num_layers * directions):
+        reads = "D" if at < directions else ("H" if directions == 1 else "2H")
+        for i in reversed(range(2 * gates)):
+            shapes[name_of(matrix, at, i)] = f"H {reads}" if i < gates else "H H"
+            shapes[name_of(bias, at, i)] = "H"
+    return shapes

@@ -7,42 +7,33 @@ default. BlockLSTMV2 has i, f, g, o, adds nothing and does not clip by default.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cells import LSTMCarry, RecurrentParams, recurrent
+from jaxrnn.cells import LSTMCarry, LSTMParams, RecurrentParams, recurrent
 from jaxrnn.checks import check_number
 from jaxrnn.core import Cell
-from jaxrnn.interop.entries import check_choice, flatten, read, under
+from jaxrnn.interop.entries import as_numpy, check_choice, flatten, read, under
+from jaxrnn.interop.tensorflow_ops import (
+    LSTM_LEAVES,
+    OPS,
+    Op,
+    added_to_f,
+    clipped,
+    no_peepholes,
+)
 from jaxrnn.interop.weights import (
     Kind,
     Nonlinearity,
     Weights,
     build,
     check_kind,
+    own,
     reorder,
+    weights_of,
 )
-
-Op = Literal[
-    "BlockLSTM",
-    "BlockLSTMV2",
-    "LSTMBlockCell",
-    "BasicLSTMCell",
-    "LSTMCell",
-    "GRUCell",
-    "BasicRNNCell",
-]
-_LSTM_LEAVES = {  # matrix, bias, and the peepholes of i, f and o
-    "BlockLSTM": ("w", "b", "wci", "wcf", "wco"),
-    "BlockLSTMV2": ("w", "b", "wci", "wcf", "wco"),
-    "LSTMBlockCell": ("kernel", "bias", "w_i_diag", "w_f_diag", "w_o_diag"),
-    "BasicLSTMCell": ("kernel", "bias"),
-    "LSTMCell": ("kernel", "bias", "w_i_diag", "w_f_diag", "w_o_diag"),
-}
-_OPS = (*_LSTM_LEAVES, "GRUCell", "BasicRNNCell")
 
 
 def load_tensorflow(
@@ -96,8 +87,10 @@ def load_tensorflow(
       >>> cell, params = interop.load_tensorflow("BasicLSTMCell", variables)
       >>> cell, params.b[5:10].sum().item()
       (lstm(3, 5), 5.0)
+      >>> list(interop.to_tensorflow("BlockLSTMV2", params))
+      ['w', 'b']
     """
-    check_choice("load_tensorflow: op", op, _OPS)
+    check_choice("load_tensorflow: op", op, OPS)
     kind: Kind = "rnn" if op == "BasicRNNCell" else "gru" if op == "GRUCell" else "lstm"
     check_kind("load_tensorflow", kind, nonlinearity)
     name, found = under("load_tensorflow", "variables", variables, prefix, "/")
@@ -133,25 +126,16 @@ def _lstm(
     cell_clip: float | None,
 ) -> tuple[Cell, Any]:
     second = op == "BlockLSTMV2"
-    if second and forget_bias is not None:
-        raise ValueError(
-            "load_tensorflow: forget_bias: expected None, since BlockLSTMV2 adds "
-            f"nothing to f, got {forget_bias!r}"
-        )
-    if forget_bias is None:
-        forget_bias = 0.0 if second else 1.0
     if cell_clip is None:
         cell_clip = 3.0 if op == "BlockLSTM" else 0.0
-    added = check_number(
-        "load_tensorflow: forget_bias", forget_bias, "a number", np.isfinite
-    )
+    added = added_to_f("load_tensorflow", op, forget_bias)
     clip = check_number(
         "load_tensorflow: cell_clip",
         cell_clip,
         "a number of at least 0",
         lambda value: value >= 0,
     )
-    w, b, *peepholes = (f"['{leaf}']" for leaf in _LSTM_LEAVES[op])
+    w, b, *peepholes = (f"['{leaf}']" for leaf in LSTM_LEAVES[op])
     shapes = {b: "4H", w: "D+H 4H"}
     if any(key in entries for key in peepholes):
         shapes |= dict.fromkeys(peepholes, "H")
@@ -167,29 +151,89 @@ def _lstm(
     if len(arrays) > 2:
         theta = jnp.stack([jnp.array(arrays[key]) for key in peepholes])
     cell = recurrent(
-        *(len(w_x), size, partial(_clipped, clip)),
+        *(len(w_x), size, partial(clipped, clip)),
         gates=4,
         carry_type=LSTMCarry,
-        theta_init=partial(_no_peepholes, theta.shape, theta.dtype),
+        theta_init=partial(no_peepholes, theta.shape, theta.dtype),
         dtype=b.dtype,
     )
     return cell, RecurrentParams(*map(jnp.array, (w_x, w_h, b)), theta=theta)
 
 
-def _no_peepholes(shape, dtype, key):
-    del key
-    return jnp.zeros(shape, dtype)
+def to_tensorflow(
+    op: Op, params: Any, *, forget_bias: float | None = None, prefix: str = ""
+) -> dict[str, np.ndarray]:
+    """The params under TensorFlow's names, for an op or cell that computes the same.
+
+    The params do not tell whether c is clipped: run the op with the `cell_clip` of the
+    cell, which is 0 for an `lstm`. ("BlockLSTM" clips at 3 unless told so.)
+
+    Args:
+      op: as for `load_tensorflow`.
+      params: `LSTMParams`; `RecurrentParams` as `load_tensorflow` returns them, with
+        the peepholes of i, f and o or none; `GRUParams` that reset before the product,
+        for a "GRUCell"; `ElmanParams` for a "BasicRNNCell". Where they have no bias, it
+        is zero.
+      forget_bias: what the op adds to f at run time, and so is not in the bias; None
+        for the op's default.
+      prefix: what is to stand before the names, such as "rnn/lstm_cell/".
+
+    Returns:
+      Arrays under the names that `load_tensorflow` reads, without ":0". Without
+      peepholes `tf.raw_ops.BlockLSTM` takes any arrays [H] as wci, wcf and wco.
+
+    Raises:
+      ValueError: if the params are of another kind, have a projection, reset after the
+        product, or have peepholes that the op has not; if the op has no such option.
+    """
+    check_choice("to_tensorflow: op", op, OPS)
+    if not isinstance(prefix, str):
+        raise ValueError(f"to_tensorflow: prefix: expected a string, got {prefix!r}")
+    where = "to_tensorflow: params"
+    if op in LSTM_LEAVES:
+        added = added_to_f("to_tensorflow", op, forget_bias)
+        found = _to_lstm(where, op, params, added)
+    elif forget_bias is not None:
+        raise ValueError(
+            f"to_tensorflow: forget_bias: expected None for {op!r}, got {forget_bias!r}"
+        )
+    elif op == "BasicRNNCell":
+        weights = weights_of(where, "rnn", params)
+        found = {"kernel": _stacked(weights), "bias": weights.bias()}
+    else:
+        weights = weights_of(where, "gru", params, reset_after=False)
+        both, size = _stacked(weights), len(weights.w_h)
+        found = {"gates/kernel": both[:, : 2 * size]}
+        found["gates/bias"] = weights.bias()[: 2 * size]
+        found["candidate/kernel"] = both[:, 2 * size :]
+        found["candidate/bias"] = weights.bias()[2 * size :]
+    return {f"{prefix}{key}": own(a) for key, a in found.items()}
 
 
-def _clipped(clip, theta, z, carry):
-    """An LSTM whose memory is clipped, with the peepholes of i, f and o, or none."""
-    i, f, g, o = jnp.split(z, 4)
-    peeps = len(theta) > 0
-    if peeps:
-        i, f = i + theta[0] * carry.c, f + theta[1] * carry.c
-    c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    if clip:
-        c = jnp.clip(c, -clip, clip)
-    if peeps:
-        o = o + theta[2] * c
-    return LSTMCarry(jax.nn.sigmoid(o) * jnp.tanh(c), c)
+def _to_lstm(where: str, op: Op, params: Any, added: float) -> dict[str, np.ndarray]:
+    theta = np.zeros((0, 1))
+    if isinstance(params, RecurrentParams):
+        theta = as_numpy(f"{where}.theta", params.theta)
+        params = LSTMParams(params.w_x, params.w_h, params.b)
+    weights = weights_of(where, "lstm", params)
+    size = len(weights.w_h)
+    if len(theta) and theta.shape != (3, size):
+        raise ValueError(
+            f"{where}.theta: expected the peepholes of i, f and o, [3, H] with H = "
+            f"{size}, or none, got shape {theta.shape}"
+        )
+    matrix, bias, *peepholes = LSTM_LEAVES[op]
+    if len(theta) and not peepholes:
+        raise ValueError(
+            f"{where}.theta: expected none, since {op!r} has no peepholes, got some"
+        )
+    b = np.array(weights.bias())
+    b[size : 2 * size] -= b.dtype.type(added)
+    gates = "ifgo" if op == "BlockLSTMV2" else "igfo"
+    both, b = (reorder(a, "ifgo", gates) for a in (_stacked(weights), b))
+    return {matrix: both, bias: b, **dict(zip(peepholes, theta, strict=False))}
+
+
+def _stacked(weights: Weights) -> np.ndarray:
+    """The one matrix for [x; h]."""
+    return np.concatenate([weights.w_x, weights.w_h])

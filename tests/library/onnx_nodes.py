@@ -31,9 +31,10 @@ def weights(op, directions=1, peepholes=False, bias=True, dtype=np.float32):
 class Case:
     """A model, its inputs, and what is asked of it."""
 
-    def __init__(self, op, *, opset=17, time: Any = T, lengths=None, fed=False,
-                 states=(), outputs=None, dtype: Any = np.float32, hidden=True,
-                 bias=True, peepholes=False, **attrs: Any):  # fmt: skip
+    def __init__(self, op, *, opset=17, time: Any = T, batch: Any = B,
+                 lengths=None, fed=False, states=(), outputs=None,
+                 dtype: Any = np.float32, hidden=True, bias=True,
+                 peepholes=False, **attrs: Any):  # fmt: skip
         self.op, self.attrs, self.lengths = op, attrs, lengths
         twice = attrs.get("direction") == "bidirectional"
         self.w = weights(op, 1 + twice, peepholes, bias, dtype)
@@ -50,15 +51,15 @@ class Case:
             return helper.make_tensor_value_info(name, kind, shape)
 
         shapes = {k: list(v.shape) for k, v in self.feeds.items()}
-        if time != T:
-            shapes["X"] = [time, *shapes["X"][1:]]
+        if time != T or batch != B:
+            shapes["X"] = [time, batch, D]
         ins = [info(k, s) for k, s in shapes.items()]
         stored: dict[str, Any] = dict(self.w)
         if lengths is not None:
             array = np.array(lengths, np.int32)
             if fed:
                 self.feeds["L"] = array
-                ins.append(info("L", [B], TensorProto.INT32))
+                ins.append(info("L", [batch], TensorProto.INT32))
             else:
                 stored["L"] = array
         given = {"X", "L" if lengths is not None else "", *stored, *states}
@@ -68,8 +69,8 @@ class Case:
             names.pop()
         keys = ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2]
         named = keys if outputs is None else outputs
-        final = [1 + twice, B, H]
-        out = {"Y": [time, 1 + twice, B, H], "Y_h": final, "Y_c": final}
+        final = [1 + twice, batch, H]
+        out = {"Y": [time, 1 + twice, batch, H], "Y_h": final, "Y_c": final}
         if layout:
             final = [B, 1 + twice, H]
             out = {"Y": [B, time, 1 + twice, H], "Y_h": final, "Y_c": final}

@@ -410,8 +410,35 @@ NO_INNER = GRU._replace(b_h=None)
 PADDLE = {f"0.cell.{k.removesuffix('_l0')}": a for k, a in LSTM.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("op", ["BlockLSTM", "BlockLSTMV2"])
+def test_tensorflow_computes_what_it_is_given(op):
+    tf = installed("tensorflow")
+    cell = rnn.lstm(D, H, dtype=jnp.float32)
+    params = random_params(cell)
+    arrays = interop.to_tensorflow(op, params)
+    zeros = np.zeros((B, H), np.float32)
+    xs = normal(T, B, D, seed=9, dtype=np.float32)
+    out = getattr(tf.raw_ops, op)(
+        **{"seq_len_max": tf.constant(T, tf.int64), "x": xs, "cell_clip": 0.0},
+        **{"cs_prev": zeros, "h_prev": zeros, "use_peephole": False},
+        **{**arrays, **dict.fromkeys(("wci", "wcf", "wco"), zeros[0])},
+    )
+    carry = cell.initial_carry(params)
+    _, ys = jax.vmap(lambda xs: cell.unroll(params, carry, xs), 1, 1)(xs)
+    np.testing.assert_allclose(out.h.numpy(), ys, atol=1e-6)
+
+
 def load(*args, **options):
     return lambda: interop.load_torch(*args, **options)
+
+
+LSTM_PARAMS = random_params(rnn.lstm(D, H))
+
+
+def with_theta(theta):
+    return rnn.RecurrentParams(*LSTM_PARAMS, theta=theta)
 
 
 MISTAKES = {
@@ -782,6 +809,58 @@ MISTAKES = {
         "to_torch: params: as torch's ['weight_ih_l1']",
         "expected shape [3H, H] with H = 5",
         "got (15, 3)",
+    ),
+    "to_cudnn: reset before": (
+        lambda: interop.to_cudnn("gru", GRU._replace(b_h=None)),
+        "to_cudnn: params.b_h: expected an array",
+    ),
+    "to_cudnn: a projection": (
+        lambda: interop.to_cudnn("lstm", random_params(rnn.projected_lstm(D, H, 2))),
+        "to_cudnn: params: expected LSTMParams, got ProjectedLSTMParams",
+    ),
+    "to_cudnn: layers that do not fit": (
+        lambda: interop.to_cudnn("gru", (GRU, GRU)),
+        "to_cudnn: params: as cuDNN's weights[8]",
+        "expected shape [H, H]",
+    ),
+    "to_chainer: reset after": (
+        lambda: interop.to_chainer("gru", GRU, n_step=False),
+        "to_chainer: params.b_h: expected None",
+    ),
+    "to_chainer: layers of a link of one": (
+        lambda: interop.to_chainer("lstm", (LSTM_PARAMS,), n_step=False),
+        "to_chainer: params: expected LSTMParams, got tuple",
+    ),
+    "to_chainer: a plain rnn": (
+        lambda: interop.to_chainer("rnn", random_params(rnn.elman(D, H)), n_step=False),
+        "to_chainer: n_step: expected True for 'rnn'",
+    ),
+    "to_tensorflow: an op that is not there": (
+        lambda: interop.to_tensorflow("CudnnLSTM", LSTM_PARAMS),  # pyright: ignore
+        "to_tensorflow: op: expected one of BlockLSTM, BlockLSTMV2",
+    ),
+    "to_tensorflow: reset after": (
+        lambda: interop.to_tensorflow("GRUCell", GRU),
+        "to_tensorflow: params.b_h: expected None",
+    ),
+    "to_tensorflow: forget_bias": (
+        lambda: interop.to_tensorflow("BlockLSTMV2", LSTM_PARAMS, forget_bias=1.0),
+        "to_tensorflow: forget_bias: expected None, since BlockLSTMV2 adds nothing",
+    ),
+    "to_tensorflow: peepholes": (
+        lambda: interop.to_tensorflow("BasicLSTMCell", with_theta(normal(3, H))),
+        "to_tensorflow: params.theta: expected none, since 'BasicLSTMCell'",
+    ),
+    "to_tensorflow: another theta": (
+        lambda: interop.to_tensorflow("LSTMCell", with_theta(normal(2, H))),
+        "to_tensorflow: params.theta: expected the peepholes of i, f and o",
+        "got shape (2, 5)",
+    ),
+    "to_tensorflow: a cell of other gates": (
+        lambda: interop.to_tensorflow(
+            "LSTMCell", rnn.RecurrentParams(normal(D, 2 * H), normal(H, 2 * H))
+        ),
+        "to_tensorflow: params.w_h: expected shape [H, 4H]",
     ),
     "one layer with two directions": (
         lambda: interop.to_torch("gru", (GRU, rnn.Directions(GRU, GRU))),

@@ -171,7 +171,8 @@ def _of_operator(place: Place) -> Iterator[Finding]:
     if op == "Scan":
         yield from found("Scan", REFUSES, "refuses", fix, "opencv", "mnn")
         given = attributes(node)
-        if any(given.get(f"scan_{k}_directions", ()) for k in ("input", "output")):
+        ways = (given.get(f"scan_{k}_directions", ()) for k in ("input", "output"))
+        if any(map(any, ways)):
             flip = "flip the tensors outside by a Slice with step -1"
             yield from found("Scan backward", REFUSES, "refuses", flip, "reference")
     elif op == "Loop":

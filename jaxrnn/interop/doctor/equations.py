@@ -11,6 +11,7 @@ from jaxrnn.interop.doctor.effects import (
     refuses,
     unlike,
 )
+from jaxrnn.interop.doctor.guards import guarded
 from jaxrnn.interop.doctor.recurrent import Recurrent
 
 
@@ -35,7 +36,13 @@ def _spelt_otherwise(node: Recurrent) -> bool:
 def _may_be_empty(node: Recurrent) -> bool:
     if not any_state(node) or not node.used & {"Y_h", "Y_c"} or node.lengths is None:
         return False
-    return isinstance(node.lengths, str) or bool((node.lengths == 0).any())
+    if isinstance(node.lengths, str):
+        return not guarded(node)
+    return bool((node.lengths == 0).any())
+
+
+def _of_any_size(node: Recurrent) -> bool:
+    return not all(isinstance(size, int) for size in (node.batch, node.time))
 
 
 def _lacks_constants(node: Recurrent) -> bool:
@@ -117,6 +124,12 @@ EQUATIONS: tuple[Rule, ...] = (
             *differs("reads the padding", "mnn", "reference", lengths=None),
         ),
         f"{STANDARD}, which keeps the state where t >= length",
+    ),
+    Rule(
+        "sequence_lens, a batch or time axis of any length",
+        lambda node: node.ragged and _of_any_size(node),
+        differs("reads the padding", "openvino", lengths=None),
+        f"declare both lengths, or {STANDARD}",
     ),
     Rule(
         "sequence_lens, all of them T",

@@ -77,7 +77,8 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
     if backward and form == "Scan":
         gs = w.flipped(gs, form)
     zeros = _zeros(w, node)
-    states = [_initial(w, node, k, step.d) or zeros for k in range(1 + lstm)]
+    # Each its own zeros: OpenCV writes over what it is given.
+    states = [_initial(w, node, k, step.d) or _zeros(w, node) for k in range(1 + lstm)]
     time = w("Gather", w("Shape", xs), w.constant(0, np.int64), axis=0)
     last = w("Sub", time, w.constant(1, np.int64))
 
@@ -96,9 +97,12 @@ def _looped(w: Writer, node: Recurrent, step: Step, lengths, backward: bool, for
     new_h, new_c = step(b, g.name, h, c)
     shown = new_h
     if lengths:
-        t = b("Cast", t, to=TensorProto.INT32)
+        # With a scalar in the condition OpenCV gives the Where another shape.
+        t = b("Reshape", b("Cast", t, to=TensorProto.INT32), b.ints(1))
         mask = b("Unsqueeze", b("Less", t, lengths), b.ints(1))
-        shown = b("Where", mask, new_h, zeros)
+        # Nor does it see zeros of the graph around that are as many as the batch.
+        none = zeros if isinstance(node.batch, int) else b.zeros(b("Shape", h))
+        shown = b("Where", mask, new_h, none)
         new_h, new_c = _kept(b, mask, new_h, h), _kept(b, mask, new_c, c)
     after = [info(f"{k}_after", [None, size]) for k in "hc"[: 1 + lstm]]
     for name, out in zip((new_h, new_c), after, strict=False):

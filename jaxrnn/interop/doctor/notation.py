@@ -1,5 +1,6 @@
 """Rules for how a file says it: layout, dtypes, states, outputs and sizes."""
 
+import numpy as np
 import onnx
 
 from jaxrnn.interop.doctor.effects import (
@@ -19,9 +20,8 @@ from jaxrnn.interop.doctor.recurrent import DEFAULTS, Recurrent
 
 def lacks_states(node: Recurrent) -> bool:
     """Whether tract takes the batch of the cell state for 1."""
-    fixed = [
-        s for s in node.states if not s or node.place.scope.constant(s) is not None
-    ]
+    values = [node.place.scope.constant(s) if s else np.zeros(1) for s in node.states]
+    fixed = [v for v in values if v is not None and np.ptp(v) == 0]
     return (
         node.op == "LSTM"
         and node.direction != "bidirectional"
@@ -31,6 +31,17 @@ def lacks_states(node: Recurrent) -> bool:
         and "P" not in node.weights
         and not node.ragged
     )
+
+
+def _time_leads(node: Recurrent) -> bool:
+    """Whether the steps are the first axis of an input of the file, or may be."""
+    scope = node.place.scope
+    while scope.outer is not None:
+        scope = scope.outer
+    shapes = [i.type.tensor_type.shape.dim for i in scope.graph.input]
+    names = [[dim.dim_param for dim in shape] for shape in shapes]
+    axes = {shape.index(node.time) for shape in names if node.time in shape}
+    return not axes or 0 in axes
 
 
 OUTPUTS = "give every output of the node a name"
@@ -66,7 +77,7 @@ NOTATION: tuple[Rule, ...] = (
     Rule(
         "Y_c of a batch, initial states absent or constant",
         lacks_states,
-        refuses("tract"),
+        refuses("tract", what="refuses, or works beside another node"),
         STANDARD,
     ),
     Rule(
@@ -133,7 +144,8 @@ NOTATION: tuple[Rule, ...] = (
         refuses(
             "mnn",
             when=lambda node: (
-                node.op == "GRU" or (node.op == "LSTM" and any_state(node))
+                _time_leads(node)
+                and (node.op == "GRU" or (node.op == "LSTM" and any_state(node)))
             ),
             what="reads one step, and refuses more",
         ),

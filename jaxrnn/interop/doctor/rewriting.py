@@ -89,8 +89,12 @@ def rewrite(
                 _put(place, written)
             count += 1
         model = inferred(model)
+    # Names of sizes that are no input's keep tract from other sizes.
     for graph in (model.graph, *(p.scope.graph for p in walk(model))):
-        del graph.value_info[:]  # names of sizes there keep tract from other sizes
+        del graph.value_info[:]
+        for value in () if graph is model.graph else (*graph.input, *graph.output):
+            for dim in value.type.tensor_type.shape.dim:
+                dim.ClearField("dim_param")
     return model
 
 

@@ -160,10 +160,20 @@ class Graph:
             return np.array(sizes, np.int64)
         return self.op("Concat", *map(self.size, sizes), axis=0)
 
-    def value(self, name: str, dtype: Any, shape: Sequence[Any]) -> Any:
-        """The declaration of an input or an output."""
+    def value(
+        self, name: str, dtype: Any, shape: Sequence[Any], *, inner: bool = False
+    ) -> Any:
+        """The declaration of an input or an output.
+
+        Inside an operator a size that may be anything has no name: tract, which is
+        told the sizes of the file's inputs, would not have the two be one.
+        """
         sizes = [
-            int(s) if isinstance(s, int | np.integer) else str(s).replace(" ", "")
+            int(s)
+            if isinstance(s, int | np.integer)
+            else None
+            if inner
+            else str(s).replace(" ", "")
             for s in shape
         ]
         kind = tensor_type(width(dtype))

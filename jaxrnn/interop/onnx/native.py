@@ -49,7 +49,8 @@ def _shared(attributes: dict[str, Any]) -> dict[str, Any]:
 def _flip(g: Graph, xs: Operand, lengths: str | None) -> str:
     """The steps in the opposite order, each sequence within its length."""
     if lengths is not None:
-        of_steps = g.cast(lengths, np.int64)
+        # One step turned around is none turned around; MNN refuses a length of 0.
+        of_steps = g.op("Max", g.cast(lengths, np.int64), np.array([1], np.int64))
         return g.op("ReverseSequence", xs, of_steps, batch_axis=1, time_axis=0)
     one = np.array([1], np.int64)
     return g.op("Slice", xs, -one, FIRST * one, 0 * one, -one)

@@ -168,6 +168,11 @@ def _select(g, eqn, which, *cases):
     if len(cases) == 1:
         return cases[0]
     no, yes = cases
+    # Where repeats its condition by itself. An Expand would bring the sizes of the
+    # file's inputs into the body of a Scan, where OpenVINO and tract refuse them.
+    made = g.nodes.get(which) if isinstance(which, str) else None
+    if made and made.kind == "Expand":
+        which = made.inputs[0]
     inner = g.nodes.get(yes) if isinstance(yes, str) else None
     if inner and inner.kind == "Where" and inner.inputs[::2] == (which, g.operand(no)):
         return yes  # what stands in the padding is zero already

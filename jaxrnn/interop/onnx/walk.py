@@ -137,21 +137,27 @@ def _body(
     inner = g.inner()
     declared = [*first, *((a.dtype, a.shape) for a in avals)]
     names = [inner.name("in") for _ in declared]
-    inputs = [inner.value(n, *d) for n, d in zip(names, declared, strict=True)]
+    inputs = [
+        inner.value(n, *d, inner=True) for n, d in zip(names, declared, strict=True)
+    ]
     results = [inner.named(inner.name("out"), v) for v in write(inner, names)]
     outputs = [
-        inner.value(n, a.dtype, a.shape)
+        inner.value(n, a.dtype, a.shape, inner=True)
         for n, a in zip(results, out_avals, strict=True)
     ]
     return inner.proto(name, inputs, outputs)
 
 
 def _scan(g: Graph, eqn: Any, inputs: list[Operand]) -> Sequence[Operand]:
-    params = eqn.params
-    closed, n, m = params["jaxpr"], params["num_consts"], params["num_carry"]
+    params, closed = eqn.params, eqn.params["jaxpr"]
+    inside = closed.jaxpr if isinstance(closed, ClosedJaxpr) else closed
+    # What has a time axis is an x or a y; how many there are, versions of JAX tell each
+    # in another way.
+    m = len(eqn.outvars) - _stacked(eqn.outvars, inside.outvars)
+    n = len(inputs) - m - _stacked(eqn.invars, inside.invars)
     consts, carry, xs = inputs[:n], inputs[n : n + m], inputs[n + m :]
-    avals = [v.aval for v in closed.jaxpr.invars[n:]]
-    out_avals = [v.aval for v in closed.jaxpr.outvars]
+    avals = [v.aval for v in inside.invars[n:]]
+    out_avals = [v.aval for v in inside.outvars]
     first = []
     if not xs:  # a Scan reads something at each step
         xs, avals = [counted(g, params["length"])], [*avals, None]
@@ -173,6 +179,12 @@ def _scan(g: Graph, eqn: Any, inputs: list[Operand]) -> Sequence[Operand]:
         scan_input_directions=[back] * len(xs),
         scan_output_directions=[back] * (len(out_avals) - m),
     )
+
+
+def _stacked(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    """How many variables have one axis more outside a loop than inside."""
+    pairs = zip(outside, inside, strict=True)
+    return sum(a.aval.ndim > b.aval.ndim for a, b in pairs)
 
 
 def _while(g: Graph, eqn: Any, inputs: list[Operand]) -> Sequence[Operand]:
