@@ -141,7 +141,7 @@ def _forward(interpret: bool, loop: Loop, inputs: Inputs) -> Any:
     if loop.keep:
         before = [hs[1:], carry.h[None]] if loop.reverse else [carry.h[None], hs[:-1]]
         before = jnp.concatenate(before)
-        if starts is not None:
+        if starts is not None and initial is not None:
             before = jnp.where(starts[:, :, None], initial.h, before)
         ones = jnp.ones_like(hs, shape=(time, batch, 1))
         parts = [joined(a, 1) for a in found.kept]

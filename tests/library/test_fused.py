@@ -1,5 +1,6 @@
 """The fused loops for GPUs, interpreted on a CPU: each equals the loop of JAX."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def test_streamed(streamed):
 def test_each_cell(most):
     with mock.patch.object(gpu, "RESIDENT_BYTES", most):
         products = rows_times, rows_turned, rows_gradient
-        loops = {loop.__name__: Kernel(loop.__wrapped__) for loop in products}
+        loops = {loop.__name__: Kernel(inspect.unwrap(loop)) for loop in products}
         assert difference(loops | gpu.kernels(interpret=True)) == ""
 
 
