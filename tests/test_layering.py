@@ -28,6 +28,7 @@ SIBLINGS = {
     "loops/pointwise": set(),
     "loops/rows": {"loops.primitives", "loops.substitute"},
     "loops/mix": {"loops.rows", "precision"},
+    "loops/inner": {"loops.dense", "loops.mix", "loops.rows"},
     "loops/dense": {"loops.mix", "loops.rows"},
     "loops/gated": {
         *("core", "loops.dense", "loops.mix", "loops.pointwise"),
@@ -123,12 +124,16 @@ SIBLINGS = {
     "interop/mlx": READER,
     "interop/keras_layers": set(),
     "interop/keras": {*READER, "combinators", "interop.keras_layers"},
-    "interop/tensorflow": {*READER, "cells", "checks"},
+    "interop/tensorflow_ops": {"cells", "checks"},
+    "interop/tensorflow": {*READER, "cells", "checks", "interop.tensorflow_ops"},
     "interop/safetensors": {"interop.entries"},
     "interop/doctor/graphs": {"interop.onnx.valid"},
     "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
     "interop/doctor/effects": {f"{DOCTOR}.recurrent"},
-    "interop/doctor/equations": {f"{DOCTOR}.effects", f"{DOCTOR}.recurrent"},
+    "interop/doctor/guards": {f"{DOCTOR}.graphs", f"{DOCTOR}.recurrent"},
+    "interop/doctor/equations": {
+        *(f"{DOCTOR}.{name}" for name in ("effects", "guards", "recurrent")),
+    },
     "interop/doctor/notation": {f"{DOCTOR}.effects", f"{DOCTOR}.recurrent"},
     "interop/doctor/rules": {
         *(f"{DOCTOR}.{name}" for name in ("effects", "equations", "notation")),
