@@ -63,14 +63,19 @@ def _run(argv: list[str]) -> None:
         print((folder / report.TABLE).read_text())
     if config.suite is None:
         if olds:
-            print(compare.text(*olds))
+            print(compare.markdown(*olds))
         return
-    folder = session.run(plan(config, argv))
+    planned = plan(config, argv)
+    for old in olds:
+        compare.require_common(old, [case.name for case in planned.cases])
+    folder = session.run(planned)
     results = records.read(folder)
     print((folder / report.TABLE).read_text())
     print(f"measured roof: {report.roof_line(results) or 'none'}")
     if olds:
-        print(compare.text(olds[0], results))
+        comparison = compare.markdown(olds[0], results)
+        (folder / compare.FILE).write_text(comparison)
+        print(comparison)
     print(f"results in {folder}")
 
 

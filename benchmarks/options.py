@@ -15,8 +15,7 @@ from benchmarks.process.session import Plan, Start
 from benchmarks.suites import SUITES
 from benchmarks.systems import (
     BASELINE,
-    COPY,
-    PRODUCT,
+    ROOFS,
     SUBJECT,
     SYSTEMS,
     System,
@@ -33,8 +32,8 @@ class Config:
     suite: tyro.conf.Positional[SuiteName | None] = None
     """Which cases to run. None: only --compare or --redraw."""
     systems: tuple[str, ...] = ()
-    """Systems to measure beside jaxrnn, by name. None named: all that do the work; in
-    quick without the slow ones."""
+    """Systems to measure beside jaxrnn, by name. None named: all that do the work but
+    jaxrnn_scan; in quick without the slow ones."""
     baseline: Path | None = None
     """The root of another checkout, whose jaxrnn is measured in the same rounds."""
     filter: tuple[str, ...] = ()
@@ -141,7 +140,7 @@ def plan(config: Config, argv: Sequence[str]) -> Plan:
         if system.name == SUBJECT and config.baseline is not None:
             names.append((BASELINE, True))
         starts += [
-            Start(f"{name}@{n}", system.module, n, is_baseline)
+            Start(f"{name}@{n}", system.module, n, is_baseline, system.environment)
             for name, is_baseline in names
             for n in counts
         ]
@@ -167,10 +166,12 @@ def _left_out(
     """Why a system is not measured, if it is not."""
     if not works & set(system.work):
         return f"does no work of the kind {', '.join(sorted(works))}"
-    if config.systems and system.name not in (SUBJECT, PRODUCT, COPY, *config.systems):
+    if config.systems and system.name not in (SUBJECT, *ROOFS, *config.systems):
         return "not among --systems"
     if platform not in system.platforms:
         return f"does not run on {platform}"
+    if not system.by_default and not config.systems:
+        return "is measured where --systems names it"
     if config.suite == "quick" and not system.in_quick and not config.systems:
         return "takes too long for quick; name it in --systems"
     return None

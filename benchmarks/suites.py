@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.work import gated, tick, update, whole_run
+from benchmarks.work import epoch, gated, tick, update, whole_run
 
 CPU_SIZES = (
     (100, 28, 28, 100),
@@ -33,11 +33,22 @@ def quick() -> list[Any]:
 
 
 def cpu() -> list[Any]:
-    """Training at the sizes people use on a CPU; some inference."""
+    """Training at the sizes people use on a CPU; some inference.
+
+    Besides single layers: stacks, both directions, sequences of their own lengths and
+    masks, and several updates in one call.
+    """
     train = [gated.Case(cell, *sizes) for cell in CELLS for sizes in CPU_SIZES]
     second = [gated.Case(cell, *CPU_SIZES[1]) for cell in CELLS]
     train += [replace(case, layers=2) for case in second]
     train += [replace(case, directions=2) for case in second]
+    for cell in ("lstm", "gru"):
+        train += [gated.Case(cell, *CPU_SIZES[3], layers=4)]
+        train += [
+            gated.Case(cell, *CPU_SIZES[1], valid=valid)
+            for valid in (gated.RAGGED, gated.MASKED)
+        ]
+        train += [epoch.Case(cell, *CPU_SIZES[0])]
     forward = [replace(case, mode="forward") for case in second]
     ticks = [tick.Case(cell, 1, 100, 32, 128) for cell in CELLS]
     return [*train, *forward, *ticks, tick.Case("lstm", 32, 100, 64, 256)]
@@ -101,7 +112,7 @@ class Suite(NamedTuple):
 
 SUITES = {
     "quick": Suite(quick, rounds=5),
-    "cpu": Suite(cpu),
+    "cpu": Suite(cpu, rounds=7),
     "gpu": Suite(gpu, platform="gpu"),
     "scaling": Suite(scaling),
     "devices": Suite(devices),

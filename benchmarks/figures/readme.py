@@ -33,6 +33,11 @@ def ratio_to_fastest(record: dict[str, Any]) -> dict[str, float]:
     return record["summary"]["systems"][peer]["ratio"]
 
 
+def streams(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cases of one step of a stream."""
+    return [record for record in results["cases"] if record["mode"] == "tick"]
+
+
 def ratio_to(record: dict[str, Any], system: str) -> str:
     """The median of a system's time over jaxrnn's, or "-" if it was not timed."""
     row = record["summary"]["systems"].get(system)
@@ -77,10 +82,27 @@ def means() -> str:
     return report.text(["peer / jaxrnn", "mean", "smallest", "cases"], rows)
 
 
+def versions() -> str:
+    """Every stored run of the suite cpu, such as those of two versions of JAX."""
+    rows = []
+    for path in sorted(records.FOLDER.glob(f"*/{records.RESULTS}")):
+        run = records.read(path)
+        if run["suite"] != "cpu" or not run.get("means"):
+            continue
+        best = next((g for g in run["means"] if g.startswith("best of")), "")
+        cells = [path.parent.name, run["versions"]["python"], run["versions"]["jax"]]
+        for group in ("fastest peer", best):
+            mean = run["means"].get(group)
+            cells += [f"{mean[k]:.2f}" if mean else "-" for k in ("mean", "smallest")]
+        rows.append(cells)
+    head = ["results", "Python", "jax", "fastest peer / jaxrnn", "smallest"]
+    return report.text([*head, "best on JAX / jaxrnn", "smallest"], rows)
+
+
 def ticks() -> str:
     """One step of a stream."""
     rows = []
-    for record in results_of("ticks")["cases"]:
+    for record in streams(results_of("cpu")):
         systems = record["summary"]["systems"]
         cells = [record["name"], f"{1e6 * systems[SUBJECT]['seconds']['median']:.3g}"]
         cells += [record["summary"]["fastest_peer"]]
@@ -95,7 +117,7 @@ ENGLISH = (
     "peer of each case over that of jaxrnn has the geometric mean {fastest}; by peer: "
     "{peers}.",
     "Slower than the fastest peer, by more than the noise, in {number} of {timed} "
-    "cases: {slower}.",
+    "cases{slower}.",
     "One step of a stream (D = 32, H = 128): {ticks}; the fastest peer takes "
     "{ticks_fastest} times as long.",
     "MNIST row by row, 20 epochs, the whole process: {runs}.",
@@ -104,7 +126,7 @@ KOREAN = (
     "학습({cpu} 코어 {cores}개, {cases}가지 경우): 경우마다 가장 빠른 상대의 시간을 "
     "jaxrnn의 시간으로 나눈 값의 기하평균은 {fastest}입니다. 상대별로는 {peers}입니다.",
     "가장 빠른 상대보다 오차 범위를 넘어 느린 경우는 {timed}가지 가운데 "
-    "{number}가지입니다: {slower}.",
+    "{number}가지입니다{slower}.",
     "스트림 한 스텝(D = 32, H = 128)은 {ticks}이고, 가장 빠른 상대는 그 "
     "{ticks_fastest}배 걸립니다.",
     "MNIST를 한 줄씩 읽는 20 에포크 학습의 프로세스 전체: {runs}.",
@@ -113,12 +135,12 @@ KOREAN = (
 
 def facts(sentences: Sequence[str]) -> str:
     """Four lines from the stored results, in one of the languages."""
-    cpu, tick, whole = (results_of(name) for name in ("cpu", "ticks", "whole_run"))
+    cpu, whole = results_of("cpu"), results_of("whole_run")
     mean = {group: m["mean"] for group, m in cpu["means"].items()}
     peers = [name for name in report.systems_in(cpu) if is_peer(name)]
     peers.sort(key=lambda name: mean[name])
     behind = slower(cpu)
-    streams = [r for r in tick["cases"] if r["case"]["batch"] == 1]
+    single = [r for r in streams(cpu) if r["case"]["batch"] == 1]
     runs = whole["cases"][0]["summary"]["systems"]
 
     def time(record: dict[str, Any]) -> float:
@@ -137,12 +159,12 @@ def facts(sentences: Sequence[str]) -> str:
         "peers": ", ".join(f"{name} {mean[name]:.2f}" for name in peers),
         "number": len(behind),
         "timed": sum(r["mode"] != "tick" for r in cpu["cases"]),
-        "slower": ", ".join(map(place, behind)),
+        "slower": ": " + ", ".join(map(place, behind)) if behind else "",
         "ticks": ", ".join(
-            f"{r['case']['cell']} {1e6 * time(r):.0f} µs" for r in streams
+            f"{r['case']['cell']} {1e6 * time(r):.0f} µs" for r in single
         ),
         "ticks_fastest": ", ".join(
-            f"{ratio_to_fastest(r)['median']:.2f}" for r in streams
+            f"{ratio_to_fastest(r)['median']:.2f}" for r in single
         ),
         "runs": ", ".join(
             f"{name} {row['seconds']['median']:.0f} s" for name, row in runs.items()
@@ -160,6 +182,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
 PAGES["benchmarks/README.md"] = PAGES["README.md"] | {
     "cases": cases,
     "means": means,
+    "versions": versions,
     "ticks": ticks,
     "whole-run": lambda: report.text(*report.whole_runs(results_of("whole_run"))),
     "growth": lambda: report.text(*report.exponents(results_of("scaling"))),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import work
+from benchmarks.figures import marks
 from benchmarks.figures.summary import spread
 from benchmarks.systems import BASELINE, PRODUCT, SUBJECT, WEAK, is_roof, system_of
 
@@ -16,7 +17,9 @@ time of the system over that of jaxrnn in the same round, so above 1 jaxrnn is f
 median [quartiles]. roof: FLOPs of the products (counted from the sizes, pointwise work
 left out) over the measured product rate, or the least bytes over the measured copy
 rate, whichever is larger. memory: as planned by the compiler (JAX), or growth of the
-resident set (torch); "/ scan" is over that of jaxrnn's plain scan."""
+resident set (torch); "/ scan" is over that of jaxrnn's plain scan. FMA: FLOPs of the
+products over the rate of multiply-adds that need no memory. temporaries: as planned by
+the compiler; growth: of the process in a call. loops: jaxrnn without its kernels."""
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -29,10 +32,14 @@ def markdown(results: dict[str, Any]) -> str:
         _facts(results),
         *([] if results.get("finished", True) else ["Stopped before all cases ran."]),
     ]
+    short = marks.lines(results)
+    if short:
+        parts += ["## In short", "\n".join(f"- {line}" for line in short)]
     parts += ["## jaxrnn", text(*own(results))]
     sections: dict[str, Callable[[dict[str, Any]], Table]] = {
         "Against the baseline": baseline,
         "Ratio to the others": ratios,
+        "With kernels and without": marks.kernels,
         "How time grows": exponents,
         "How training grows with devices": devices,
         "Whole runs": whole_runs,
@@ -89,13 +96,13 @@ def own(results: dict[str, Any]) -> Table:
     slow = any(row["seconds"]["median"] > 10 for row in rows)
     unit, scale = ("s", 1.0) if slow else ("ms", 1e3)
     head = ["case", unit, "@", "steps/s", "sequences/s", "tokens/s", "GFLOP"]
-    head += ["GFLOP/s", "roof", "compile s", "/ scan", "memory MB", "/ scan"]
+    head += ["GFLOP/s", "roof", "FMA", "compile s", "/ scan", "memory MB", "/ scan"]
     lines = []
     for record, summary in zip(results["cases"], summaries, strict=True):
         row, scan = summary["systems"].get(SUBJECT), summary["to_plain_scan"]
         gflop = _number(record["flops"], ".3g", 1e-9)
         if row is None:
-            lines.append([record["name"], *["-"] * 5, gflop, *["-"] * 6])
+            lines.append([record["name"], *["-"] * 5, gflop, *["-"] * 7])
             continue
         lines.append(
             [
@@ -109,6 +116,7 @@ def own(results: dict[str, Any]) -> Table:
                 gflop,
                 _number(row.get("flops_per_second"), ".3g", 1e-9),
                 _number(row["roof"]["share"], ".0%"),
+                _number(row["roof"].get("fma"), ".0%"),
                 _number(row["compile_seconds"], ".2f"),
                 _number(scan.get("compile_seconds"), ".2f"),
                 _number(row["memory_bytes"], ".1f", 1e-6),

@@ -1,14 +1,17 @@
 """From the seconds of every round to medians, ratios and shares."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import work
 from benchmarks.systems import (
     BASELINE,
     COPY,
+    FMA,
     JAX_PEERS,
+    LOOPS,
     PLAIN_SCAN,
     PRODUCT,
     SUBJECT,
@@ -16,6 +19,9 @@ from benchmarks.systems import (
     is_roof,
     system_of,
 )
+
+TRAINING = ("train", "epoch")  # the modes of training cases
+COSTS = ("compile_seconds", "memory_bytes", "temp_bytes", "peak_bytes")
 
 
 class Spread(NamedTuple):
@@ -97,6 +103,7 @@ def summarize(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "systems": systems,
         "fastest_peer": fastest(systems, [name for name in systems if is_peer(name)]),
+        "to_loops": _costs_over(runs, best.get(SUBJECT), LOOPS),
         "to_plain_scan": _costs_over(runs, best.get(SUBJECT), PLAIN_SCAN),
         "baseline": against_baseline(runs),
     }
@@ -126,20 +133,29 @@ def _costs_over(runs, name: str | None, other: str) -> dict[str, float]:
     ours, theirs = runs[name], runs.get(name.replace(SUBJECT, other), {})
     return {
         cost: ours[cost] / theirs[cost]
-        for cost in ("compile_seconds", "memory_bytes")
+        for cost in COSTS
         if ours.get(cost) and theirs.get(cost)
     }
 
 
 def _shares(record, seconds, best) -> dict[str, Any]:
-    """The shares of the measured rates of products and of memory, and the larger."""
+    """The shares of the rates measured in the same run.
+
+    Of a large product, of a large copy, and of multiply-adds alone; `share` is the
+    larger of the first two.
+    """
     shares = {}
-    for system, what in ((PRODUCT, "flops"), (COPY, "bytes")):
+    for system, name, what in (
+        (PRODUCT, "flops", "flops"),
+        (COPY, "bytes", "bytes"),
+        (FMA, "fma", "flops"),
+    ):
         if system in best and record[what]:
             roof = record["runs"][best[system]]
             ideal = np.asarray(roof["seconds"]) * record[what] / roof[what]
-            shares[what] = paired_ratio(ideal, seconds).median
-    return shares | {"share": max(shares.values(), default=None)}
+            shares[name] = paired_ratio(ideal, seconds).median
+    roofs = [share for name, share in shares.items() if name != "fma"]
+    return shares | {"share": max(roofs, default=None)}
 
 
 def fastest(systems: dict[str, Any], among: Sequence[str]) -> str | None:
@@ -148,17 +164,19 @@ def fastest(systems: dict[str, Any], among: Sequence[str]) -> str | None:
     return min(timed, key=lambda n: systems[n]["seconds"]["median"], default=None)
 
 
-def geometric_means(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Means over the training cases of jaxrnn's ratio to each system.
+def geometric_means(
+    records: list[dict[str, Any]], modes: Sequence[str] = TRAINING
+) -> dict[str, dict[str, Any]]:
+    """Means over the cases of some modes of jaxrnn's ratio to each system.
 
     Returns:
-      For each system and for the fastest of some, `mean`, the smallest ratio, and the
-      number of cases.
+      For each system and for the fastest of some, `mean`, the smallest ratio and its
+      case under `worst`, and the number of cases.
     """
-    ratios: dict[str, list[float]] = {}
+    ratios: dict[str, dict[str, float]] = {}
     for record in records:
         systems = record["summary"]["systems"]
-        if record["mode"] != "train" or SUBJECT not in systems:
+        if record["mode"] not in modes or SUBJECT not in systems:
             continue
         names = [name for name in systems if name != SUBJECT]
         groups = {
@@ -168,15 +186,21 @@ def geometric_means(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for group, name in groups.items():
             if name is not None:
                 ratio = systems[name]["ratio"]["median"]
-                ratios.setdefault(group, []).append(ratio)
+                ratios.setdefault(group, {})[record["name"]] = ratio
     return {
         group: {
-            "mean": float(np.exp(np.mean(np.log(values)))),
-            "smallest": min(values),
+            "mean": geometric_mean(values.values()),
+            "smallest": min(values.values()),
+            "worst": min(values, key=values.__getitem__),
             "cases": len(values),
         }
         for group, values in ratios.items()
     }
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """The mean of ratios."""
+    return float(np.exp(np.mean(np.log(list(values)))))
 
 
 def exponents(records: list[dict[str, Any]], base: Any, axes: Any) -> dict[str, Any]:
@@ -196,7 +220,7 @@ def exponents(records: list[dict[str, Any]], base: Any, axes: Any) -> dict[str, 
         along = [
             record
             for record in records
-            if record["case"] | {axis: 0} == base | {axis: 0}
+            if _fields(record) | {axis: 0} == base | {axis: 0}
         ]
         along.sort(key=lambda record: record["case"][axis])
         curves: dict[str, Any] = {}
@@ -213,3 +237,8 @@ def exponents(records: list[dict[str, Any]], base: Any, axes: Any) -> dict[str, 
         if curves:
             growth[axis] = curves
     return growth
+
+
+def _fields(record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a case, also of one that was stored before a field was added."""
+    return work.to_json(work.from_json(record["case"]))

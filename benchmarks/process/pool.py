@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,6 +49,7 @@ class Worker:
       platform: "cpu", "gpu" or "tpu".
       timeout: seconds to wait for an answer.
       path: a folder whose packages are imported rather than those of this checkout.
+      variables: of the environment, set before the system is imported.
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class Worker:
         platform: str,
         timeout: float,
         path: Path | None = None,
+        variables: Mapping[str, str] | None = None,
     ):
         self.name, self.timeout = name, timeout
         self._command = [sys.executable, "-m", "benchmarks.process.worker"]
         self._command += [module, str(devices), platform]
-        self._env = environment(devices, platform, path)
+        self._env = environment(devices, platform, path) | dict(variables or {})
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115

@@ -3,7 +3,9 @@
 import contextlib
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
@@ -23,6 +25,7 @@ class Start(NamedTuple):
     module: str
     devices: int
     baseline: bool = False  # whether it imports the library of the baseline
+    variables: Mapping[str, str] = MappingProxyType({})  # of its environment
 
 
 class Plan(NamedTuple):
@@ -125,6 +128,7 @@ def _workers(plan: Plan, temporary: Path) -> list[Worker]:
             plan.platform,
             plan.timeout,
             library if start.baseline else None,
+            start.variables,
         )
         for start in plan.starts
     ]

@@ -23,7 +23,9 @@ class Run(Protocol):
 
     More attributes are optional: `calls`, how many make a round (otherwise found by
     timing); `results`, further figures of the last round; `flops` and `bytes` of one
-    call, of a roof; `sent_bytes`, how much one call sends between devices.
+    call, of a roof; `sent_bytes`, how much one call sends between devices;
+    `temp_bytes`, the temporaries that the compiler plans; `peak_bytes`, by how much the
+    process grows in a call.
     """
 
     compile_seconds: float | None
@@ -98,7 +100,7 @@ class Server:
             "compile_seconds": run.compile_seconds,
             "memory_bytes": run.memory_bytes,
         }
-        optional = ("flops", "bytes", "sent_bytes")
+        optional = ("flops", "bytes", "sent_bytes", "temp_bytes", "peak_bytes")
         return answer | {k: getattr(run, k) for k in optional if hasattr(run, k)}
 
     def round(self) -> dict[str, Any]:

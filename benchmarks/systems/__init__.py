@@ -8,6 +8,8 @@ A module of a system begins with constants, which are read without importing it:
     PLATFORMS = ("cpu", "gpu", "tpu")   # where it runs
     IN_QUICK = True                     # whether it is fast enough for the quick suite
     MIN_DEVICES = 1                     # the fewest devices it is measured on
+    BY_DEFAULT = True                   # whether it is measured without being named
+    ENVIRONMENT = {}                    # variables that are set before it is imported
 
 of which only `WORK` is required. It imports its library at the top, so that a missing
 one shows at once, and has
@@ -21,7 +23,9 @@ several systems.
 """
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
@@ -39,15 +43,20 @@ class System(NamedTuple):
     platforms: tuple[str, ...] = ("cpu", "gpu", "tpu")
     in_quick: bool = True
     min_devices: int = 1
+    by_default: bool = True
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 SUBJECT = "jaxrnn"
 BASELINE = "jaxrnn_baseline"  # the subject's module with the library of another folder
+LOOPS = "jaxrnn_loops"  # the subject without its kernels
 PLAIN_SCAN = "jaxrnn_scan"
 WEAK = "jaxrnn_weak"
 PRODUCT = "roof_product"
 COPY = "roof_copy"
-JAX_PEERS = ("flax", "flax_nnx", "haiku", "equinox")
+FMA = "roof_fma"
+ROOFS = (PRODUCT, COPY, FMA)
+JAX_PEERS = ("flax", "flax_nnx", "haiku", "equinox", "keras")
 
 
 def system_of(worker: str) -> str:

@@ -4,18 +4,20 @@ Both compute what jaxrnn's do. It has no Elman cell; `ElmanCell` is one in the m
 the other two.
 """
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks.systems.jax_model import Layer, stack
+from benchmarks.systems.jax_model import Layer, mask_of, stack
 from benchmarks.systems.jax_run import Run
 from benchmarks.work.equal import Data
 from benchmarks.work.gated import Block, Case
 
 NAME = "equinox"
-WORK = ("gated", "tick")
+WORK = ("gated", "tick", "epoch")
 PACKAGES = ("equinox",)
 
 
@@ -62,16 +64,19 @@ def layer(case: Case) -> Layer:
     def h(state):
         return state[0] if case.cell == "lstm" else state
 
-    def run(cell, xs, reverse, final):
-        def one(xs):
-            def body(state, x):
-                state = cell(x, state)
-                return state, None if final else h(state)
+    def run(cell, xs, reverse, final, valid):
+        def one(xs, mask):
+            def body(state, inputs):
+                x, read = inputs
+                new = cell(x, state)
+                if read is not None:  # as one would write it in a scan of one's own
+                    new = jax.tree.map(partial(jnp.where, read), new, state)
+                return new, None if final else h(new)
 
-            state, ys = lax.scan(body, zeros(cell), xs, reverse=reverse)
+            state, ys = lax.scan(body, zeros(cell), (xs, mask), reverse=reverse)
             return h(state) if final else ys
 
-        return jax.vmap(one)(xs)
+        return jax.vmap(one)(xs, mask_of(valid, xs.shape[1]))
 
     def carry(cell, batch):
         return jax.tree.map(

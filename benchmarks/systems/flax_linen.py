@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from benchmarks.systems import child
+from benchmarks.systems import UnsupportedError, child
 from benchmarks.systems.jax_model import Layer, stack
 from benchmarks.systems.jax_run import Run
 from benchmarks.work.equal import Data
-from benchmarks.work.gated import GATES, Block, Case
+from benchmarks.work.gated import GATES, MASKED, Block, Case
 
 NAME = "flax"
-WORK = ("gated", "tick", "whole_run")
+WORK = ("gated", "tick", "epoch", "whole_run")
 PACKAGES = ("flax",)
 
 CELLS = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
@@ -45,10 +45,10 @@ def layer(case: Case) -> Layer:
             dense["hn"]["bias"] = block.b_h
         return dense
 
-    def run(params, xs, reverse, final):
+    def run(params, xs, reverse, final, valid):
         # return_carry and keep_order, as in `nn.Bidirectional`.
         rnn = nn.RNN(cell, reverse=reverse, keep_order=True, return_carry=True)
-        carry, ys = rnn.apply({"params": {"cell": params}}, xs)
+        carry, ys = rnn.apply({"params": {"cell": params}}, xs, seq_lengths=valid)
         return _h(carry) if final else ys
 
     def _h(carry):
@@ -73,5 +73,7 @@ def start(case: Any, data: Data, devices: int, platform: str) -> Run | child.Run
     """Compiles the case."""
     if case.work == "whole_run":
         return child.Run(["benchmarks.systems.rows_flax"], case, devices)
+    if case.valid == MASKED:
+        raise UnsupportedError("nn.RNN takes lengths; it has no masks")
     model = stack(layer(case))
     return Run(model, case, data, devices, platform)

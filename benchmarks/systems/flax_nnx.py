@@ -7,12 +7,13 @@ jaxrnn's without that bias.
 import jax
 from flax import nnx
 
+from benchmarks.systems import UnsupportedError
 from benchmarks.systems.jax_model import Layer, stack
 from benchmarks.systems.jax_run import Run
 from benchmarks.work.equal import Data
-from benchmarks.work.gated import NO_INNER_BIAS, Block, Case
+from benchmarks.work.gated import MASKED, NO_INNER_BIAS, Block, Case
 
-WORK = ("gated", "tick")
+WORK = ("gated", "tick", "epoch")
 PACKAGES = ("flax",)
 
 CELLS = {"elman": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
@@ -42,9 +43,10 @@ def layer(case: Case) -> Layer:
         nnx.update(rnn.cell, params)
         return rnn
 
-    def run(params, xs, reverse, final):
+    def run(params, xs, reverse, final, valid):
         rnn = merged(params, reverse=reverse, keep_order=True, return_carry=True)
-        carry, ys = rnn(xs, initial_carry=zeros(params, xs.shape[0]))
+        start = zeros(params, xs.shape[0])
+        carry, ys = rnn(xs, initial_carry=start, seq_lengths=valid)
         return (carry[1] if case.cell == "lstm" else carry) if final else ys
 
     def zeros(params, batch):
@@ -61,5 +63,7 @@ def layer(case: Case) -> Layer:
 
 def start(case: Case, data: Data, devices: int, platform: str) -> Run:
     """Compiles the case."""
+    if case.valid == MASKED:
+        raise UnsupportedError("nnx.RNN takes lengths; it has no masks")
     model = stack(layer(case))
     return Run(model, case, data, devices, platform)

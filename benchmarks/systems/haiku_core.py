@@ -9,13 +9,14 @@ write.
 import haiku as hk
 import jax.numpy as jnp
 
+from benchmarks.systems import UnsupportedError
 from benchmarks.systems.jax_model import Layer, stack
 from benchmarks.systems.jax_run import Run
 from benchmarks.work.equal import Data
-from benchmarks.work.gated import GATES, RESET_BEFORE, Block, Case
+from benchmarks.work.gated import GATES, MASKED, RESET_BEFORE, Block, Case
 
 NAME = "haiku"
-WORK = ("gated", "tick")
+WORK = ("gated", "tick", "epoch")
 PACKAGES = ("dm-haiku",)
 
 
@@ -69,7 +70,7 @@ def layer(case: Case) -> Layer:
         w = jnp.concatenate([lstm(w_x), lstm(w_h)])
         return {"core/linear": {"w": w, "b": lstm(b)}}
 
-    def run(params, xs, reverse, final):
+    def run(params, xs, reverse, final, valid):
         def unroll(xs):
             cell = core()
             state = cell.initial_state(xs.shape[0])
@@ -77,6 +78,8 @@ def layer(case: Case) -> Layer:
             return hk.dynamic_unroll(cell, xs, state, time_major=False, reverse=reverse)
 
         ys, state = _apply(unroll, params, xs)
+        if final and valid is not None:  # the output at the end of each sequence
+            return jnp.take_along_axis(ys, valid[:, None, None] - 1, axis=1)[:, 0]
         return (state.hidden if case.cell == "lstm" else state) if final else ys
 
     def carry(params, batch):
@@ -101,5 +104,7 @@ def _like(state, xs):
 
 def start(case: Case, data: Data, devices: int, platform: str) -> Run:
     """Compiles the case."""
+    if case.valid == MASKED:
+        raise UnsupportedError("hk.dynamic_unroll has no masks")
     model = stack(layer(case))
     return Run(model, case, data, devices, platform)

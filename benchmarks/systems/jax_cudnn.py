@@ -13,7 +13,7 @@ from benchmarks.systems import UnsupportedError
 from benchmarks.systems.jax_model import Model
 from benchmarks.systems.jax_run import Run
 from benchmarks.work.equal import Data, Weights
-from benchmarks.work.gated import Case
+from benchmarks.work.gated import MASKED, Case
 
 WORK = ("gated",)
 PACKAGES = ("jax",)
@@ -34,7 +34,7 @@ def packed(weights: Weights, rest: float = 0.0) -> jax.Array:
 def model(case: Case, unroll: Any = rnn.lstm) -> Model:
     """The whole stack is one call."""
 
-    def last(params, xs):
+    def last(params, xs, valid):
         batch, length, _ = xs.shape
         shape = (case.layers * case.directions, batch, case.hidden_size)
         zeros = jnp.zeros(shape, xs.dtype)
@@ -43,7 +43,7 @@ def model(case: Case, unroll: Any = rnn.lstm) -> Model:
             zeros,
             zeros,
             params,
-            jnp.full(batch, length, jnp.int32),
+            jnp.full(batch, length, jnp.int32) if valid is None else valid,
             case.input_size,
             case.hidden_size,
             case.layers,
@@ -62,6 +62,9 @@ def start(case: Case, data: Data, devices: int, platform: str) -> Run:
     """Compiles the case."""
     if case.cell != "lstm" or case.dtype != "float32":
         raise UnsupportedError("it has only a whole LSTM in float32")
+
+    if case.valid == MASKED:
+        raise UnsupportedError("it takes lengths; it has no masks")
 
     def goal(weights):
         return packed(weights, rest=float("nan"))

@@ -13,7 +13,15 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from benchmarks.systems.jax_model import Model, descend, logits_of, loss_of, params_of
+from benchmarks.systems import resident
+from benchmarks.systems.jax_model import (
+    Model,
+    batches,
+    descend,
+    logits_of,
+    loss_of,
+    params_of,
+)
 from benchmarks.work import equal
 from benchmarks.work.equal import Data, Reference, Weights
 
@@ -44,7 +52,7 @@ class Run:
         del platform
         self.model, self.case = model, case
         self.goal = model if goal is None else model._replace(params=goal)
-        self.parts = split(len(data.xs), devices)
+        self.parts = split(len(data.xs) // case.num_updates, devices)
         self.mesh = jax.make_mesh(
             (self.parts,),
             ("batch",),
@@ -53,13 +61,18 @@ class Run:
         )
         self.replicated = NamedSharding(self.mesh, P())
         self.params = self._host(params_of(model, data.weights))
-        self.xs = self._put(self._cast(data.xs), P("batch"))
-        self.labels = self._put(data.labels, P("batch"))
+        self.batches = [
+            self._put((self._cast(xs), labels, valid), P("batch"))
+            for xs, labels, valid in batches(data, case.num_updates)
+        ]
+        self.xs, self.labels, self.valid = self.batches[0]
         program, args = getattr(self, f"_{case.mode}")()
         start = time.perf_counter()
         self.compiled = program.lower(*args).compile()
         self.compile_seconds = time.perf_counter() - start
         self.memory_bytes = memory_bytes(self.compiled, self.parts)
+        self.temp_bytes = temp_bytes(self.compiled, self.parts)
+        self.peak_bytes = resident.growth(self._once) if case.trains else None
         self.sent_bytes = sent_bytes(self.compiled.as_text() or "")
 
     def _cast(self, tree):
@@ -85,17 +98,34 @@ class Run:
         return jax.jit(fun, donate_argnums=donate)
 
     def _train(self):
-        def step(params, xs, labels):
+        def step(params, xs, labels, valid):
             loss, grads = jax.value_and_grad(partial(loss_of, self.model))(
-                params, xs, labels
+                params, xs, labels, valid
             )
             if self.parts > 1:
                 loss, grads = jax.lax.pmean((loss, grads), "batch")
             return descend(params, grads), loss
 
-        specs = (P(), P("batch"), P("batch"))
+        specs = (P(), P("batch"), P("batch"), P("batch"))
         program = self._jit(step, specs, (P(), P()), donate=0)
-        return program, (self._first_state(), self.xs, self.labels)
+        return program, (self._first_state(), *self.batches[0])
+
+    def _epoch(self):
+        return self._train()
+
+    def _pass(self, state: Any) -> tuple[Any, Any]:
+        """The state after one call, and what the last update says."""
+        more = None
+        for batch in self.batches:
+            state, more = self.compiled(state, *batch)
+            if self.parts > 1:
+                # With two steps under way, XLA's collectives on CPU can wait for each
+                # other's threads for ever.
+                jax.block_until_ready(state)
+        return state, more
+
+    def _once(self) -> None:
+        jax.block_until_ready(self._pass(self._first_state()))
 
     def _first_state(self) -> Any:
         """What the first step of training reads and later steps replace."""
@@ -107,9 +137,9 @@ class Run:
 
     def _forward(self):
         program = self._jit(
-            partial(logits_of, self.model), (P(), P("batch")), P("batch")
+            partial(logits_of, self.model), (P(), P("batch"), P("batch")), P("batch")
         )
-        return program, (self._put(self.params), self.xs)
+        return program, (self._put(self.params), self.xs, self.valid)
 
     def _tick(self):
         def tick(params, carry, x):
@@ -133,10 +163,10 @@ class Run:
                 carry, logits = self.compiled(params, carry, self.xs[:, t])
             return equal.logits_errors(logits, reference)
         if self.case.mode == "forward":
-            return equal.logits_errors(self.compiled(params, self.xs), reference)
-        logits = self._forward()[0](params, self.xs)[: self.case.batch]
-        state = self.compiled(self._first_state(), self.xs, self.labels)
-        after, loss = self._params_and_loss(*state)
+            logits = self.compiled(params, self.xs, self.valid)
+            return equal.logits_errors(logits, reference)
+        logits = self._forward()[0](params, self.xs, self.valid)[: self.case.batch]
+        after, loss = self._params_and_loss(*self._pass(self._first_state()))
         expected = params_of(self.goal, reference.after)
         if jax.tree.structure(expected) != jax.tree.structure(after):
             raise ValueError("the structure of the params changed in a step")
@@ -159,23 +189,19 @@ class Run:
         result would.
         """
         if self.case.trains:
-            args = (self.xs, self.labels)
-            state, _ = jax.block_until_ready(self.compiled(self._first_state(), *args))
+            state, _ = jax.block_until_ready(self._pass(self._first_state()))
             start = time.perf_counter()
             for _ in range(calls):
-                state, _ = self.compiled(state, *args)
-                if self.parts > 1:
-                    # With two steps under way, XLA's collectives on CPU can wait for
-                    # each other's threads for ever.
-                    jax.block_until_ready(state)
+                state, _ = self._pass(state)
             jax.block_until_ready(state)
             return time.perf_counter() - start
         params = self._put(self.params)
         if self.case.mode == "forward":
-            jax.block_until_ready(self.compiled(params, self.xs))
+            args = (params, self.xs, self.valid)
+            jax.block_until_ready(self.compiled(*args))
             start = time.perf_counter()
             for _ in range(calls):
-                jax.block_until_ready(self.compiled(params, self.xs))
+                jax.block_until_ready(self.compiled(*args))
             return time.perf_counter() - start
         x = self.xs[:, 0]
         carry, _ = jax.block_until_ready(self.compiled(params, self._carry(), x))
@@ -202,6 +228,12 @@ def memory_bytes(compiled: Any, parts: int = 1) -> int | None:
         -plan.alias_size_in_bytes,
     )
     return parts * math.trunc(sum(sizes))
+
+
+def temp_bytes(compiled: Any, parts: int = 1) -> int | None:
+    """Temporaries of all parts, as the compiler plans them."""
+    plan = compiled.memory_analysis()
+    return None if plan is None else parts * math.trunc(plan.temp_size_in_bytes)
 
 
 def sent_bytes(compiled_text: str) -> int:

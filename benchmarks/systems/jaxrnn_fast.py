@@ -10,13 +10,20 @@ import optax
 
 import jaxrnn as rnn
 from benchmarks.systems import child, jax_model
-from benchmarks.systems.jax_model import Model
+from benchmarks.systems.jax_model import Model, mask_of
 from benchmarks.systems.jax_run import Run
 from benchmarks.work.equal import LEARNING_RATE, Data, Reference
-from benchmarks.work.gated import NO_INNER_BIAS, RESET_BEFORE, Block, Case
+from benchmarks.work.gated import (
+    NO_INNER_BIAS,
+    RESET_BEFORE,
+    TWO_BIASES,
+    Block,
+    Case,
+    moved_twice,
+)
 
 NAME = "jaxrnn"
-WORK = ("gated", "tick", "update", "whole_run")
+WORK = ("gated", "tick", "update", "epoch", "whole_run")
 PACKAGES = ("jax", "jaxlib", "optax")
 
 FACTORIES = {"elman": rnn.elman, "gru": rnn.gru, "lstm": rnn.lstm}
@@ -42,9 +49,9 @@ def network(case: Case, variant: str = "", *, plain_scan: bool = False) -> rnn.C
     return rnn.chain(*map(layer, case.layer_inputs))
 
 
-def last_of(cell: rnn.Cell, params: Any, xs: jax.Array) -> jax.Array:
+def last_of(cell: rnn.Cell, params: Any, xs: jax.Array, mask=None) -> jax.Array:
     """The last output of each direction of the top layer, for one sequence."""
-    carry, _ = cell.unroll(params, cell.initial_carry(params), xs)
+    carry, _ = cell.unroll(params, cell.initial_carry(params), xs, mask=mask)
     top = carry[-1]
     if isinstance(top, rnn.Directions):
         return jnp.concatenate([top.forward.h, top.backward.h])
@@ -75,14 +82,17 @@ def model(case: Case, variant: str = "", *, plain_scan: bool = False) -> Model:
         assert cell.step is not None
         return jax.vmap(cell.step, (None, 0, 0))(params, carry, x)
 
-    last = jax.vmap(partial(last_of, cell), in_axes=(None, 0))
+    def last(params, xs, valid):
+        mask = mask_of(valid, xs.shape[1])
+        return jax.vmap(partial(last_of, cell), (None, 0, 0))(params, xs, mask)
+
     return Model(params, last, carry, tick)
 
 
 class Update(Run):
     """A case of the kind `update`: `make_update`, with a mesh on several devices."""
 
-    def _update(self):
+    def _one_update(self):
         cell, optimizer = network(self.case), optax.sgd(LEARNING_RATE)
 
         def loss_fn(params, xs, label, key):
@@ -91,21 +101,44 @@ class Update(Run):
             return rnn.cross_entropy(logits, label)
 
         mesh = self.mesh if self.parts > 1 else None
-        update = rnn.make_update(loss_fn, optimizer, mesh=mesh)
-        program = jax.jit(update, out_shardings=self.replicated)
-        return program, (self._first_state(), self.xs, self.labels)
+        return rnn.make_update(loss_fn, optimizer, mesh=mesh)
+
+    def _update(self):
+        self.batches = [(self.xs, self.labels)]
+        program = jax.jit(self._one_update(), out_shardings=self.replicated)
+        return program, (self._first_state(), *self.batches[0])
 
     def _first_state(self) -> Any:
         optimizer = optax.sgd(LEARNING_RATE)
         return self._put(rnn.train_state(self.params, optimizer, jax.random.key(0)))
 
     def _params_and_loss(self, state: Any, more: Any) -> tuple[Any, float]:
-        return state.params, float(more.loss)
+        return state.params, float(jnp.ravel(more.loss)[-1])
+
+
+class Epoch(Update):
+    """A case of the kind `epoch`: all updates in one program of `make_epoch`."""
+
+    def _epoch(self):
+        data = [jnp.concatenate(arrays) for arrays in zip(*self._arrays(), strict=True)]
+        order = jnp.arange(len(data[0])).reshape(self.case.updates, -1)
+        # One call reads all batches.
+        self.batches = [self._put((tuple(data), order))]
+        epoch = rnn.make_epoch(self._one_update())
+        program = jax.jit(epoch, out_shardings=self.replicated)
+        return program, (self._first_state(), *self.batches[0])
+
+    def _arrays(self):
+        return [jax.device_get((xs, labels)) for xs, labels, _ in self.batches]
 
 
 def reference(case: Case, data: Data, variant: str) -> Reference:
     """What every other system has to arrive at."""
-    return jax_model.reference(model(case, variant), data)
+    of_variant, updates = model(case, variant), case.num_updates
+    if variant == TWO_BIASES:
+        moved = partial(moved_twice, case)
+        return jax_model.reference(of_variant, data, updates, moved)
+    return jax_model.reference(of_variant, data, updates)
 
 
 def start(case: Any, data: Data, devices: int, platform: str) -> Run | child.Run:
@@ -115,5 +148,5 @@ def start(case: Any, data: Data, devices: int, platform: str) -> Run | child.Run
         folder = Path(rnn.__file__).resolve().parent.parent
         command = ["experiments.rows", "--dataset", "mnist", "--seeds", "1"]
         return child.Run(command, case, devices, folder)
-    kind = Update if case.work == "update" else Run
+    kind = {"update": Update, "epoch": Epoch}.get(case.work, Run)
     return kind(model(case), case, data, devices, platform)

@@ -6,6 +6,8 @@ from benchmarks.work.equal import Data
 from benchmarks.work.gated import Case
 
 WORK = ("gated", "tick")
+BY_DEFAULT = False  # jaxrnn_loops is what it is compared with in a whole suite
+ENVIRONMENT = {"JAXRNN_KERNELS": "off"}
 
 
 def start(case: Case, data: Data, devices: int, platform: str) -> Run:

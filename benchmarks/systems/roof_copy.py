@@ -4,7 +4,7 @@ from benchmarks.systems.roof_product import Roof
 from benchmarks.work.equal import Data
 from benchmarks.work.gated import Case
 
-WORK = ("gated", "tick", "update")
+WORK = ("gated", "tick", "update", "epoch")
 
 ROWS = {"cpu": 1 << 12, "gpu": 1 << 15, "tpu": 1 << 15}
 COLUMNS = 1 << 13

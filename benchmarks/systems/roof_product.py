@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 from benchmarks.work.equal import Data, Reference
 from benchmarks.work.gated import Case
 
-WORK = ("gated", "tick", "update")
+WORK = ("gated", "tick", "update", "epoch")
 
 SIZES = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
 

@@ -8,11 +8,12 @@ which compiles for minutes at T = 100, and torch 2.13 fails on an LSTM on a CPU.
 import torch
 
 from benchmarks.systems.torch_run import Run
+from benchmarks.systems.torch_run import variant as variant
 from benchmarks.work.equal import Data
 from benchmarks.work.gated import Case
 
 NAME = "torch_compile"
-WORK = ("gated", "tick")
+WORK = ("gated", "tick", "epoch")
 PACKAGES = ("torch",)
 PLATFORMS = ("cpu", "gpu")
 IN_QUICK = False  # it compiles for longer than the others take together

@@ -3,10 +3,11 @@
 from typing import Any
 
 from benchmarks.systems import child, torch_run
+from benchmarks.systems.torch_run import variant as variant
 from benchmarks.work.equal import Data
 
 NAME = "torch"
-WORK = ("gated", "tick", "whole_run")
+WORK = ("gated", "tick", "epoch", "whole_run")
 PACKAGES = ("torch",)
 PLATFORMS = ("cpu", "gpu")
 

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence
 
+from benchmarks.systems import UnsupportedError, resident
 from benchmarks.work import equal
 from benchmarks.work.equal import CLASSES, LEARNING_RATE, Data, Reference, Weights
-from benchmarks.work.gated import Block, Case
+from benchmarks.work.gated import MASKED, TWO_BIASES, Block, Case, one_of_two
 
 MODULES = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -30,8 +32,10 @@ class Network(nn.Module):
         )
         self.readout = nn.Linear(case.directions * case.hidden_size, CLASSES)
 
-    def forward(self, xs, carry=None):
+    def forward(self, xs, carry=None, lengths=None):
         """Logits [B, K] and the carry after the last step."""
+        if lengths is not None:
+            xs = pack_padded_sequence(xs, lengths, True, enforce_sorted=False)
         _, carry = self.layers(xs, carry)
         h = carry[0] if isinstance(carry, tuple) else carry
         return self.readout(torch.cat(tuple(h[-self.directions :]), dim=-1)), carry
@@ -63,6 +67,11 @@ def _block(case: Case, block: Block, rest: float) -> dict[str, np.ndarray]:
     }
 
 
+def variant(case: Case) -> str:
+    """Which function its modules train: both of their biases learn."""
+    return TWO_BIASES if case.work == "epoch" else ""
+
+
 class Run:
     """A case, ready to be timed.
 
@@ -82,6 +91,8 @@ class Run:
         platform: str,
         transform: Callable = lambda fun: fun,
     ):
+        if case.valid == MASKED:
+            raise UnsupportedError("it packs sequences by length; it has no masks")
         torch.set_num_threads(devices)
         self.case, self.on_gpu = case, platform == "gpu"
         if self.on_gpu:  # as XLA does by default
@@ -89,12 +100,18 @@ class Run:
             torch.backends.cudnn.allow_tf32 = True
         self.device = torch.device("cuda" if self.on_gpu else "cpu")
         self.dtype = getattr(torch, case.dtype)
+        self.start = data.weights
         self.weights = self._put(convert(case, data.weights))
         self.network = Network(case).to(self.device, self.dtype)
         self.network.load_state_dict(self.weights)
-        self.network.train(case.mode == "train")
+        self.network.train(case.trains)
         self.xs = torch.from_numpy(data.xs).to(self.device, self.dtype)
         self.labels = torch.from_numpy(data.labels).to(self.device).long()
+        self.lengths = None  # on the CPU, as packing wants them
+        if data.valid is not None:
+            self.lengths = torch.from_numpy(data.valid).long()
+        batches = torch.split(self.xs, case.batch), self.labels.split(case.batch)
+        self.batches = list(zip(*batches, strict=True))
         self.optimizer = torch.optim.SGD(self.network.parameters(), LEARNING_RATE)
         self.apply = transform(self.network)
         call, self.memory_bytes = getattr(self, f"_{case.mode}"), None
@@ -118,15 +135,21 @@ class Run:
             torch.cuda.synchronize()
 
     def _train(self):
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(self.apply(self.xs)[0], self.labels)
-        loss.backward()
-        self.optimizer.step()
+        loss = torch.zeros(())
+        for xs, labels in self.batches:
+            self.optimizer.zero_grad(set_to_none=True)
+            logits, _ = self.apply(xs, lengths=self.lengths)
+            loss = functional.cross_entropy(logits, labels)
+            loss.backward()
+            self.optimizer.step()
         return loss
+
+    def _epoch(self):
+        return self._train()
 
     def _forward(self):
         with torch.inference_mode():
-            return self.apply(self.xs)[0]
+            return self.apply(self.batches[0][0], lengths=self.lengths)[0]
 
     def _tick(self, carry=None, t=0):
         with torch.inference_mode():
@@ -146,7 +169,10 @@ class Run:
             return errors
         loss = self._train().item()
         after = self.network.state_dict()
-        expected = convert(self.case, reference.after, rest=np.nan)
+        goal = reference.after
+        if self.case.num_updates > 1:
+            goal = one_of_two(self.case, self.start, goal)
+        expected = convert(self.case, goal, rest=np.nan)
         names = list(after)
         return (
             errors
@@ -170,7 +196,7 @@ class Run:
                 self._wait()
             return time.perf_counter() - start
         self.network.load_state_dict(self.weights)
-        call = self._train if self.case.mode == "train" else self._forward
+        call = self._train if self.case.trains else self._forward
         call()
         self._wait()
         start = time.perf_counter()
@@ -185,30 +211,16 @@ class Run:
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats()
             return 0
-        try:  # Linux: forget the high-water mark
-            with open("/proc/self/clear_refs", "w") as file:
-                file.write("5")
-            return _status("VmRSS")
-        except OSError:
-            return None
+        return resident.start()
 
     def _end_memory(self, before: int | None) -> int | None:
-        if before is None:
-            return None
         if self.on_gpu:
             return torch.cuda.max_memory_allocated()
+        grown = resident.end(before)
         # What was there before the first call: weights and inputs.
         held = [*self.weights.values(), self.xs]
         kept = sum(t.numel() * t.element_size() for t in held)
-        return _status("VmHWM") - before + kept
-
-
-def _status(name: str) -> int:
-    with open("/proc/self/status") as file:
-        for line in file:
-            if line.startswith(f"{name}:"):
-                return 1024 * int(line.split()[1])
-    raise OSError(f"no {name} in /proc/self/status")
+        return None if grown is None else grown + kept
 
 
 def _numpy(tensor) -> np.ndarray:

@@ -21,16 +21,17 @@ class Data(NamedTuple):
     """All that a case starts from."""
 
     weights: Weights
-    xs: np.ndarray  # [B, T, D]
+    xs: np.ndarray  # [B, T, D], of all updates one after the other
     labels: np.ndarray  # [B]
+    valid: np.ndarray | None = None  # lengths [B], a mask [B, T], or all steps
 
 
 class Reference(NamedTuple):
     """What a system has to arrive at."""
 
-    logits: np.ndarray  # [B, K]
-    loss: np.ndarray  # []
-    after: Weights  # after one training step
+    logits: np.ndarray  # [B, K], of the first batch before any update
+    loss: np.ndarray  # [], of the last update
+    after: Weights  # after all updates
 
 
 def leaves(tree: Any) -> list[Any]:

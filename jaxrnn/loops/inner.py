@@ -21,9 +21,8 @@ def _gates(w: Dense) -> int:
 
 
 def _z(w: Dense, x, h):
-    z = dot(x, w.w_x) + w.b
-    of_h = dot(h, w.w_h[:, : _gates(w)])
-    return jnp.concatenate([z[: _gates(w)] + of_h, z[_gates(w) :]])
+    of_gates, of_n = jnp.split(dot(x, w.w_x) + w.b, [_gates(w)])
+    return jnp.concatenate([of_gates + dot(h, w.w_h[:, : _gates(w)]), of_n])
 
 
 def _tangents(w: Dense, d_w: Dense, kept, xs, d_xs, dtype):

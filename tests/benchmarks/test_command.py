@@ -1,6 +1,7 @@
 """The command line: options, plans, mistakes, a whole small run."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -19,6 +20,9 @@ def test_everything_left_out_has_a_reason():
     started = {start.name.split("@")[0] for start in made.starts}
     assert started | set(made.left_out) == set(SYSTEMS)
     assert not started & set(made.left_out)
+    assert "--systems names it" in made.left_out["jaxrnn_scan"]["reason"]
+    (loops, *_) = [s for s in made.starts if s.name.startswith("jaxrnn_loops@")]
+    assert dict(loops.variables) == {"JAXRNN_KERNELS": "off"}
     assert made.left_out["jax_cudnn"]["reason"] == "does not run on cpu"
     assert "too long for quick" in made.left_out["torch_compile"]["reason"]
     assert "update" not in {case.work for case in made.cases}
@@ -57,6 +61,10 @@ def test_devices_are_measured_by_updates_alone():
         (["whole_run"], "--data-dir: expected a folder"),
         (["whole_run", "--data-dir", "there/is/none"], "there is no train-images"),
         (["--compare", "there/is/none", "there/is/none"], "cannot read"),
+        (
+            ["quick", "--compare", str(ROOT / "benchmarks/results/whole_run")],
+            "--compare: the runs have no case in common",
+        ),
         (["--redraw", "there/is/none"], "cannot read"),
     ],
 )
@@ -124,8 +132,11 @@ def test_a_run_writes_everything_and_can_be_compared(tmp_path, capsys):
         "jaxrnn_baseline@1",
         "jaxrnn_scan@1",
         "roof_copy@1",
+        "roof_fma@1",
         "roof_product@1",
     }
+    if shutil.which("c++") is None:
+        assert "no C++ compiler" in record["runs"].pop("roof_fma@1")["reason"]
     for run in record["runs"].values():
         assert run["status"] == "ok"
         assert len(run["seconds"]) == 2
@@ -140,7 +151,7 @@ def test_a_run_writes_everything_and_can_be_compared(tmp_path, capsys):
     main(["--redraw", str(out)])
     assert (out / "table.md").read_text() == table
     main(["--compare", str(out), str(out / "results.json")])
-    assert "0 of 5 moved" in capsys.readouterr().out
+    assert "0 of 6 moved" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -6,11 +6,12 @@ import pytest
 from harness import TINY, timed
 
 from benchmarks import suites, work
-from benchmarks.figures import compare, readme, records, report, summary
+from benchmarks.figures import compare, marks, readme, records, report, summary
 from benchmarks.figures.records import UsageError
 from benchmarks.figures.write import write
-from benchmarks.work import update, whole_run
+from benchmarks.work import epoch, tick, update, whole_run
 
+EPOCH = epoch.Case("lstm", 4, 5, 3, 6)
 EMPTY = {"command": "", "machine": {}, "versions": {}, "settings": {}, "systems": {}}
 
 
@@ -85,14 +86,18 @@ def test_the_baseline_is_compared_in_each_setting():
 def test_geometric_means():
     cases = [
         timed(jaxrnn_at_1=[1.0], torch_at_1=[2.0], flax_at_1=[4.0], haiku_at_1=[9.0]),
-        timed(jaxrnn_at_1=[1.0], torch_at_1=[8.0], flax_at_1=[16.0]),
+        timed(EPOCH, jaxrnn_at_1=[1.0], torch_at_1=[8.0], flax_at_1=[16.0]),
         timed(replace(TINY, mode="forward"), jaxrnn_at_1=[1.0], torch_at_1=[99.0]),
     ]
     means = summary.geometric_means(cases)
     assert means["fastest peer"]["mean"] == pytest.approx(4)
     assert means["fastest peer"]["smallest"] == 2
-    assert means["best of flax, flax_nnx, haiku, equinox"]["mean"] == pytest.approx(8)
+    best = "best of flax, flax_nnx, haiku, equinox, keras"
+    assert means[best]["mean"] == pytest.approx(8)
+    assert means[best]["worst"] == TINY.name
     assert means["haiku"]["cases"] == 1
+    forward = summary.geometric_means(cases, ("forward",))
+    assert forward["fastest peer"]["mean"] == pytest.approx(99)
 
 
 def test_exponents():
@@ -120,12 +125,100 @@ def test_a_comparison_names_what_moved_what_came_and_what_went():
     new = {"cases": [after], "versions": {"jax": "2"}}
     rows = {row["system"]: row for row in compare.compare(old, new)}
     assert rows["jaxrnn"]["verdict"] == "faster"
-    assert rows["jaxrnn"]["change"] == 0.5
+    assert rows["jaxrnn"]["ratio"].median == 2
     assert rows["flax"]["verdict"] == "gone"
     assert rows["haiku"]["verdict"] == "new"
-    text = compare.text(old, new)
+    text = compare.markdown(old, new)
     assert "versions: jax: 1 -> 2" in text
     assert "3 of 3 moved" in text
+
+
+def test_a_comparison_has_the_ratio_its_spread_its_mean_and_what_became_slower():
+    other = replace(TINY, cell="gru")
+    old = {
+        "cases": [
+            timed(jaxrnn_at_1=[4.0, 4.4], flax_at_1=[1.0, 1.0]),
+            timed(other, jaxrnn_at_1=[1.0, 1.0]),
+        ]
+    }
+    new = {
+        "cases": [timed(jaxrnn_at_1=[1.0, 1.1]), timed(other, jaxrnn_at_1=[4.0, 4.0])]
+    }
+    ratio = compare.ratio([4.0, 4.4], [1.0, 1.1])
+    assert ratio.median == pytest.approx(4)
+    assert ratio.low < 4 < ratio.high
+    text = compare.markdown(old, new)
+    assert "- jaxrnn: 1.00 over 2 (smallest 0.25 in gru train" in text
+    assert f"jaxrnn became slower, by more than the spread, in: {other.name}" in text
+    assert f"slower, by more than the spread, in: {TINY.name}" not in text
+
+
+def test_both_runs_stand_side_by_side():
+    mean = {"mean": 1.5, "smallest": 1.0, "cases": 1}
+    old = {"cases": [timed(jaxrnn_at_1=[2.0])], "means": {"flax": mean}}
+    new = old | {"means": {"flax": mean | {"mean": 2.5}, "keras": mean}}
+    assert compare.to_peers(old, new) == [
+        ["flax", "1.50", "1.00", "2.50", "1.00"],
+        ["keras", "-", "-", "1.50", "1.00"],
+    ]
+    old["versions"], new["versions"] = {"jax": "0.10.2"}, {"jax": "0.12.0"}
+    text = compare.markdown(old, new)
+    assert "versions: jax: 0.10.2 -> 0.12.0" in text
+    assert "peer / jaxrnn, training" in text
+
+
+def test_runs_without_a_case_in_common_are_told():
+    old = {"cases": [timed(jaxrnn_at_1=[1.0])]}
+    new = {"cases": [timed(EPOCH, jaxrnn_at_1=[1.0])]}
+    with pytest.raises(UsageError, match="no case in common: 1 such as 'lstm train"):
+        compare.markdown(old, new)
+    with pytest.raises(UsageError, match="no case in common: none and 1 such as"):
+        compare.markdown({"cases": []}, new)
+
+
+def test_a_run_in_short():
+    large = replace(TINY, batch=64, time=50, input_size=128, hidden_size=512)
+    record = timed(
+        large,
+        jaxrnn_at_1=[2.0, 2.0],
+        jaxrnn_loops_at_1=[5.0, 5.0],
+        flax_at_1=[3.0, 3.0],
+        roof_product_at_1=[1.0, 1.0],
+        roof_fma_at_1=[0.5, 0.5],
+    )
+    record |= {"flops": 3e9}
+    for name, costs in {
+        "jaxrnn@1": (6, 8, 1.0),
+        "jaxrnn_loops@1": (8, 16, 2.0),
+    }.items():
+        names = ("temp_bytes", "peak_bytes", "compile_seconds")
+        record["runs"][name] |= dict(zip(names, costs, strict=True))
+    for name in ("roof_product@1", "roof_fma@1"):
+        record["runs"][name]["flops"] = 5e9
+    record["summary"] = summary.summarize(record)
+    stream = timed(tick.Case("gru", 1, 9, 32, 128), jaxrnn_at_1=[1.0], keras_at_1=[2.0])
+    lines = marks.lines({"cases": [record, stream]})
+    case = large.name
+    assert lines[0] == (
+        f"training, fastest peer / jaxrnn: 1.50 over 1 cases (smallest 1.50 in {case})"
+    )
+    assert "time of a tick: gru tick 1x9x32x128 0.50 of keras" in lines
+    rates = [line for line in lines if line.startswith("above 2 GFLOP")]
+    assert "product: 30% to 30%" in rates[0]
+    assert "multiply-adds: 15% to 15%" in rates[1]
+    assert lines[-1] == (
+        f"{case}, with kernels / without: compile 0.50, temporaries 0.75, "
+        "growth of the process 0.50"
+    )
+    head, ((*row,),) = marks.kernels({"cases": [record]})
+    assert row[:2] == [case, "2.5 [2.5, 2.5]"]
+    assert [row[i] for i, h in enumerate(head) if h == "with / without"] == [
+        "0.75",
+        "0.50",
+        "0.50",
+    ]
+    # The peak of multiply-adds is no roof that a program could reach.
+    assert record["summary"]["systems"]["jaxrnn"]["roof"]["share"] == 0.3
 
 
 def test_scaling_is_drawn(tmp_path):

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from harness import TICK, TINY
 
 from benchmarks import systems
 from benchmarks.process.measure import measure
 from benchmarks.process.pool import Worker
-from benchmarks.systems import SYSTEMS, is_peer, is_roof, jax_run
-from benchmarks.work import gated, update
+from benchmarks.systems import SYSTEMS, is_peer, is_roof, jax_run, resident, roof_fma
+from benchmarks.work import epoch, gated, update
 
 LIBRARIES = {
     "jaxrnn": "jax",
+    "jaxrnn_loops": "jax",
     "jaxrnn_scan": "jax",
     "flax": "flax",
     "flax_nnx": "flax",
@@ -37,8 +39,9 @@ def start() -> Any:
     workers: list[Worker] = []
 
     def start_one(name, devices=1, path=None):
-        module = SYSTEMS[name.removesuffix("_baseline")].module
-        worker = Worker(f"{name}@{devices}", module, devices, "cpu", 300.0, path)
+        system = SYSTEMS[name.removesuffix("_baseline")]
+        settings = system.module, devices, "cpu", 300.0, path, system.environment
+        worker = Worker(f"{name}@{devices}", *settings)
         workers.append(worker)
         return worker
 
@@ -78,15 +81,16 @@ def references(tmp_path_factory):
 
 def test_the_modules_say_what_they_do():
     assert next(iter(SYSTEMS)) == "jaxrnn"
-    assert SYSTEMS["flax"].work == ("gated", "tick", "whole_run")
+    assert SYSTEMS["flax"].work == ("gated", "tick", "epoch", "whole_run")
     assert SYSTEMS["torch_compile"].packages == ("torch",)
     assert not SYSTEMS["torch_compile"].in_quick
     assert SYSTEMS["keras"].in_quick
     assert SYSTEMS["jax_cudnn"].platforms == ("gpu",)
     assert {name for name in SYSTEMS if is_peer(name)} == (
-        set(LIBRARIES) - {"jaxrnn", "jaxrnn_scan"} | {"jax_cudnn"}
+        set(LIBRARIES) - {"jaxrnn", "jaxrnn_loops", "jaxrnn_scan"} | {"jax_cudnn"}
     )
-    assert {name for name in SYSTEMS if is_roof(name)} == {"roof_copy", "roof_product"}
+    assert {name for name in SYSTEMS if is_roof(name)} == set(systems.ROOFS)
+    assert SYSTEMS["jaxrnn_loops"].environment == {"JAXRNN_KERNELS": "off"}
 
 
 def test_constants_are_read_without_running_the_module(tmp_path, monkeypatch):
@@ -103,7 +107,10 @@ def test_the_constants_are_those_of_the_module(name):
     assert SYSTEMS[name].work == module.WORK
 
 
-@pytest.mark.parametrize("name", LIBRARIES)
+SLOWER = ("jaxrnn_loops",)  # it runs the code of jaxrnn; the slow test below has it
+
+
+@pytest.mark.parametrize("name", [name for name in LIBRARIES if name not in SLOWER])
 def test_the_work_is_equal(name, start, references, tmp_path):
     if importlib.util.find_spec(LIBRARIES[name]) is None:
         pytest.skip(f"{LIBRARIES[name]} is not installed")
@@ -114,7 +121,64 @@ def test_the_work_is_equal(name, start, references, tmp_path):
         replace(TICK, layers=2),
         replace(TINY, layers=2, directions=2, mode="forward"),
     ]
+    cases += [MORE["masked"], MORE["epoch of a gru"]] if name == "jaxrnn" else []
     all_equal(cases, [references, start(name, devices=2)], tmp_path)
+
+
+MORE = {
+    "ragged": replace(TINY, cell="gru", layers=2, valid="ragged"),
+    "ragged forward": replace(TINY, valid="ragged", mode="forward"),
+    "masked": replace(TINY, valid="masked"),
+    "four layers": replace(TINY, cell="elman", layers=4),
+    "epoch of a gru": epoch.Case("gru", 4, 5, 3, 6, updates=3),
+    "epoch of an lstm": epoch.Case("lstm", 4, 5, 3, 6, updates=3),
+}
+NO_MASKS = ("flax", "flax_nnx", "haiku", "torch", "torch_compile")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_more_work_is_equal_or_left_out_by_name(name, start, references, tmp_path):
+    if importlib.util.find_spec(LIBRARIES[name]) is None:
+        pytest.skip(f"{LIBRARIES[name]} is not installed")
+    worker = start(name, devices=2)
+    for what, case in MORE.items():
+        if case.work not in SYSTEMS[name].work:
+            continue
+        if what == "masked" and name in NO_MASKS:
+            record = measure(case, [references, worker], 1, 1e-4, tmp_path)
+            run = record["runs"][worker.name]
+            assert run["status"] == "unsupported"
+            assert "mask" in run["reason"]
+        else:
+            all_equal([case], [references, worker], tmp_path)
+
+
+def test_the_peak_of_multiply_adds():
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("there is no C++ compiler")
+    one, two = (roof_fma.Peak(threads) for threads in (1, 2))
+    lanes = one.flops / (2 * 12 * roof_fma.ROUNDS)
+    assert lanes in (4, 8, 16)
+    assert one.flops == two.flops
+    assert one.seconds(1) > 0
+
+
+def test_without_a_compiler_the_peak_is_left_out(monkeypatch):
+    monkeypatch.setenv("CXX", "there-is-no-such-compiler")
+    roof_fma.loop.cache_clear()
+    with pytest.raises(
+        systems.UnsupportedError, match="no C\\+\\+ compiler among there"
+    ):
+        roof_fma.Peak(1)
+
+
+def test_the_growth_of_the_process_in_a_call():
+    size = 64 << 20
+    grown = resident.growth(lambda: np.ones(size, np.uint8).sum())
+    if grown is None:
+        pytest.skip("the system does not tell")
+    assert 0.9 * size < grown < 1.5 * size
 
 
 def test_an_update_is_equal_on_all_devices(start, references, tmp_path):

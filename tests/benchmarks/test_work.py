@@ -9,10 +9,11 @@ from harness import TICK, TINY
 
 from benchmarks import suites, work
 from benchmarks.systems import SYSTEMS
-from benchmarks.work import equal, gated, tick, update, whole_run
+from benchmarks.work import epoch, equal, gated, tick, update, whole_run
 from benchmarks.work.equal import CLASSES
 
-KINDS = (gated, tick, update, whole_run)
+KINDS = (gated, tick, update, epoch, whole_run)
+EPOCH = epoch.Case("gru", 4, 5, 3, 6, updates=3)
 
 
 def test_flops():
@@ -31,6 +32,13 @@ def test_flops():
     train = 2 * B * T * (2 * D + 3 * H) * 4 * H + 3 * readout
     assert TINY.flops == train
     assert update.Case("lstm", B, T, D, H).flops == train
+    assert replace(EPOCH, cell="lstm").flops == 3 * train
+    # What is not read does not count.
+    read = int(gated.make(replace(forward, valid="ragged")).valid.sum())
+    assert 4 < read < B * T
+    assert replace(forward, valid="ragged").flops == (
+        2 * read * (D + H) * 4 * H + readout
+    )
 
 
 def test_bytes():
@@ -50,7 +58,8 @@ def test_the_number_of_params_is_that_of_the_weights(cell):
 
 def test_a_case_survives_json():
     whole = whole_run.Case("folder", 3)
-    for case in (TINY, TICK, update.Case("gru", 1, 2, 3, 4), whole):
+    ragged = replace(TINY, valid="ragged")
+    for case in (TINY, ragged, TICK, EPOCH, update.Case("gru", 1, 2, 3, 4), whole):
         assert work.from_json(work.to_json(case)) == case
         assert work.kind(case.work).Case is type(case)
 
@@ -75,10 +84,18 @@ def test_the_suites():
         names = [case.name for case in cases_of(suite)]
         assert names
         assert len(names) == len(set(names))
-    train = [case for case in suites.cpu() if case.mode == "train"]
+    train = [case for case in suites.cpu() if case.trains]
     assert {case.sizes for case in train} == set(suites.CPU_SIZES)
     for cell in suites.CELLS:
-        assert sum(case.cell == cell for case in train) == len(suites.CPU_SIZES) + 2
+        of_cell = [case for case in train if case.cell == cell]
+        plain = [c for c in of_cell if c.valid == "all" and c.layers < 4]
+        plain = [c for c in plain if c.mode == "train"]
+        assert len(plain) == len(suites.CPU_SIZES) + 2
+    for cell in ("lstm", "gru"):
+        of_cell = [case for case in train if case.cell == cell]
+        assert {"all", "ragged", "masked"} == {case.valid for case in of_cell}
+        assert {1, 2, 4} == {case.layers for case in of_cell}
+        assert {1, 8} == {case.num_updates for case in of_cell}
 
 
 def test_mistakes_in_a_case_are_told():
@@ -88,6 +105,40 @@ def test_mistakes_in_a_case_are_told():
         replace(TINY, mode="tick")
     with pytest.raises(ValueError, match="cell: expected"):
         replace(TINY, cell="jordan")
+    with pytest.raises(ValueError, match="valid: expected all in two directions"):
+        replace(TINY, directions=2, valid="ragged")
+    with pytest.raises(ValueError, match=r"valid: expected all .* the mode tick"):
+        replace(TICK, valid="masked")
+    with pytest.raises(ValueError, match="updates: expected at least 1, got 0"):
+        replace(EPOCH, updates=0)
+
+
+def test_what_is_read_is_the_same_in_every_process():
+    lengths = gated.make(replace(TINY, valid="ragged")).valid
+    assert lengths.shape == (4,)
+    assert lengths[0] == TINY.time
+    assert lengths.min() >= 1
+    mask = gated.make(replace(TINY, batch=64, valid="masked")).valid
+    assert mask.shape == (64, TINY.time)
+    assert mask.any(1).all()
+    holes = ~mask[:, :-1] & mask[:, 1:]
+    assert holes.any()  # so that lengths would not do
+
+
+def test_two_biases_for_one():
+    # Each of two biases that begin at b and 0 moves by the gradient g.
+    case = replace(TINY, cell="gru")
+    before = gated.make(case).weights
+    block = before.layers[0][0]
+    g = np.arange(len(block.b), dtype=np.float32)
+    after = before._replace(layers=((block._replace(b=block.b + g),),))
+    total = gated.moved_twice(case, before, after).layers[0][0]
+    shared = 2 * case.hidden_size
+    np.testing.assert_allclose(total.b[:shared], (block.b + 2 * g)[:shared], rtol=1e-6)
+    np.testing.assert_array_equal(total.b[shared:], (block.b + g)[shared:])
+    moved = before._replace(layers=((total,),))
+    first = gated.one_of_two(case, before, moved).layers[0][0]
+    np.testing.assert_allclose(first.b, block.b + g, rtol=1e-6)
 
 
 def test_references_survive_the_file(tmp_path):

@@ -17,12 +17,15 @@ from jaxrnn import interop
 from jaxrnn.interop import doctor
 
 NAMED = "node|initializer|input|output|attribute|opset|ONNX file|operator|graph|shape"
-NAMED += "|Field|functions|model|direction|rank|[Tt]ype"
+NAMED += "|RNN:|GRU:|LSTM:|Field|functions|model|direction|rank|[Tt]ype"
 WITH_ALPHA = ("affine", "elu", "hardsigmoid", "leakyrelu", "scaledtanh")
 WITH_ALPHA = (*WITH_ALPHA, "thresholdedrelu")
 WITH_BETA = ("affine", "hardsigmoid", "scaledtanh")
 CALLS = [interop.load_onnx, doctor.diagnose, doctor.rewrite]
-SEEDS = [*range(45), *(pytest.param(n, marks=pytest.mark.slow) for n in range(45, 900))]
+SEEDS = [
+    *range(45),
+    *(pytest.param(n, marks=pytest.mark.slow) for n in range(45, 2000)),
+]
 
 
 @functools.cache

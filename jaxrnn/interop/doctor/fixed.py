@@ -40,6 +40,11 @@ def _places(scope: Scope, name: str, axis: int, rank: int) -> set[int] | None:
             inner = _places(scope, node.output[0], axis, rank)
         elif node.op_type == "Transpose":
             order = given.get("perm", list(range(rank))[::-1])
+            if sorted(order) != list(range(rank)):
+                raise ValueError(
+                    f"Transpose:{node.name or node.output[0]}: attribute perm={order}: "
+                    f"expected {rank} axes"
+                )
             inner = _places(scope, node.output[0], order.index(axis), rank)
         elif node.op_type == "Shape":
             inner = set()

@@ -103,6 +103,11 @@ def read(place: Place) -> Recurrent:
     directions = 2 if direction == "bidirectional" else 1
     names = {"W": inputs[1], "R": inputs[2], "B": inputs[3], "P": inputs[7]}
     weights = {k: scope.constant(name) for k, name in names.items() if name}
+    for key, array in weights.items():
+        if array is not None and "float" not in array.dtype.name:
+            raise ValueError(
+                f"{place.path}: input {key}: expected floats, got {array.dtype}"
+            )
     hidden_size = given.get("hidden_size") or (scope.shape(inputs[2]) or [None])[-1]
     if not isinstance(hidden_size, int):
         raise ValueError(

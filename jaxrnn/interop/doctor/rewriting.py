@@ -119,12 +119,11 @@ def _declared(model: onnx.ModelProto, time: int) -> onnx.ModelProto:
     names = {n for n in names if isinstance(n, str) and not n.startswith("unk__")}
     if not names:
         raise ValueError("time: no recurrent node has a time axis with a declared name")
-    graph = model.graph
-    for value in (*graph.input, *graph.output):
+    for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in names:
                 dim.dim_value = time
-    del graph.value_info[:]
+    del model.graph.value_info[:]
     return onnx.shape_inference.infer_shapes(model)
 
 

@@ -41,6 +41,11 @@ def recurrent(
         _initial(name, s, layout, refuse)
         for name, s in (("initial_h", h), ("initial_c", c))
     ]
+    batch = x.shape[0 if layout else 1]
+    for name, state in zip(("initial_h", "initial_c"), states, strict=True):
+        size = batch if np.ndim(state) != 3 else state.shape[1]
+        if size != batch and not {size, batch} & reader.free:
+            raise refuse(f"{name}: expected a batch of {batch} as of X, got {size}")
     found = directions(kind, attributes, (w, r, b, p), tuple(states), refuse)
     if w.shape[2] != x.shape[2]:
         raise refuse(f"W: expected D = {x.shape[2]}, as X has, got {w.shape[2]}")

@@ -45,6 +45,7 @@ class Reader:
         numbers = (n for n in itertools.count(23, 2) if _prime(n))
         self.sizes = (n for n in numbers if not any(s % n == 0 for s in used if s))
         symbols: dict[str, int] = {}
+        self.free = set()  # sizes in the place of those that may be any
         for entry in graph.input:
             if entry.name in self.values:
                 continue  # a constant that may be overridden
@@ -56,6 +57,7 @@ class Reader:
                     symbol = dim.dim_param or f"{entry.name}.{i}"
                     size = symbols.setdefault(symbol, 0) or next(self.sizes)
                     symbols[symbol] = size
+                    self.free.add(size)
                 axes.append((Atom(f"{entry.name}.{i}", size),))
             dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
             features = axes[-1] if axes else ()
