@@ -28,8 +28,8 @@ SIBLINGS = {
     "loops/pointwise": set(),
     "loops/rows": {"loops.primitives", "loops.substitute"},
     "loops/mix": {"loops.rows", "precision"},
-    "loops/inner": {"loops.dense", "loops.mix", "loops.rows"},
     "loops/dense": {"loops.mix", "loops.rows"},
+    "loops/inner": {"loops.dense", "loops.mix", "loops.rows"},
     "loops/gated": {
         *("core", "loops.dense", "loops.mix", "loops.pointwise"),
         *("loops.primitives", "loops.substitute", "precision"),
@@ -40,7 +40,7 @@ SIBLINGS = {
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
     "cells/elman": {*CELL, "loops.pointwise"},
-    "cells/gru": {*CELL, *LOOPS, "build", "loops.pointwise"},
+    "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
     "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
@@ -90,10 +90,12 @@ SIBLINGS = {
     "kernels/build": set(),
     "kernels/check": {
         *("cells.elman", "cells.gru", "cells.lstm", "loops.dense", "loops.gated"),
-        *("loops.pointwise", "loops.substitute"),
+        *("loops.inner", "loops.mix", "loops.pointwise", "loops.rows"),
+        "loops.substitute",
     },
     "kernels/cpu": {
-        *("kernels.build", "kernels.check", "loops.dense", "loops.gated"),
+        *("cells.elman", "cells.gru", "cells.lstm", "kernels.build", "kernels.check"),
+        *("loops.dense", "loops.gated", "loops.inner", "loops.mix"),
         "loops.substitute",
     },
     "kernels/explain": {"checks", "core", "kernels.build", "loops.substitute"},
