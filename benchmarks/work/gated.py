@@ -128,14 +128,8 @@ class Case:
         two, except that the gradient of the input is not needed.
         """
         H, gates = self.hidden_size, GATES[self.cell] * self.hidden_size
-        total = (
-            2
-            * self.sequences
-            * self.directions
-            * H
-            * CLASSES
-            * (3 if self.trains else 1)
-        )
+        total = 2 * self.sequences * self.directions * H * CLASSES
+        total *= 3 if self.trains else 1
         for layer, D in enumerate(self.layer_inputs):
             from_input = 2 * self.tokens * D * gates
             from_hidden = 2 * self.tokens * H * gates
