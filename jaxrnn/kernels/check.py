@@ -58,11 +58,12 @@ def difference(kernels: dict[str, Kernel], tolerance: float = 1e-4) -> str:
             return f"{part.name}: {error:.2g}"
     dtype = jnp.dtype(jnp.float32)
     rows, matrix, gradient = _arrays((100, D), (D, H), (100, H))
-    for product, a, b in (
+    products: list[tuple[Any, jax.Array, jax.Array]] = [
         (rows_times, rows, matrix),
         (rows_turned, gradient, matrix),
         (rows_gradient, rows, gradient),
-    ):
+    ]
+    for product, a, b in products:
         got = kernels[product.__name__].run(dtype, a, b)
         error = float(jnp.abs(got - product.__wrapped__(dtype, a, b)).max())
         if not error < tolerance:

@@ -113,7 +113,7 @@ def _forward(key: Any, loop: Loop, inputs: Inputs) -> Any:
     kept = None
     if loop.keep:
         widths = [n * units for n in RECURRENCES[loop.part.name].residuals]
-        each = tuple(shape((time, batch, width)) for width in widths)
+        each: Any = tuple(shape((time, batch, width)) for width in widths)
         residuals = each if len(each) > 1 else each[0]
         kept = Kept(shape((time, batch, units + 1 + size)), residuals)
     return _call(
