@@ -881,6 +881,18 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     found["load_onnx"] = interop.load_onnx, {"model": interop.to_onnx(gru, params)}
     matrices = [jnp.ones((H, D))] * 3 + [jnp.ones((H, H))] * 3
     layers = {"num_layers": 1, "bidirectional": False, "nonlinearity": "tanh"}
+    found["to_cudnn"] = interop.to_cudnn, {"kind": "gru", "params": params}
+    found["to_chainer"] = (
+        interop.to_chainer,
+        {"kind": "gru", "params": params, "n_step": True, "prefix": ""},
+    )
+    found["to_tensorflow"] = (
+        interop.to_tensorflow,
+        {
+            **{"op": "BlockLSTM", "forget_bias": 1.0, "prefix": ""},
+            "params": rnn.lstm(D, H).init(key),
+        },
+    )
     found["load_cudnn"] = (
         interop.load_cudnn,
         {"kind": "gru", "weights": matrices, "biases": [jnp.ones(H)] * 6, **layers},

@@ -74,7 +74,7 @@ def kernels(dry: bool, platform: str) -> list[dict[str, Any]]:
             path = Path(folder, f"{way}.npz")
             options = ["--exact"] * (way == "exact") + ["--small"] * dry
             told[way] = child("outputs", [str(path), *options], switch, platform)
-            with np.load(path) as arrays:
+            with np.load(path, allow_pickle=False) as arrays:
                 found[way] = dict(arrays)
     rows = []
     for name, paths in told["kernel"].items():

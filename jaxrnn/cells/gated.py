@@ -15,7 +15,7 @@ from jaxrnn.cells.options import DEFAULTS, Settings, with_carry
 from jaxrnn.checks import Input
 from jaxrnn.core import Cell, Init, InitialCarry, blank, restarted
 from jaxrnn.loops.dense import DENSE, Dense
-from jaxrnn.loops.gated import Inputs, Loop, one_step, recurrence
+from jaxrnn.loops.gated import Inputs, Loop, one_step, plain_step, recurrence
 from jaxrnn.loops.mix import Mix
 from jaxrnn.loops.pointwise import Pointwise
 
@@ -56,7 +56,8 @@ def gated(
         weights, theta = split(params)
         x = x.astype(params.w_x.dtype)
         dtype = x.dtype if compute_dtype is None else compute_dtype
-        carry = one_step(loop._replace(compute_dtype=dtype), weights, theta, carry, x)
+        run = one_step if part.backward else plain_step
+        carry = run(loop._replace(compute_dtype=dtype), weights, theta, carry, x)
         return carry, carry.h
 
     def unroll_fast(params, carry, xs, *, mask=None, reverse=False, starts=None):

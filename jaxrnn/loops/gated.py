@@ -78,11 +78,20 @@ class Coefficients(NamedTuple):
     starts: Any
 
 
-@substituted(SHARED, SHARED, 0, 0, out=0)
-def one_step(loop: Loop, weights: Any, theta: Any, carry: Any, x: jax.Array) -> Any:
-    """The carry after one step of the recurrence."""
+def plain_step(loop: Loop, weights: Any, theta: Any, carry: Any, x: jax.Array) -> Any:
+    """The carry after one step of the recurrence.
+
+    The pointwise part may close over what is under differentiation, unlike that of a
+    loop, so there this runs and not `one_step`.
+    """
     z = loop.mix.z(loop.mix.ready(weights, loop.compute_dtype), x, carry.h)
     return loop.part.apply(_theta(loop, weights, theta), z, carry)
+
+
+@substituted(SHARED, SHARED, 0, 0, out=0)
+def one_step(loop: Loop, weights: Any, theta: Any, carry: Any, x: jax.Array) -> Any:
+    """`plain_step`, which a kernel may replace."""
+    return plain_step(loop, weights, theta, carry, x)
 
 
 @substituted(Inputs(SHARED, SHARED, 0, 0, 1, 1, 1), out=(0, 1, 1))
