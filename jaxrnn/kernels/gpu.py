@@ -81,7 +81,8 @@ def _why_not(loop: Loop, *operands: Any) -> str:
     plan = _plan(loop, operands[0].weights, 1, False)
     size = gates.matrices * plan.units**2 * jnp.dtype(low).itemsize
     if size > MOST_BYTES:
-        return f"every step would read {size >> 20} MiB of weights, a loop fewer"
+        told = f"{size >> 20} MiB of weights are too many for a program to read at"
+        return f"{told} each step"
     if any(a.size >= 1 << 31 for a in leaves):
         return "an array has 2**31 numbers or more"
     try:
