@@ -94,6 +94,12 @@ ffi::Error forward_call(ffi::ThreadPool pool, int64_t threads, std::string_view 
         io.rows = out.next<T>();
         auto next = [&] { return out.next<T>(); };
         io.kept = kept_of<T>(sizes.H, gates_of(kCell), rest_of(kCell), next);
+        const size_t steps = sizes.T * sizes.B;
+        large_pages(io.rows, steps * (sizes.H + 1 + sizes.D));
+        for (int k = 0; k < gates_of(kCell) + rest_of(kCell); k += gates_of(kCell)) {
+          large_pages(io.kept.first[k], steps * io.kept.row[k]);
+        }
+        large_pages(io.hs, steps * sizes.H);
       }
       if constexpr (kCell == Cell::kReset) {
         ResetForward<T>(sizes, reverse, io).run(pool, threads);
@@ -145,12 +151,15 @@ ffi::Error product_call(ffi::ThreadPool pool, int64_t threads, std::string_view 
                         ffi::RemainingArgs args, ffi::RemainingRets rets) {
   return each_group(pool, threads, args, rets, [&](In in, Out out, long threads) {
     const long N = in.size(0, 0), K = in.size(0, 1);
+    const long G = out.size(0, 1), rows = out.size(0, 0);
     const T *a = in.next<T>(), *b = in.next<T>();
+    T* to = out.next<T>();
+    large_pages(to, rows * G);
     if (kind == "gradient") {
-      transposed_product<T>(pool, threads, N, K, out.size(0, 1), a, b, out.next<T>());
+      transposed_product<T>(pool, threads, N, K, G, a, b, to);
     } else {
-      const long G = out.size(0, 1), ws = kind == "turned" ? 1 : G, cs = kind == "turned" ? K : 1;
-      rows_product<T>(pool, threads, N, K, G, a, b, ws, cs, out.next<T>());
+      const long ws = kind == "turned" ? 1 : G, cs = kind == "turned" ? K : 1;
+      rows_product<T>(pool, threads, N, K, G, a, b, ws, cs, to);
     }
   });
 }

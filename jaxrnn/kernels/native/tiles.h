@@ -24,6 +24,10 @@
 #include <new>
 #include <type_traits>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -124,6 +128,19 @@ T* scratch(Kind kind, size_t n) {
     block.size = size;
   }
   return static_cast<T*>(block.data);
+}
+
+// Asks for large pages where a result is large. The C library maps more than 32 MiB anew
+// at every call, and then each page of 4 KiB is a fault, when it is first written.
+template <class T>
+void large_pages(T* data, size_t n) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t kLarge = 1 << 21;
+  const uintptr_t first = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t begin = (first + kLarge - 1) / kLarge * kLarge;
+  const uintptr_t end = (first + n * sizeof(T)) / kLarge * kLarge;
+  if (end > begin + kLarge) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 // Runs `task(i)` for i < n on this thread and on those of the pool that come in time.
