@@ -324,11 +324,25 @@ batching.primitive_batchers[_substituted_p] = _batch
 
 
 def _lower(ctx, *args, platform, kernels, **params):
-    kernel = dict(kernels).get(platform)
-    if ctx.module_context.lowering_parameters.for_export:
-        kernel = kernel if kernel and kernel.exports else None
+    module, kernel = ctx.module_context, dict(kernels).get(platform)
+    if module.lowering_parameters.for_export and not (kernel and kernel.exports):
+        kernel = None
+    if _divides(module.axis_context):
+        kernel = None
     run = partial(_run, kernel=kernel, platform=platform)
     return mlir.lower_fun(run, multiple_results=True)(ctx, *args, **params)
+
+
+def _divides(context: Any) -> bool:
+    """Whether XLA may divide the arrays of a program over devices.
+
+    It can divide a loop, but knows nothing of a kernel, for which each device would
+    gather all arrays. Inside `shard_map` a program sees the arrays of one device.
+    """
+    if hasattr(context, "num_devices"):
+        return context.num_devices > 1
+    axes = getattr(getattr(context, "mesh", None), "axis_names", ())
+    return bool(set(axes) - set(getattr(context, "manual_axes", ())))
 
 
 for _platform in PLATFORMS:

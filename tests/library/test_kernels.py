@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from battery import B, D, H, T, assert_close, assert_refused, gradient, scalar
 from jax import export
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from kernel_law import examples, hold, installed
 from test_gated import matrix_cell
 
@@ -289,6 +289,32 @@ def test_under_shard_map():
     }
     with installed(kernels):
         assert_close(jax.jit(sharded)(PARAMS, CARRIES, XS), expected, 1e-5)
+
+
+def test_what_xla_divides_runs_the_loop():
+    """A kernel that XLA cannot divide would gather the batch on each device."""
+    forward, _ = in_numpy()
+    mesh = Mesh(np.array(jax.devices()[:B]), ("batch",))
+    xs = jax.device_put(XS, NamedSharding(mesh, PartitionSpec("batch")))
+
+    def ys(xs):
+        return jax.vmap(partial(ys_of, ELMAN, PARAMS, CARRY))(xs)
+
+    expected = ys(XS)
+    with installed({FORWARD: forward.kernel}):
+        assert_close(jax.jit(lambda xs: ys(xs))(xs), expected, 1e-6)
+        assert forward.runs == 0
+        assert_close(jax.jit(lambda xs: ys(xs))(XS), expected, 1e-6)
+        assert forward.runs == 1
+
+
+def test_equal_calls_outside_jit_are_compiled_once():
+    forward, _ = in_numpy()
+    with installed({FORWARD: forward.kernel}):
+        for _ in range(3):
+            ELMAN.unroll(PARAMS, CARRY, XS[0])
+        assert forward.runs == 3
+        assert len(forward.shapes) == 1  # one call of the kernel was traced
 
 
 def test_the_transpose_of_a_gradient():
