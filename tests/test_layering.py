@@ -24,7 +24,9 @@ SIBLINGS = {
     "steps": {"build", "core"},
     "lift": {"build", "checks", "core", "steps"},
     "loops/primitives": set(),
-    "loops/substitute": {"loops.primitives"},  # alone knows kernels
+    "loops/kernels": set(),
+    "loops/substituted": {"loops.kernels"},
+    "loops/substitute": {"loops.kernels", "loops.primitives", "loops.substituted"},
     "loops/pointwise": set(),
     "loops/rows": {"loops.primitives", "loops.substitute"},
     "loops/mix": {"loops.rows", "precision"},
