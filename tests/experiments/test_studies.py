@@ -218,7 +218,7 @@ def failing(case: Case, capsys, *options: str) -> str:
     return " ".join(said.replace("│", "").split())
 
 
-@with_data()
+@with_data(slow=("captioning",))  # see test_captioning.py
 def test_a_run_leaves_its_files(case, smoke, capsys):
     out = smoke(case)
     assert {path.name for path in out.iterdir()} == EVERY | case.files
@@ -250,7 +250,7 @@ def test_the_tables_of_a_run_are_stored(case, smoke):
             assert len(row["values"]) == len(table["columns"])
 
 
-@with_data(slow=LONG)
+@with_data(slow=(*LONG, "language_model"))
 def test_a_run_that_is_stopped_and_resumed_equals_one_left_alone(
     case, smoke, tmp_path, capsys, monkeypatch
 ):

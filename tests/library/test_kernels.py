@@ -132,9 +132,8 @@ def test_a_kernel_that_errs_is_found():
         hold({BACKWARD: kernel}, ELMAN)
 
 
-@pytest.mark.parametrize(
-    "name", ["lstm", pytest.param("matrix", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lstm", "matrix"])
 def test_any_cell_may_have_a_kernel(name):
     """One whose carry holds integers and keys too."""
     kernels = {
