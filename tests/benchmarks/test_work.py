@@ -16,6 +16,12 @@ KINDS = (gated, tick, update, epoch, whole_run)
 EPOCH = epoch.Case("gru", 4, 5, 3, 6, updates=3)
 
 
+def valid_of(case: gated.Case) -> np.ndarray:
+    valid = gated.make(case).valid
+    assert valid is not None
+    return valid
+
+
 def test_flops():
     B, T, D, H, K = 4, 5, 3, 6, CLASSES
     forward = replace(TINY, mode="forward")
@@ -34,7 +40,7 @@ def test_flops():
     assert update.Case("lstm", B, T, D, H).flops == train
     assert replace(EPOCH, cell="lstm").flops == 3 * train
     # What is not read does not count.
-    read = int(gated.make(replace(forward, valid="ragged")).valid.sum())
+    read = int(valid_of(replace(forward, valid="ragged")).sum())
     assert 4 < read < B * T
     assert replace(forward, valid="ragged").flops == (
         2 * read * (D + H) * 4 * H + readout
@@ -114,11 +120,11 @@ def test_mistakes_in_a_case_are_told():
 
 
 def test_what_is_read_is_the_same_in_every_process():
-    lengths = gated.make(replace(TINY, valid="ragged")).valid
+    lengths = valid_of(replace(TINY, valid="ragged"))
     assert lengths.shape == (4,)
     assert lengths[0] == TINY.time
     assert lengths.min() >= 1
-    mask = gated.make(replace(TINY, batch=64, valid="masked")).valid
+    mask = valid_of(replace(TINY, batch=64, valid="masked"))
     assert mask.shape == (64, TINY.time)
     assert mask.any(1).all()
     holes = ~mask[:, :-1] & mask[:, 1:]

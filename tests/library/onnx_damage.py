@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ WORDS = ["", "Tanh", "tanh", "Sine", "Affine", "HardSigmoid", "LeakyRelu", "\ud7
 
 def of_one_node() -> dict[str, Case]:
     """Valid files of one recurrent node."""
-    both = {"direction": "bidirectional"}
+    both: dict[str, Any] = {"direction": "bidirectional"}
     return {
         "RNN": Case("RNN", activations=["Relu"], clip=2.0),
         "GRU": Case("GRU", linear_before_reset=1, states=["h0"]),
@@ -87,7 +88,7 @@ def broken(data: bytes, seed: int) -> bytes:
     if way == 0:
         return bytes(array[: key.integers(len(array))])
     if way == 1:
-        start, count = key.integers(len(array)), key.integers(1, 9)
+        start, count = key.integers(len(array)), int(key.integers(1, 9))
         return bytes(array[:start] + key.bytes(count) + array[start:])
     for _ in range(key.integers(1, 4)):
         # The names and the attributes stand in a small part of the file.

@@ -250,17 +250,17 @@ class TestToOnnx:
         model = interop.to_onnx(P2, params, initial_carry=True, lengths=True)
         assert kinds(model) == ["LSTM"]
         noise, lengths = np.random.default_rng(1), np.array([4, 0, 2], np.int32)
-        given = [noise.normal(size=(3, n)).astype("f") for n in (2, H)]
+        h, c = (noise.normal(size=(3, n)).astype("f") for n in (2, H))
         names = ["xs", "lengths", "initial_carry.h", "initial_carry.c"]
-        feed = dict(zip(names, [xs, lengths, *given], strict=True))
+        feed = dict(zip(names, [xs, lengths, h, c], strict=True))
         final, ys = jax.vmap(
             lambda h, c, xs, n: P2.unroll(
                 params, rnn.LSTMCarry(h, c), xs, mask=jnp.arange(4) < n
             )
-        )(*given, xs, lengths)
+        )(h, c, xs, lengths)
         got = session(model).run(None, feed)
         agree(got, [ys, *final])
-        np.testing.assert_array_equal(got[1][1], given[0][1])  # of length 0
+        np.testing.assert_array_equal(got[1][1], h[1])  # of length 0
 
     def test_a_projection_that_loses_digits_is_scanned(self):
         params = params_of(LEARNED[1])

@@ -3,6 +3,7 @@
 import copy
 import functools
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,8 @@ def expected(model):
     read = {"X": known[places[0]]}
     read |= {k: known[n] for k, n in (("h0", places[5]), ("c0", places[6])) if n}
     lengths = known[places[4]] if places[4] else None
-    names = [a.decode() for a in given.get("activations", [])]
+    activations: Any = given.get("activations", [])
+    names = [a.decode() for a in activations]
     if names:
         given["activations"] = names
         for what, taking in (("alpha", WITH_ALPHA), ("beta", WITH_BETA)):

@@ -116,12 +116,12 @@ def _before(g: Graph, loop: Recurrent) -> list[Operand] | None:
     h, *others = loop.carry
     if loop.w_p is None:
         return loop.carry
-    back = np.zeros(loop.w_p.T.shape, np.float32)
+    back: np.ndarray = np.zeros_like(loop.w_p.T)
     if not is_zero(g, h):
-        spread = np.linalg.svd(np.float64(loop.w_p), compute_uv=False)
-        if len(spread) < back.shape[0] or spread[-1] * WORST < spread[0]:
+        spread = np.linalg.svd(loop.w_p.astype(np.float64), compute_uv=False)
+        if len(spread) < len(back) or spread[-1] * WORST < spread[0]:
             return None
-        back = np.linalg.pinv(np.float64(loop.w_p))
+        back = np.linalg.pinv(loop.w_p.astype(np.float64))
     return [g.op("MatMul", h, back), *others]
 
 

@@ -15,7 +15,8 @@ def recurrent(
 ) -> Any:
     """The outputs Y, Y_h and Y_c of a node."""
     refuse, kind = reader.refusal(node), node.op_type
-    x, w, r, b, lengths, h, c, p = [*inputs, *[None] * (8 - len(inputs))]
+    given: list[Any] = [*inputs, *[None] * (8 - len(inputs))]
+    x, w, r, b, lengths, h, c, p = given
     for name, value in (("W", w), ("R", r), ("B", b), ("P", p)):
         if value is not None and not isinstance(value, np.ndarray):
             raise refuse(f"{name}: expected a constant")

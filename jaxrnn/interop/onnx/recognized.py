@@ -62,7 +62,7 @@ def _of_forward_loop(loop, inputs) -> Recurrent | None:
         if loop.part.name == PROJECTED:
             # Of the output m before the projection h w_h is m (w_p w_h).
             w_p = _float(theta[0])
-            w_h = (np.float64(w_p) @ np.float64(w_h)).astype(np.float32)
+            w_h = (w_p.astype(np.float64) @ w_h.astype(np.float64)).astype(np.float32)
     elif loop.part.name in (GRU.name, RESET_BEFORE.name):
         order, wanted = "rzn", "zrn"
         kind, size = "GRU", 3

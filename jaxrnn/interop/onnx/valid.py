@@ -115,10 +115,9 @@ def attributes_of(node: onnx.NodeProto, version: int, refuse: Refuse) -> dict[st
         name, known = attribute.name, schema.attributes.get(attribute.name)
         if known is None:
             raise refuse(f"attribute {name}={found[name]!r} is not known")
-        if attribute.type != known.type.value:
-            raise refuse(
-                f"attribute {name}={found[name]!r}: expected {known.type.name}"
-            )
+        expected: Any = known.type
+        if attribute.type != expected.value:
+            raise refuse(f"attribute {name}={found[name]!r}: expected {expected.name}")
     for name, known in schema.attributes.items():
         if known.required and name not in found:
             raise refuse(f"attribute {name}: it is missing")
@@ -150,7 +149,7 @@ def computed(
     refuse: Refuse,
 ) -> list[Any]:
     """What a node makes of constants, unless it is more than a machine should hold."""
-    given = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
+    given: dict[str, Any] = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
     names = [name for name in node.output if name]
     blank = onnx.TypeProto()
     graph = helper.make_graph(
@@ -171,7 +170,7 @@ def computed(
     return [next(found) if name else None for name in node.output]
 
 
-def _size(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> int:
+def _size(model: onnx.ModelProto, given: dict[str, Any]) -> int:
     """How many numbers there will be, as far as can be told before."""
     known = onnx.ModelProto()
     known.CopyFrom(model)
