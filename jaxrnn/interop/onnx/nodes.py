@@ -48,7 +48,7 @@ def recurrent(
         if size != batch and not {size, batch} & reader.free:
             raise refuse(f"{name}: expected a batch of {batch} as of X, got {size}")
     found = directions(kind, attributes, (w, r, b, p), tuple(states), refuse)
-    if w.shape[2] != x.shape[2]:
+    if w is not None and w.shape[2] != x.shape[2]:
         raise refuse(f"W: expected D = {x.shape[2]}, as X has, got {w.shape[2]}")
     name = frozenset([", ".join(node.output)])
     fields = CARRIES[kind]._fields
