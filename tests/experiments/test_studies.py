@@ -218,7 +218,7 @@ def failing(case: Case, capsys, *options: str) -> str:
     return " ".join(said.replace("│", "").split())
 
 
-@with_data(slow=("captioning",))  # see test_captioning.py
+@with_data(slow=("captioning", "forecasting", "sentiment", "translation"))
 def test_a_run_leaves_its_files(case, smoke, capsys):
     out = smoke(case)
     assert {path.name for path in out.iterdir()} == EVERY | case.files
