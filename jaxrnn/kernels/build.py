@@ -81,17 +81,9 @@ def library(check: Callable[[Library], str]) -> Library:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as building:
             made = Path(building) / path.name
-            command = [
-                compiler,
-                *FLAGS,
-                *SHARED,
-                "-I",
-                include,
-                str(SOURCES / "native.cc"),
-            ]
-            run = subprocess.run(
-                [*command, "-o", str(made)], capture_output=True, text=True
-            )
+            files = ["-I", include, str(SOURCES / "native.cc"), "-o", str(made)]
+            command = [compiler, *FLAGS, *SHARED, *files]
+            run = subprocess.run(command, capture_output=True, text=True)
             if run.returncode:
                 lines = run.stderr.strip().splitlines() or ["no message"]
                 return _failed(f"{compiler} failed: {lines[0]}")
@@ -101,6 +93,17 @@ def library(check: Callable[[Library], str]) -> Library:
     except OSError as error:
         return _failed(f"the native loops cannot be built: {error}")
     return Library(key, str(path))
+
+
+def loaded(library: Library) -> Library:
+    """Loads a library, if there is one; returns it, or why it cannot be loaded."""
+    if library.why_not:
+        return library
+    try:
+        load(library)
+    except OSError as error:
+        return _failed(f"delete {library.path}, which cannot be loaded: {error}")
+    return library
 
 
 def _failed(why: str) -> Library:
@@ -136,12 +139,12 @@ def load(library: Library) -> None:
     """Registers the targets of a library with JAX, under names with its key."""
     if library.key in _LOADED:  # JAX refuses a name that it knows, and it is the same
         return
-    loaded = _LOADED[library.key] = ctypes.CDLL(library.path)
+    functions = _LOADED[library.key] = ctypes.CDLL(library.path)
     for part in ("forward", "backward", "product"):
         for dtype in ("float32", "float64"):
             jax.ffi.register_ffi_target(
                 target(library, part, dtype),
-                jax.ffi.pycapsule(getattr(loaded, f"{part}_{dtype}")),
+                jax.ffi.pycapsule(getattr(functions, f"{part}_{dtype}")),
                 platform="cpu",
             )
 

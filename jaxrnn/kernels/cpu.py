@@ -13,7 +13,7 @@ import numpy as np
 from jaxrnn.cells.elman import RELU, TANH
 from jaxrnn.cells.gru import GRU, RESET_BEFORE
 from jaxrnn.cells.lstm import LSTM
-from jaxrnn.kernels.build import Library, library, load, target
+from jaxrnn.kernels.build import Library, library, load, loaded, target
 from jaxrnn.kernels.check import difference
 from jaxrnn.loops.dense import DENSE
 from jaxrnn.loops.gated import Coefficients, Inputs, Kept, Loop
@@ -43,10 +43,7 @@ DTYPES = ("float32", "float64")
 @functools.cache
 def native() -> Library:
     """The native loops, built or found and loaded once for a process."""
-    found = library(_check)
-    if not found.why_not:
-        load(found)
-    return found
+    return loaded(library(_check))
 
 
 def _check(new: Library) -> str:
@@ -83,7 +80,15 @@ def _threads() -> np.int64:
     return np.int64(max(1, cores // jax.local_device_count("cpu")))
 
 
-def _call(name: str, outs: Any, operands: Any, *, grouped: bool, **static: Any) -> Any:
+def _call(
+    name: str,
+    outs: Any,
+    operands: Any,
+    *,
+    grouped: bool,
+    aliases: dict[int, int] | None = None,
+    **static: Any,
+) -> Any:
     """Calls a function of the library, which takes groups: of one, if they are none."""
     operands = jax.tree.leaves(operands)
     if not grouped:
@@ -91,8 +96,9 @@ def _call(name: str, outs: Any, operands: Any, *, grouped: bool, **static: Any) 
     groups = max(len(a) for a in operands)
     outs, tree = jax.tree.flatten(outs)
     outs = [jax.ShapeDtypeStruct((groups, *a.shape), a.dtype) for a in outs]
-    aliases = static.pop("aliases", None)
-    call = jax.ffi.ffi_call(name, outs, input_output_aliases=aliases)
+    # What all groups share stays as it is.
+    own = {i: out for i, out in (aliases or {}).items() if len(operands[i]) == groups}
+    call = jax.ffi.ffi_call(name, outs, input_output_aliases=own)
     outs = call(*operands, threads=_threads(), **static)
     return tree.unflatten(outs if grouped else [a[0] for a in outs])
 

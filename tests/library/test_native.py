@@ -80,6 +80,15 @@ def test_what_differs_from_the_loop_is_not_used(tmp_path):
         assert os.listdir(tmp_path) == []
 
 
+@needs_compiler
+def test_a_library_that_is_no_library(tmp_path):
+    path = tmp_path / "native-0.so"
+    path.write_bytes(b"not a library")
+    with pytest.warns(UserWarning, match=f"delete {path}, which cannot be loaded"):
+        found = build.loaded(build.Library("0", str(path)))
+    assert "cannot be loaded" in found.why_not
+
+
 def test_a_compiler_that_fails(tmp_path):
     compiler = tmp_path / "c++"
     compiler.write_text("#!/bin/sh\necho 'no such flag' >&2\nexit 1\n")
