@@ -187,6 +187,7 @@ SIBLINGS = {
     "interop/onnx/recognized": {
         *("cells.elman", "cells.gru", "cells.lstm", "cells.projected"),
         *("interop.onnx.cell", "interop.onnx.graph", "interop.weights"),
+        *("loops.dense", "loops.inner"),
     },
     "interop/onnx/native": {
         *("interop.onnx.cell", "interop.onnx.graph", "interop.onnx.recognized"),

@@ -27,7 +27,7 @@ class LSTMParams(NamedTuple):
     """Weights of `lstm`."""
 
     w_x: jax.Array  # [D, 4H], gates i, f, g, o
-    w_h: jax.Array  # [H, 4H], gates i, f, g, o
+    w_h: jax.Array  # [H, 4H], gates i, f, g, o, or [heads, H / heads, 4H / heads]
     b: jax.Array | None = None  # [4H]
 
 
@@ -56,7 +56,7 @@ def lstm(
       gate_activation: in the place of each sigmoid, such as `jax.nn.hard_sigmoid`.
         With other functions than tanh and sigmoid JAX finds the derivative.
       **options: bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
-        unroll; see `jaxrnn.cells.Options`.
+        unroll, heads; see `jaxrnn.cells.Options`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `LSTMParams` and `LSTMCarry`.
@@ -81,7 +81,7 @@ def lstm(
     hidden_size = check_size("lstm: hidden_size", hidden_size)
     check_function("lstm: activation", activation)
     check_function("lstm: gate_activation", gate_activation)
-    settings = check_options("lstm", options)
+    settings = check_options("lstm", options, hidden_size)
     drawn = forget_biased("lstm", settings, hidden_size, forget_bias)
 
     def init(key):
