@@ -101,7 +101,7 @@ def lstm(
 
 
 def forget_biased(
-    name: str, settings: Settings, hidden_size: int, forget_bias: float
+    name: str, settings: Settings, hidden_size: int, forget_bias: float, gate: int = 1
 ) -> Settings:
     """The settings with a b_init that adds to the bias of the forget gate."""
     if not isinstance(forget_bias, numbers.Real):
@@ -109,7 +109,7 @@ def forget_biased(
 
     def biased(key, shape, dtype):
         b = settings.b_init(key, shape, dtype)
-        return b.at[hidden_size : 2 * hidden_size].add(forget_bias)
+        return b.at[gate * hidden_size : (gate + 1) * hidden_size].add(forget_bias)
 
     return settings._replace(b_init=biased)
 
