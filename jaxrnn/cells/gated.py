@@ -93,35 +93,43 @@ def dense_init(
     """
     w_x_key, w_h_key, b_key, more_key = jax.random.split(key, 4)
     dtype, heads = settings.dtype, settings.heads
+    w_x_shape = input_size, hidden_size
+    w_h_shape = (output_size or hidden_size) // heads, hidden_size // heads
 
-    def by_gate(initializer, key, rows, columns=hidden_size):
-        # Some initializers, the orthogonal one for example, need 32 bits.
-        draw_dtype = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
-
-        # Batched QR factorizations, which draw orthogonal weights, can wait for
-        # each other for ever on CPU, so a batch is drawn one after the other.
-        @jax.custom_batching.sequential_vmap
-        def draw(key):
-            return initializer(key, (rows, columns), draw_dtype)
-
-        blocks = [draw(k) for k in jax.random.split(key, gates)]
-        return jnp.concatenate(blocks, axis=1).astype(dtype)
-
-    def by_head(key):
-        rows = (output_size or hidden_size) // heads
-        if heads == 1:
-            return by_gate(settings.w_h_init, key, rows)
-        columns, keys = hidden_size // heads, jax.random.split(key, heads)
-        return jnp.stack([by_gate(settings.w_h_init, k, rows, columns) for k in keys])
+    def block(key):
+        return by_gate(settings.w_h_init, key, w_h_shape, gates, dtype)
 
     weights: dict[str, Any] = {
-        "w_x": by_gate(settings.w_x_init, w_x_key, input_size),
-        "w_h": by_head(w_h_key),
+        "w_x": by_gate(settings.w_x_init, w_x_key, w_x_shape, gates, dtype),
+        "w_h": block(w_h_key)
+        if heads == 1
+        else jnp.stack([block(k) for k in jax.random.split(w_h_key, heads)]),
         "b": None,
     }
     if settings.bias:
         weights["b"] = settings.b_init(b_key, (gates * hidden_size,), dtype)
     return weights, more_key
+
+
+def by_gate(
+    initializer: Callable[..., jax.Array],
+    key: jax.Array,
+    shape: tuple[int, ...],
+    gates: int,
+    dtype: Any,
+) -> jax.Array:
+    """Draws an array for each gate and joins them along the last axis."""
+    # Some initializers, the orthogonal one for example, need 32 bits.
+    draw_dtype = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+    # Batched QR factorizations, which draw orthogonal weights, can wait for
+    # each other for ever on CPU, so a batch is drawn one after the other.
+    @jax.custom_batching.sequential_vmap
+    def draw(key):
+        return initializer(key, shape, draw_dtype)
+
+    blocks = [draw(k) for k in jax.random.split(key, gates)]
+    return jnp.concatenate(blocks, axis=-1).astype(dtype)
 
 
 def dense(params: Any) -> Dense:

@@ -125,17 +125,21 @@ def _lstm(theta, z, carry):
     return _lstm_forward(theta, z, carry)[0]
 
 
+# The gates lie along the last axis, so that z and the carry may be maps.
+
+
 def _lstm_forward(theta, z, carry):
-    i, f, g, o = jnp.split(z, 4)
+    i, f, g, o = jnp.split(z, 4, axis=-1)
     i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
     c = f * carry.c + i * g
     # The gates in one array: a kernel puts the gradient of z in its place.
-    return LSTMCarry(o * jnp.tanh(c), c), (jnp.concatenate([i, f, g, o]), carry.c)
+    gates = jnp.concatenate([i, f, g, o], axis=-1)
+    return LSTMCarry(o * jnp.tanh(c), c), (gates, carry.c)
 
 
 def _lstm_backward(theta, residuals, h, ct):
     gates, c_prev = residuals
-    i, f, g, o = jnp.split(gates, 4)
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
     tanh_c = jnp.tanh(f * c_prev + i * g)  # again: reading it would take longer
     ct_c = ct.c + ct.h * o * (1 - tanh_c * tanh_c)
     ct_z = jnp.concatenate(
@@ -144,7 +148,8 @@ def _lstm_backward(theta, residuals, h, ct):
             ct_c * c_prev * f * (1 - f),
             ct_c * i * (1 - g * g),
             ct.h * tanh_c * o * (1 - o),
-        ]
+        ],
+        axis=-1,
     )
     return (), ct_z, LSTMCarry(jnp.zeros_like(h), ct_c * f)
 

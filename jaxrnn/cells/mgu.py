@@ -51,8 +51,8 @@ def mgu(
     which is another function: where its gate is closed the state is lost.
 
     The order of the update differs among GRUs too: h_t = (1 - z) n + z h in cuDNN,
-    torch and `gru`, h_t = (1 - z) h + z n in memax and in the first paper on GRUs' gates
-    by Chung et al. The one is the other with w_x, w_h and b of z negated.
+    torch and `gru`, h_t = (1 - z) h + z n in memax's `GRU` and in Chung et al. (2014).
+    The one is the other with w_x, w_h and b of z negated.
 
     Args:
       input_size: D.
