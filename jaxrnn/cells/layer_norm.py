@@ -106,7 +106,9 @@ def layer_norm_lstm(
         )
 
     sizes = input_size, hidden_size, 4
-    return _normalised("layer_norm_lstm", sizes, init, LSTMCarry, _lstm, epsilon, options)
+    return _normalised(
+        "layer_norm_lstm", sizes, init, LSTMCarry, _lstm, epsilon, options
+    )
 
 
 @recorded

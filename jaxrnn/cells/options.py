@@ -102,7 +102,7 @@ def check_options(
 
 
 def check_heads(name: str, heads: Any, *sizes: int) -> int:
-    """Returns how many heads there are, or a ValueError if they do not divide a size."""
+    """Returns how many heads there are, or a ValueError if they divide no size."""
     heads = check_size(f"{name}: heads", heads)
     if any(size % heads for size in sizes):
         found = " and of ".join(map(str, sizes))

@@ -73,8 +73,8 @@ def slstm_layer(
 
     Returns:
       A cell from `x` `[D]` to `y` `[D]`, with `SLSTMLayerParams` and `SLSTMLayerCarry`.
-      At first w_h is zero, w_x is normal with variance 2 / (5 D), scale is one, and b is
-      that of `slstm`.
+      At first w_h is zero, w_x normal with variance 2 / (5 D), scale one, and b that of
+      `slstm`.
 
     Raises:
       ValueError: if a size is below 1 (a width below 0), heads are no divisor of D, or

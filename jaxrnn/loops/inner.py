@@ -89,7 +89,7 @@ def inner_product(h: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def _outer(w: Dense, dtype: Any = None) -> tuple[Dense, Any]:
-    """The weights that `HEADS` reads: in w_h the columns of n are the last of a head."""
+    """The weights that `HEADS` reads: a block of w_h without its last columns, of n."""
     return w._replace(w_h=w.w_h[:, :, : -w.w_h.shape[1]]), dtype
 
 
