@@ -49,6 +49,19 @@ SIBLINGS = {
     "cells/lstm": {*CELL, "loops.pointwise"},
     "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
+    "cells/irnn": {*CELL, "cells.elman"},
+    "cells/indrnn": {*CELL, "cells.elman", "loops.mix", "loops.pointwise"},
+    "cells/mgu": {*CELL, "loops.inner", "loops.pointwise"},
+    "cells/peephole": {*CELL, "cells.lstm", "loops.pointwise"},
+    "cells/coupled": {*CELL, "cells.lstm", "loops.pointwise"},
+    "cells/layer_norm": {
+        *(*CELL, "cells.gru", "cells.lstm", "layers", "loops.pointwise", "precision"),
+    },
+    "cells/conv_lstm": {*CELL, "cells.lstm", "cells.peephole", "loops.mix"},
+    "cells/slstm": {*CELL, "loops.pointwise"},
+    "cells/slstm_layer": {
+        *(*CELL, "build", "cells.convolution", "cells.slstm", "loops.mix", "precision"),
+    },
     "layers": {"build", "checks", "core", "loops.rows", "precision"},
     "pooling": {"checks", "core", "precision"},
     "attention": {
@@ -125,7 +138,13 @@ SIBLINGS = {
         *("train.batch", "train.optimizer", "train.state"),
     },
     "train/epoch": {"checks", "core", "train.state"},
+    "train/projection": {"checks", "train.optimizer"},
     "interop/entries": set(),
+    "interop/published/indrnn": {"cells.indrnn", "core", "interop.entries"},
+    "interop/published/xlstm": {
+        *("cells.convolution", "cells.slstm", "cells.slstm_layer", "core"),
+        "interop.entries",
+    },
     "interop/weights": {"cells", "checks", "combinators", "core", "interop.entries"},
     "interop/layers": READER,
     "interop/torch": {*READER, "interop.layers"},
@@ -236,6 +255,7 @@ SIBLINGS = {
 OUTSIDE = {
     "losses": {"optax"},
     "train/optimizer": {"optax"},
+    "train/projection": {"optax"},
     "train/state": {"optax"},
     "train/update": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called
