@@ -23,8 +23,8 @@ def test_a_gate_negated_is_the_other_order_of_the_update():
         r, z = (references.sigmoid(references.affine(p, h, x, k)) for k in (0, 1))
         n = np.tanh(references.affine(p, r * h, x, 2))
         theirs = (1 - z) * h + z * n
-        sign = jnp.repeat(jnp.array([1.0, -1.0, 1.0]), H)
-        negated = rnn.GRUParams(*(a * sign for a in (p.w_x, p.w_h, p.b)))
+        sign = np.repeat([1.0, -1.0, 1.0], H)
+        negated = rnn.GRUParams(*(jnp.array(a * sign) for a in p[:3]))
         step = step_of(held.cell)
         assert np.abs(step(params, carry, xs[0])[1] - theirs).max() > 0.01
         got = step(negated, carry, xs[0])[1]
@@ -66,8 +66,8 @@ def test_a_coupled_gate_negated_is_an_input_gate():
         i, g = (references.affine(p, h, x, gate) for gate in (0, 1))
         i = references.sigmoid(i)
         theirs = (1 - i) * c + i * np.tanh(g)
-        sign = jnp.repeat(jnp.array([-1.0, 1.0, 1.0]), H)
-        negated = rnn.CoupledLSTMParams(*(a * sign for a in p))
+        sign = np.repeat([-1.0, 1.0, 1.0], H)
+        negated = rnn.CoupledLSTMParams(*(jnp.array(a * sign) for a in p))
         step = step_of(held.cell)
         assert np.abs(step(params, carry, xs[0])[0].c - theirs).max() > 0.01
         got = step(negated, carry, xs[0])[0].c
