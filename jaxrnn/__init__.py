@@ -25,6 +25,7 @@ from jaxrnn.cells import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells import RecurrentParams as RecurrentParams
 from jaxrnn.cells import elman as elman
 from jaxrnn.cells import gru as gru
+from jaxrnn.cells import linear_recurrence as linear_recurrence
 from jaxrnn.cells import lstm as lstm
 from jaxrnn.cells import projected_lstm as projected_lstm
 from jaxrnn.cells import recurrent as recurrent
