@@ -46,6 +46,7 @@ from jaxrnn.cells import indrnn as indrnn
 from jaxrnn.cells import irnn as irnn
 from jaxrnn.cells import layer_norm_gru as layer_norm_gru
 from jaxrnn.cells import layer_norm_lstm as layer_norm_lstm
+from jaxrnn.cells import linear_recurrence as linear_recurrence
 from jaxrnn.cells import lstm as lstm
 from jaxrnn.cells import mgu as mgu
 from jaxrnn.cells import peephole_lstm as peephole_lstm

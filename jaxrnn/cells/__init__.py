@@ -25,6 +25,7 @@ from jaxrnn.cells.layer_norm import LayerNormGRUParams as LayerNormGRUParams
 from jaxrnn.cells.layer_norm import LayerNormLSTMParams as LayerNormLSTMParams
 from jaxrnn.cells.layer_norm import layer_norm_gru as layer_norm_gru
 from jaxrnn.cells.layer_norm import layer_norm_lstm as layer_norm_lstm
+from jaxrnn.cells.linear import linear_recurrence as linear_recurrence
 from jaxrnn.cells.lstm import LSTMCarry as LSTMCarry
 from jaxrnn.cells.lstm import LSTMParams as LSTMParams
 from jaxrnn.cells.lstm import lstm as lstm

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from jaxrnn.interop.published import load_published
+from jaxrnn.interop import load_published
 
 
 def params_of(arrays):

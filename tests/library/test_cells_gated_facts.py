@@ -9,7 +9,7 @@ from battery import T, assert_refused, quick_jit, step_of
 from test_cells_gated import HELD, D, H, Held, arguments, in_numpy
 
 import jaxrnn as rnn
-from jaxrnn.interop.published import load_published
+from jaxrnn.interop import load_published
 
 # Where papers, programs and cells part
 
