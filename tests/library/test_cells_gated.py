@@ -263,9 +263,10 @@ def test_an_optimizer_keeps_the_bound():
     clip = partial(rnn.cells.clip_indrnn, limit=limit)
     plain = optax.sgd(0.1, momentum=0.9)
     kept = rnn.train.projected(plain, clip)
-    params = clip(cell.init(jax.random.key(0)))
+    params: Any = clip(cell.init(jax.random.key(0)))
     gradients = jax.tree.map(lambda a: -jnp.ones_like(a), params)
-    by_hand, expected = params, plain.init(params)
+    by_hand: Any = params
+    expected = plain.init(params)
     state = kept.init(params)
     for _ in range(3):
         updates, state = kept.update(gradients, state, params)
