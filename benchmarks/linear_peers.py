@@ -2,14 +2,15 @@
 
     python -m benchmarks.linear_peers --minimal-lru CLONE --s5 CLONE --out FOLDER
 
-The layers have the same weights, which `interop.load_published` reads, and B sequences of
-T steps with as many inputs, states and outputs as H. Each system computes all outputs, or
-the gradient of their squares' sum with respect to weights and inputs. memax and flax come
-from the package index, the authors' programs from clones: github.com/NicolasZucchet/
-minimal-LRU and github.com/lindermanlab/S5. What is not at hand is left out, and said.
+The layers have the same weights, which `interop.load_published` reads, and B sequences
+of T steps with as many inputs, states and outputs as H. Each system computes all
+outputs, or the gradient of their squares' sum with respect to weights and inputs. memax
+and flax come from the package index, the authors' programs from clones of
+NicolasZucchet/minimal-LRU and lindermanlab/S5 on GitHub. What is not at hand is left
+out, and said.
 
-The systems take turns, as in `benchmarks.linear`; outputs and the gradients of the inputs
-are compared before anything is measured.
+The systems take turns, as in `benchmarks.linear`; outputs and the gradients of the
+inputs are compared before anything is measured.
 """
 
 import importlib
@@ -73,8 +74,8 @@ def ours(kind: str, arrays: Any, **options: Any) -> System:
 
 def lru_systems(config: Config) -> dict[str, System]:
     """memax's LRU and the authors', and jaxrnn with the weights of memax."""
-    from memax.equinox.semigroups.lru import LRU
     import equinox
+    from memax.equinox.semigroups.lru import LRU
 
     layer = LRU(config.hidden_size, config.hidden_size, key=jax.random.key(0))
     params, rest = equinox.partition(layer, equinox.is_inexact_array)
@@ -100,7 +101,8 @@ def s5_systems(config: Config) -> dict[str, System]:
     """The authors' S5, and jaxrnn with its weights."""
     if config.s5 is None:
         return {}
-    jnp.DeviceArray = jax.Array  # an annotation that newer versions of JAX lack
+    # An annotation that newer versions of JAX lack.
+    setattr(jnp, "DeviceArray", jax.Array)  # noqa: B010
     sys.path.insert(0, str(config.s5))
     module = importlib.import_module("s5.ssm")
     size = config.hidden_size
@@ -158,8 +160,8 @@ def line(case: Any) -> str:
 def main() -> None:
     """Measures, prints the table and writes it where --out says."""
     config = at_home(tyro.cli(Config, description=__doc__))
-    left_out = [f"--{n.replace('_', '-')}" for n in ("minimal_lru", "s5")]
-    left_out = [n for n, v in zip(left_out, (config.minimal_lru, config.s5)) if not v]
+    clones = {"--minimal-lru": config.minimal_lru, "--s5": config.s5}
+    left_out = [option for option, clone in clones.items() if clone is None]
     if left_out:
         print(f"without {' and '.join(left_out)}: left out", file=sys.stderr)
     results = measure(config)
