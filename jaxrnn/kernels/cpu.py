@@ -69,8 +69,10 @@ def _why_not(loop: Loop, *operands: Any) -> str:
     if any(0 in a.shape for a in leaves):
         return "a size is 0"
     known = RECURRENCES.get(loop.part.name)
-    if known is None or loop.mix != known.mix:
+    if known is None:
         return f"there are native loops of {', '.join(RECURRENCES)} only"
+    if loop.mix != known.mix:
+        return "native loops have a full w_h alone"
     if loop.compute_dtype:
         dtypes = dtypes | {jnp.dtype(loop.compute_dtype).name}
     if len(dtypes) != 1 or not dtypes <= set(REAL):
