@@ -15,6 +15,8 @@ from jaxrnn.attention import attend as attend
 from jaxrnn.attention import bahdanau as bahdanau
 from jaxrnn.attention import luong as luong
 from jaxrnn.build import leaf as leaf
+from jaxrnn.cells import ConvolutionCarry as ConvolutionCarry
+from jaxrnn.cells import ConvolutionParams as ConvolutionParams
 from jaxrnn.cells import ElmanCarry as ElmanCarry
 from jaxrnn.cells import ElmanParams as ElmanParams
 from jaxrnn.cells import GRUCarry as GRUCarry
@@ -23,6 +25,7 @@ from jaxrnn.cells import LSTMCarry as LSTMCarry
 from jaxrnn.cells import LSTMParams as LSTMParams
 from jaxrnn.cells import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells import RecurrentParams as RecurrentParams
+from jaxrnn.cells import causal_conv as causal_conv
 from jaxrnn.cells import elman as elman
 from jaxrnn.cells import gru as gru
 from jaxrnn.cells import lstm as lstm

@@ -41,6 +41,9 @@ SIBLINGS = {
         *("build", "checks", "core", "cells.options"),
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
+    "cells/convolution": {
+        *("build", "cells.options", "checks", "core", "precision"),
+    },
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},

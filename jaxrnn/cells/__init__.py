@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+from jaxrnn.cells.convolution import ConvolutionCarry as ConvolutionCarry
+from jaxrnn.cells.convolution import ConvolutionParams as ConvolutionParams
+from jaxrnn.cells.convolution import causal_conv as causal_conv
 from jaxrnn.cells.elman import ElmanCarry as ElmanCarry
 from jaxrnn.cells.elman import ElmanParams as ElmanParams
 from jaxrnn.cells.elman import elman as elman
