@@ -36,6 +36,8 @@ SIBLINGS = {
         *("core", "loops.dense", "loops.mix", "loops.pointwise"),
         *("loops.primitives", "loops.substitute", "precision"),
     },
+    "loops/matrix_chunk": set(),
+    "loops/matrix": {"core", "loops.matrix_chunk"},
     "cells/options": {"checks", "combinators.carries", "core"},
     "cells/gated": {
         *("build", "checks", "core", "cells.options"),
@@ -43,6 +45,29 @@ SIBLINGS = {
     },
     "cells/convolution": {
         *("build", "cells.options", "checks", "core", "precision"),
+    },
+    "cells/matrix": {
+        *("build", "cells.convolution", "checks", "core", "loops.matrix"),
+        *("loops.matrix_chunk", "loops.rows", "precision"),
+    },
+    "cells/gla": {
+        *("cells.convolution", "cells.matrix", "cells.options", "checks", "core"),
+        *("loops.matrix_chunk", "loops.rows", "precision"),
+    },
+    "cells/delta_rule": {"cells.matrix", "checks", "core", "loops.matrix_chunk"},
+    "cells/delta_layer": {
+        *("cells.convolution", "cells.matrix", "checks", "core", "loops.matrix"),
+        *("loops.matrix_chunk", "precision"),
+    },
+    "cells/delta_net": {
+        *("cells.delta_layer", "cells.matrix", "cells.options", "checks", "core"),
+    },
+    "cells/mlstm": {
+        *("cells.matrix", "checks", "core", "loops.matrix_chunk", "precision"),
+    },
+    "cells/mlstm_layer": {
+        *("cells.convolution", "cells.matrix", "cells.mlstm", "checks", "core"),
+        "loops.rows",
     },
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},

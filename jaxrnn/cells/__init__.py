@@ -5,16 +5,37 @@ from collections.abc import Callable
 from jaxrnn.cells.convolution import ConvolutionCarry as ConvolutionCarry
 from jaxrnn.cells.convolution import ConvolutionParams as ConvolutionParams
 from jaxrnn.cells.convolution import causal_conv as causal_conv
+from jaxrnn.cells.delta_layer import DecayParams as DecayParams
+from jaxrnn.cells.delta_layer import DeltaNetParams as DeltaNetParams
+from jaxrnn.cells.delta_net import delta_net as delta_net
+from jaxrnn.cells.delta_net import gated_delta_net as gated_delta_net
+from jaxrnn.cells.delta_rule import DeltaInputs as DeltaInputs
+from jaxrnn.cells.delta_rule import GatedDeltaInputs as GatedDeltaInputs
+from jaxrnn.cells.delta_rule import delta_rule as delta_rule
+from jaxrnn.cells.delta_rule import gated_delta_rule as gated_delta_rule
 from jaxrnn.cells.elman import ElmanCarry as ElmanCarry
 from jaxrnn.cells.elman import ElmanParams as ElmanParams
 from jaxrnn.cells.elman import elman as elman
 from jaxrnn.cells.gated import gated as gated
+from jaxrnn.cells.gla import GLAInputs as GLAInputs
+from jaxrnn.cells.gla import GLAParams as GLAParams
+from jaxrnn.cells.gla import gla as gla
+from jaxrnn.cells.gla import gla_recurrence as gla_recurrence
 from jaxrnn.cells.gru import GRUCarry as GRUCarry
 from jaxrnn.cells.gru import GRUParams as GRUParams
 from jaxrnn.cells.gru import gru as gru
 from jaxrnn.cells.lstm import LSTMCarry as LSTMCarry
 from jaxrnn.cells.lstm import LSTMParams as LSTMParams
 from jaxrnn.cells.lstm import lstm as lstm
+from jaxrnn.cells.matrix import MatrixCarry as MatrixCarry
+from jaxrnn.cells.mlstm import QKV as QKV
+from jaxrnn.cells.mlstm import MLSTMCarry as MLSTMCarry
+from jaxrnn.cells.mlstm import MLSTMCellParams as MLSTMCellParams
+from jaxrnn.cells.mlstm import MLSTMInputs as MLSTMInputs
+from jaxrnn.cells.mlstm import mlstm_cell as mlstm_cell
+from jaxrnn.cells.mlstm import mlstm_recurrence as mlstm_recurrence
+from jaxrnn.cells.mlstm_layer import MLSTMParams as MLSTMParams
+from jaxrnn.cells.mlstm_layer import mlstm as mlstm
 from jaxrnn.cells.options import Options as Options
 from jaxrnn.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells.projected import projected_lstm as projected_lstm
@@ -22,7 +43,15 @@ from jaxrnn.cells.recurrent import RecurrentParams as RecurrentParams
 from jaxrnn.cells.recurrent import recurrent as recurrent
 from jaxrnn.core import Cell
 
-_BY_NAME = {"elman": elman, "gru": gru, "lstm": lstm}
+_BY_NAME = {
+    "delta_net": delta_net,
+    "elman": elman,
+    "gated_delta_net": gated_delta_net,
+    "gla": gla,
+    "gru": gru,
+    "lstm": lstm,
+    "mlstm": mlstm,
+}
 
 
 def by_name(name: str) -> Callable[..., Cell]:
