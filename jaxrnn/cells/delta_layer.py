@@ -184,8 +184,6 @@ def _decay_init(
 
 
 def _sum_normalized(a: jax.Array) -> jax.Array:
-    """a / sum(a) for each head, and zeros where the sum is zero."""
-    total = a.sum(axis=-1, keepdims=True)
-    nothing = total == 0
-    total = jnp.where(nothing, jnp.ones_like(total), total)
-    return jnp.where(nothing, jnp.zeros_like(a), a / total)
+    """a / sum of |a| for each head, which is finite for zeros."""
+    total = jnp.abs(a).sum(axis=-1, keepdims=True)
+    return a / jnp.maximum(total, jnp.asarray(1e-6, a.dtype))

@@ -54,7 +54,7 @@ def delta_net(
         multiplied by what is below zero along a key, as counting modulo two needs
         (Grazzi et al., 2025).
       activation: of q and k, "silu", "relu", "elu" (plus one) or "identity".
-      norm: of q and k, "l2", or "sum", which divides by the sum.
+      norm: of q and k, "l2", or "sum", which divides by the sum of absolute values.
       output_gate: whether o is multiplied by silu(x w_z) after its norm.
       conv_size: how many inputs the convolution reads, or None for no convolution.
       conv_bias: whether the convolution has a bias.
@@ -71,8 +71,8 @@ def delta_net(
 
     References:
       Yang, Wang, Zhang, Shen and Kim, "Parallelizing linear transformers with the
-      delta rule over sequence length", NeurIPS 2024, as the layer of fla-core 0.6.0
-      computes it.
+      delta rule over sequence length", NeurIPS 2024, as the layer of
+      flash-linear-attention 0.6.0 computes it.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn
@@ -165,7 +165,8 @@ def gated_delta_net(
 
     References:
       Yang, Kautz and Hatamizadeh, "Gated delta networks: improving Mamba2 with the
-      delta rule", ICLR 2025, as the layer of fla-core 0.6.0 computes it.
+      delta rule", ICLR 2025, as the layer of
+      flash-linear-attention 0.6.0 computes it.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn

@@ -173,8 +173,8 @@ def gla(
 
     References:
       Yang, Wang, Shen, Panda and Kim, "Gated linear attention transformers with
-      hardware-efficient training", ICML 2024, as the layer of fla-core 0.6.0
-      computes it.
+      hardware-efficient training", ICML 2024, as the layer of
+      flash-linear-attention 0.6.0 computes it.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn
