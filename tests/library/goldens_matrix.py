@@ -110,8 +110,9 @@ def _before_the_norm(arrays, params, xs, first, without_m):
     """h of the recurrence by itself, of gates that NumPy computes."""
     *_, heads, size = np.shape(first.c)
     cell = rnn.mlstm_recurrence(heads, size, size, dtype=xs.q.dtype)
-    rows = np.concatenate(xs, axis=-1)
-    gates = [rows @ w + b for w, b in ((params.w_i, params.b_i), (params.w_f, params.b_f))]
+    rows = np.concatenate(list(map(np.asarray, xs)), axis=-1)
+    p = jax.tree.map(np.asarray, params)
+    gates = [rows @ w + b for w, b in ((p.w_i, p.b_i), (p.w_f, p.b_f))]
     by_head = [a.reshape(*a.shape[:2], heads, size) for a in xs]
     inputs = rnn.MLSTMInputs(*map(jnp.asarray, (*by_head, *gates)))
     for name, carries in (("steps", first), ("parallel", without_m)):
