@@ -49,6 +49,7 @@ from jaxrnn.cells import mlstm_cell as mlstm_cell
 from jaxrnn.cells import mlstm_recurrence as mlstm_recurrence
 from jaxrnn.cells import elman as elman
 from jaxrnn.cells import gru as gru
+from jaxrnn.cells import linear_recurrence as linear_recurrence
 from jaxrnn.cells import lstm as lstm
 from jaxrnn.cells import projected_lstm as projected_lstm
 from jaxrnn.cells import recurrent as recurrent

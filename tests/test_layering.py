@@ -38,6 +38,12 @@ SIBLINGS = {
     },
     "loops/matrix_chunk": set(),
     "loops/matrix": {"core", "loops.matrix_chunk"},
+    "loops/forms": {"core"},
+    "loops/linear": {
+        *("core", "loops.forms", "loops.mix"),
+        *("loops.primitives", "loops.substitute"),
+    },
+    "cells/linear": {"build", "checks", "core", "loops.forms", "loops.linear"},
     "cells/options": {"checks", "combinators.carries", "core"},
     "cells/gated": {
         *("build", "checks", "core", "cells.options"),
@@ -120,18 +126,20 @@ SIBLINGS = {
     "kernels/build": set(),
     "kernels/check": {
         *("cells.elman", "cells.gru", "cells.lstm", "loops.dense", "loops.gated"),
+        "loops.linear",
         *("loops.inner", "loops.mix", "loops.pointwise", "loops.rows"),
         "loops.substitute",
     },
     "kernels/cpu": {
         *("cells.elman", "cells.gru", "cells.lstm", "kernels.build", "kernels.check"),
-        *("loops.dense", "loops.gated", "loops.inner", "loops.mix"),
+        *("loops.dense", "loops.gated", "loops.inner", "loops.linear", "loops.mix"),
         "loops.substitute",
     },
     "kernels/gates": set(),
     "kernels/fused": {"kernels.gates"},
+    "kernels/fused_linear": {"loops.linear"},
     "kernels/gpu": {
-        *("kernels.fused", "kernels.gates", "loops.dense", "loops.gated"),
+        *("kernels", "kernels.fused", "kernels.gates", "loops.dense", "loops.gated"),
         *("loops.inner", "loops.substitute"),
     },
     "kernels/explain": {
@@ -203,6 +211,7 @@ SIBLINGS = {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
         f"{DOCTOR}.effects",
     },
+    "interop/published/matrix": {"cells", "checks", "core", "interop.entries"},
     "interop/onnx/valid": set(),
     "interop/onnx/graph": set(),
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},

@@ -11,11 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from jaxrnn.interop.published.matrix import READERS
-
-
-def load_published(kind, arrays, **options):
-    return READERS[kind](arrays, **options)
+from jaxrnn.interop import load_published
 
 
 def assert_near(got, expected, single=False):
