@@ -95,9 +95,7 @@ def delta_layer(
         there = [w for w in (*matrices, decay) if w is not None]
         rows = iter(times(xs, *there))
         q, k, v = next(rows), next(rows), next(rows)
-        beta, z, a = (
-            None if w is None else next(rows) for w in (*matrices[3:], decay)
-        )
+        beta, z, a = (None if w is None else next(rows) for w in (*matrices[3:], decay))
         return jnp.concatenate([q, k, v], axis=1), (beta, z, a)
 
     def steps(params, rows, rest):

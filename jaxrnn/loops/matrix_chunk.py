@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.linalg import solve_triangular
 
 LOWEST = -1e30  # a log of zero that stays finite in sums
 
@@ -66,9 +65,7 @@ class _Ways(NamedTuple):
     parts: jax.Array | None  # [C], how many starts there were; None without any
 
 
-def one_chunk(
-    state: State, x: Steps, parts: jax.Array | None
-) -> tuple[State, Read]:
+def one_chunk(state: State, x: Steps, parts: jax.Array | None) -> tuple[State, Read]:
     """One chunk of `[heads, C, ...]`; C is a power of two.
 
     Args:
@@ -139,14 +136,33 @@ def _weights(state: State, x: Steps, ways: _Ways) -> tuple[Any, Any, Any]:
 
 def _solved(x: Steps, weights: jax.Array, e: jax.Array) -> jax.Array:
     """What each step of a delta rule writes, from what it would write alone."""
-    size, dtype = e.shape[1], e.dtype
-    below = jnp.tril(jnp.ones((1, size, size), bool), -1)
     a = x.beta[:, :, None] * weights * jnp.einsum("htk,hsk->hts", x.k, x.k)
-    one = jnp.broadcast_to(jnp.eye(size, dtype=dtype), a.shape)
-    a = jnp.where(below, a, one)
     # By the inverse, in which a product with what is zero in it stays within a part.
-    inverse = solve_triangular(a, one, lower=True, unit_diagonal=True)
-    return jnp.einsum("hts,hsv->htv", inverse, e)
+    return jnp.einsum("hts,hsv->htv", _inverse(a), e)
+
+
+def _inverse(a: jax.Array) -> jax.Array:
+    """The inverse of I + A, of which what `a` [heads, C, C] has below the diagonal.
+
+    By halves: [[P, 0], [A, Q]] has the inverse [[P', 0], [-Q' A P', Q']]. It is a chain
+    of products as the steps themselves are, and no series whose terms may be large.
+    """
+    heads, size, _ = a.shape
+    inverse, half = jnp.ones((heads, size, 1, 1), a.dtype), 1
+    while half < size:
+        blocks = size // (2 * half)
+        a = a.reshape(heads, blocks, 2, half, blocks, 2, half)
+        below = a[:, :, 1, :, :, 0]
+        own = jnp.eye(blocks, dtype=bool)[None, :, None, :, None]
+        below = jnp.where(own, below, jnp.zeros_like(below)).sum(axis=3)
+        pairs = inverse.reshape(heads, blocks, 2, half, half)
+        first, second = pairs[:, :, 0], pairs[:, :, 1]
+        corner = -(second @ (below @ first))
+        left = jnp.concatenate([first, corner], axis=2)
+        right = jnp.concatenate([jnp.zeros_like(second), second], axis=2)
+        inverse = jnp.concatenate([left, right], axis=3)
+        half *= 2
+    return inverse[:, 0]
 
 
 def _by_halves(state: State, x: Steps, ways: _Ways) -> tuple[State, Read]:
@@ -164,9 +180,7 @@ def _by_halves(state: State, x: Steps, ways: _Ways) -> tuple[State, Read]:
 
         (_, q2), (k1, _), (v1, _) = halves(q), halves(k), halves(v)
         (into1, into2), (out1, out2) = halves(into), halves(out_of)
-        scores = jnp.einsum(
-            "hntk,hnsk->hnts", q2 * jnp.exp(into2), k1 * jnp.exp(out1)
-        )
+        scores = jnp.einsum("hntk,hnsk->hnts", q2 * jnp.exp(into2), k1 * jnp.exp(out1))
         if ways.parts is not None:
             part1, part2 = halves(ways.parts[None])
             same = part2[..., :, None] == part1[..., None, :]

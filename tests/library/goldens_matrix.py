@@ -51,7 +51,9 @@ def of_fla(kind, inputs, **names):
         with jax.enable_x64(True):
             fields = {field: names.get(field, field) for field in inputs._fields}
             given = {name: arrays[name] for name in fields.values()}
-            xs = inputs(**{field: jnp.array(given[name]) for field, name in fields.items()})
+            xs = inputs(
+                **{field: jnp.array(given[name]) for field, name in fields.items()}
+            )
             heads, size = xs.q.shape[-2:]
             shape = len(xs.q), heads, size, xs.v.shape[-1]
             dtype = xs.q.dtype
@@ -104,7 +106,7 @@ def of_mlstm_cell(arrays):
 
 def _before_the_norm(arrays, params, xs, first, without_m):
     """h of the recurrence by itself, of gates that NumPy computes."""
-    *_, heads, size = np.shape(first.c)
+    _, heads, size, _ = np.shape(first.c)
     cell = rnn.mlstm_recurrence(heads, size, size, dtype=xs.q.dtype)
     rows = np.concatenate(list(map(np.asarray, xs)), axis=-1)
     p = jax.tree.map(np.asarray, params)

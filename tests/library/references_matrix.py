@@ -22,7 +22,9 @@ def silu(a):
 def gla(s, q, k, v, g):
     s, ys = s.copy(), np.zeros_like(v)
     for t, head in np.ndindex(q.shape[:2]):
-        s[head] = np.exp(g[t, head])[:, None] * s[head] + np.outer(k[t, head], v[t, head])
+        s[head] = np.exp(g[t, head])[:, None] * s[head] + np.outer(
+            k[t, head], v[t, head]
+        )
         ys[t, head] = s[head].T @ q[t, head] / np.sqrt(q.shape[-1])
     return s, ys
 
@@ -78,7 +80,9 @@ def _qkv(p, xs, heads):
     if p.conv is not None:
         b = 0 if p.conv.b is None else p.conv.b
         sizes = np.cumsum([row.shape[1] for row in rows])[:-1]
-        rows = np.split(silu(convolution(p.conv.w, b, np.concatenate(rows, 1))), sizes, 1)
+        rows = np.split(
+            silu(convolution(p.conv.w, b, np.concatenate(rows, 1))), sizes, 1
+        )
     return [row.reshape(len(xs), heads, -1) for row in rows]
 
 

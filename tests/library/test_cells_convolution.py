@@ -48,10 +48,10 @@ def test_it_is_the_loop(reverse):
         for mask in np.asarray(MASKS):
             for starts in (np.asarray(STARTS), np.zeros(T, bool)):
                 flip = slice(None, None, -1 if reverse else 1)
-                last, ys = reference(
-                    w, b, window, xs[flip], mask[flip], starts[flip]
+                last, ys = reference(w, b, window, xs[flip], mask[flip], starts[flip])
+                carry, got = run(
+                    window, np.where(mask[:, None], xs, np.nan), mask, starts
                 )
-                carry, got = run(window, np.where(mask[:, None], xs, np.nan), mask, starts)
                 assert_close((carry.window, got), (last, ys[flip]), 1e-12)
 
 
