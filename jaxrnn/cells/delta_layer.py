@@ -84,7 +84,7 @@ def delta_layer(
     check_function(f"{name}: w_init", layer.w_init)
     if layer.conv_size is not None:
         check_size(f"{name}: conv_size", layer.conv_size)
-    (heads, key_size, value_size), keys, values = sizes, sizes.keys, sizes.values
+    (heads, key_size, _), keys, values = sizes, sizes.keys, sizes.values
 
     def init(key):
         return _init(key, input_size, hidden_size, sizes, layer)

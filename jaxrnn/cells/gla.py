@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import initializers, log_sigmoid, silu
+from jax.nn import log_sigmoid, silu
 
 from jaxrnn.cells.convolution import ConvolutionParams, convolution_init
 from jaxrnn.cells.matrix import (

@@ -22,7 +22,7 @@ from jaxrnn.cells.convolution import (
 from jaxrnn.checks import check_floating, check_size
 from jaxrnn.core import Cell, Init, blank
 from jaxrnn.loops.matrix import METHODS, Choice, one_step, unroll
-from jaxrnn.loops.matrix_chunk import Read, State, Steps
+from jaxrnn.loops.matrix_chunk import State, Steps
 from jaxrnn.loops.rows import rows_product
 from jaxrnn.precision import wide
 

@@ -155,7 +155,8 @@ def mlstm_cell(
         y = (1 + norm) (o - mean(o)) / sqrt(var(o) + 1e-5)
 
     with the mean and the variance of each head. At the beginning w_i and w_f are zero,
-    b_i is drawn from N(0, 0.1^2), b_f goes from 3 to 6 over the heads, and norm is zero.
+    b_i is drawn from N(0, 0.1^2), b_f goes from 3 to 6 over the heads, and norm is
+    zero.
 
     Args:
       size: D, of q, k and v in all heads together, and of y.

@@ -4,6 +4,7 @@ The functions of fla have no weights. What tells their sizes are arrays that the
 under the names of their arguments, or the sizes by keyword.
 """
 
+import collections
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,8 +46,8 @@ def _of_fla(
     check_x64(f"{where}: arrays", min(dtypes))
     # Before the last axis that of the heads, and before it any, as of batch and time.
     axes = {"q": ("heads", "key_size"), "v": ("heads", "value_size")}
-    axes |= {name: axes["q"] for name in ("k", "gk")}
-    found: dict[str, set[int]] = {size: set() for size in sizes}
+    axes |= dict.fromkeys(("k", "gk"), axes["q"])
+    found: dict[str, set[int]] = collections.defaultdict(set)
     for size, value in sizes.items():
         if value is not None:
             found[size].add(check_size(f"{where}: {size}", value))
@@ -59,7 +60,8 @@ def _of_fla(
             )
         for size, got in zip(of_axes, np.shape(a)[-len(of_axes) :], strict=True):
             found[size].add(got)
-    for size, values in found.items():
+    for size in sizes:
+        values = found[size]
         if len(values) != 1:
             got = ", ".join(map(str, sorted(values))) or "neither"
             raise ValueError(
