@@ -37,7 +37,7 @@ SIBLINGS = {
         *("loops.primitives", "loops.substitute", "precision"),
     },
     "loops/matrix_chunk": set(),
-    "loops/matrix": {"core", "loops.matrix_chunk"},
+    "loops/matrix": {"core", "loops.matrix_chunk", "loops.primitives"},
     "loops/forms": {"core"},
     "loops/linear": {
         *("core", "loops.forms", "loops.mix"),
@@ -68,12 +68,17 @@ SIBLINGS = {
     "cells/delta_net": {
         *("cells.delta_layer", "cells.matrix", "cells.options", "checks", "core"),
     },
-    "cells/mlstm": {
+    "cells/gla_recurrence": {"cells.matrix", "checks", "core", "loops.matrix_chunk"},
+    "cells/mlstm_recurrence": {
         *("cells.matrix", "checks", "core", "loops.matrix_chunk", "precision"),
     },
-    "cells/mlstm_layer": {
-        *("cells.convolution", "cells.matrix", "cells.mlstm", "checks", "core"),
-        "loops.rows",
+    "cells/mlstm_cell": {
+        *("cells.matrix", "cells.mlstm_recurrence", "checks", "core"),
+        *("loops.matrix_chunk", "precision"),
+    },
+    "cells/mlstm": {
+        *("cells.convolution", "cells.matrix", "cells.mlstm_cell", "checks", "core"),
+        *("cells.mlstm_recurrence", "loops.rows"),
     },
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},

@@ -1,281 +1,151 @@
-"""The mLSTM: an LSTM with a matrix for a memory and with exponential gates."""
+"""The layer around the mLSTM."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import log_sigmoid
+from jax.nn import silu
 
-from jaxrnn.cells.matrix import (
-    Parts,
-    Sizes,
-    by_heads,
-    check_choice,
-    check_heads,
-    matrix_cell,
-    times,
+from jaxrnn.cells.convolution import ConvolutionParams, convolution_init
+from jaxrnn.cells.matrix import Parts, check_choice, matrix_cell, split_rows
+from jaxrnn.cells.mlstm_cell import (
+    MLSTMCellParams,
+    cell_init,
+    cell_output,
+    cell_steps,
+    head_sizes,
 )
+from jaxrnn.cells.mlstm_recurrence import enter, first_state, leave
 from jaxrnn.checks import Input, check_floating, check_size
 from jaxrnn.core import Cell, recorded
-from jaxrnn.loops.matrix_chunk import Read, State, Steps
-from jaxrnn.precision import plus, wide
-
-EPSILON = 1e-6  # of the denominator, as the authors have it
+from jaxrnn.loops.rows import rows_product
 
 
-class MLSTMCarry(NamedTuple):
-    """Carry of the mLSTM."""
+class MLSTMParams(NamedTuple):
+    """Weights of `mlstm`. E is the inner size."""
 
-    c: jax.Array  # [heads, K, V], the memory times exp(-m)
-    n: jax.Array  # [heads, K], the sum of keys times exp(-m)
-    m: jax.Array  # [heads], log of the scale of both
-    window: jax.Array | None = None  # [W - 1, ...], the last inputs of the convolution
-
-
-class MLSTMInputs(NamedTuple):
-    """What one step of `mlstm_recurrence` reads."""
-
-    q: Any  # [heads, K]
-    k: Any  # [heads, K]
-    v: Any  # [heads, V]
-    i: Any  # [heads], log of the input gate
-    f: Any  # [heads], the forget gate before its sigmoid
-
-
-class QKV(NamedTuple):
-    """What one step of `mlstm_cell` reads."""
-
-    q: Any  # [D]
-    k: Any  # [D]
-    v: Any  # [D]
-
-
-class MLSTMCellParams(NamedTuple):
-    """Weights of `mlstm_cell`."""
-
-    w_i: jax.Array  # [3D, heads], of q, k and v
-    b_i: jax.Array  # [heads]
-    w_f: jax.Array  # [3D, heads]
-    b_f: jax.Array  # [heads]
-    norm: jax.Array  # [D], less one
+    w_x: jax.Array  # [D, 2E], of the inner x and of the output gate
+    conv: ConvolutionParams  # of E channels
+    w_q: jax.Array  # [blocks, E / blocks, E / blocks]
+    w_k: jax.Array  # [blocks, E / blocks, E / blocks]
+    w_v: jax.Array  # [blocks, E / blocks, E / blocks]
+    cell: MLSTMCellParams
+    skip: jax.Array  # [E]
+    w_y: jax.Array  # [E, H]
 
 
 @recorded
-def mlstm_recurrence(
-    heads: int,
-    key_size: int,
-    value_size: int,
-    *,
-    method: str = "best",
-    chunk_size: int | None = None,
-    dtype: Any = jnp.float32,
-) -> Cell:
-    """The recurrence of the mLSTM, without any weights.
-
-        m_t = max(log_sigmoid(f_t) + m_{t-1}, i_t)
-        f' = exp(log_sigmoid(f_t) + m_{t-1} - m_t),    i' = exp(i_t - m_t)
-        C_t = f' C_{t-1} + i' k_t v_t^T / sqrt(K)
-        n_t = f' n_{t-1} + i' k_t / sqrt(K)
-        y_t = C_t^T q_t / (max(|n_t . q_t|, exp(-m_t)) + 1e-6)
-
-    for each head. C and n are those of exponential gates times exp(-m), which keeps
-    them in range and leaves y as it is, but for the 1e-6. The first carry is zero.
-
-    The authors' code for a whole sequence has no m_0 in the maximum, so that its y
-    differs from that of its steps by the 1e-6. This cell computes the steps. From a
-    carry with an m of minus infinity it computes the other.
-
-    Args:
-      heads: how many memories there are.
-      key_size: K, of a query and of a key.
-      value_size: V, of a value.
-      method: "in turn", "chunks", or "best", which chooses by what was measured.
-      chunk_size: how many steps a chunk has, a power of two; None for what was
-        measured.
-      dtype: of the carry and of y, at least float32.
-
-    Returns:
-      A cell from `MLSTMInputs` to `y` `[heads, V]`, with params `()` and `MLSTMCarry`.
-
-    Raises:
-      ValueError: if an argument of the factory or, later, of the cell does not fit.
-
-    References:
-      Beck et al., "xLSTM: extended long short-term memory", NeurIPS 2024.
-
-    Example:
-      >>> import jax.numpy as jnp, jaxrnn as rnn
-      >>> cell = rnn.mlstm_recurrence(1, 1, 1)
-      >>> one = jnp.ones((3, 1, 1))
-      >>> gate = 10 * one[..., 0]
-      >>> xs = rnn.MLSTMInputs(q=one, k=one, v=3 * one, i=gate, f=gate)
-      >>> cell.unroll((), cell.initial_carry(()), xs)[1].round(4).ravel()
-      Array([3., 3., 3.], dtype=float32)
-    """
-    name = "mlstm_recurrence"
-    sizes = check_heads(name, heads, key_size, value_size, dtype)
-    choice = check_choice(name, method, chunk_size)
-    dtype = wide(jnp.dtype(dtype))
-
-    def steps(params, rows, xs):
-        del params, rows
-        return gated_steps(*(a.astype(dtype) for a in xs))
-
-    key, value = Input((sizes.heads, sizes.key_size)), Input(sizes[::2])
-    one = Input((sizes.heads,))
-    return matrix_cell(
-        f"{name}({heads}, {key_size}, {value_size})",
-        MLSTMInputs(key, key, value, one, one),
-        lambda key: (),
-        lambda params: first_state(sizes, dtype),
-        Parts(
-            lambda params, xs: (None, xs),
-            steps,
-            lambda params, read, rows, xs: normalized(read),
-            enter=enter,
-            leave=leave,
-        ),
-        choice,
-    )
-
-
-@recorded
-def mlstm_cell(
-    size: int,
+def mlstm(
+    input_size: int,
+    hidden_size: int,
     *,
     heads: int = 4,
+    inner_size: int | None = None,
+    block_size: int = 4,
+    conv_size: int = 4,
     method: str = "best",
     chunk_size: int | None = None,
     dtype: Any = jnp.float32,
 ) -> Cell:
-    """The mLSTM with its gates and its norm, from queries, keys and values.
+    """The mLSTM layer: an LSTM with a matrix for a memory and with exponential gates.
 
-        i, f = [q, k, v] w_i + b_i, [q, k, v] w_f + b_f
-        o = mlstm_recurrence(q, k, v, i, f)    for each head
-        y = (1 + norm) (o - mean(o)) / sqrt(var(o) + 1e-5)
-
-    with the mean and the variance of each head. At the beginning w_i and w_f are zero,
-    b_i is drawn from N(0, 0.1^2), b_f goes from 3 to 6 over the heads, and norm is
-    zero.
+        u, z = split(x w_x, 2),    c = silu(conv(u))
+        q, k, v = c w_q, c w_k, u w_v    with block-diagonal matrices
+        o = mlstm_cell(q, k, v)
+        y = ((o + skip c) silu(z)) w_y
 
     Args:
-      size: D, of q, k and v in all heads together, and of y.
+      input_size: D.
+      hidden_size: H, of y.
       heads: how many memories there are.
+      inner_size: E, of u; None for twice H, rounded up to a multiple of 64.
+      block_size: of the blocks of w_q, w_k and w_v.
+      conv_size: how many inputs the convolution reads.
       method, chunk_size: see `mlstm_recurrence`.
       dtype: of the params and of y. The carry is in at least float32.
 
     Returns:
-      A cell from `QKV` to `y` `[D]`, with `MLSTMCellParams` and `MLSTMCarry`.
+      A cell from `x` `[D]` to `y` `[H]`, with `MLSTMParams` and `MLSTMCarry`.
 
     Raises:
-      ValueError: if the heads do not divide the size; if an argument of the factory
-        or, later, of the cell does not fit.
+      ValueError: if heads or block_size do not divide inner_size; if an argument of
+        the factory or, later, of the cell does not fit.
 
     References:
       Beck et al., "xLSTM: extended long short-term memory", NeurIPS 2024, as
-      `mLSTMCell` of xlstm 2.0.6 computes it.
+      `mLSTMLayer` of xlstm 2.0.6 computes it, with its first weights.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxrnn as rnn
-      >>> cell = rnn.mlstm_cell(8, heads=2)
+      >>> cell = rnn.mlstm(3, 8, heads=2, inner_size=16)
       >>> params = cell.init(jax.random.key(0))
-      >>> xs = rnn.QKV(*jax.random.normal(jax.random.key(1), (3, 7, 8)))
-      >>> cell.unroll(params, cell.initial_carry(params), xs)[1].shape
-      (7, 8)
+      >>> carry, ys = cell.unroll(params, cell.initial_carry(params), jnp.ones((7, 3)))
+      >>> carry.c.shape, ys.shape
+      ((2, 8, 8), (7, 8))
     """
-    sizes = head_sizes("mlstm_cell", "size", size, heads)
-    check_floating("mlstm_cell: dtype", dtype)
-    choice = check_choice("mlstm_cell", method, chunk_size)
+    input_size = check_size("mlstm: input_size", input_size)
+    hidden_size = check_size("mlstm: hidden_size", hidden_size)
+    if inner_size is None:
+        inner_size = -(-2 * hidden_size // 64) * 64
+    sizes = head_sizes("mlstm", "inner_size", inner_size, heads)
+    block_size = check_size("mlstm: block_size", block_size)
+    if inner_size % block_size:
+        raise ValueError(
+            f"mlstm: inner_size: expected a multiple of block_size = {block_size}, "
+            f"got {inner_size}"
+        )
+    conv_size = check_size("mlstm: conv_size", conv_size)
+    check_floating("mlstm: dtype", dtype)
+    choice = check_choice("mlstm", method, chunk_size)
+    blocks = inner_size // block_size
 
-    def steps(params, rows, xs):
-        del rows
-        return cell_steps(params, sizes.heads, *xs)
+    def init(key):
+        x_key, conv_key, q_key, k_key, v_key, cell_key, y_key = jax.random.split(key, 7)
 
-    vector = Input((sizes.keys,))
+        def normal(key, std, *shape):
+            return jnp.asarray(std, dtype) * jax.random.normal(key, shape, dtype)
+
+        small = (2 / (5 * input_size)) ** 0.5
+        square = blocks, block_size, block_size
+        return MLSTMParams(
+            normal(x_key, small, input_size, 2 * inner_size),
+            convolution_init(conv_key, inner_size, conv_size, dtype),
+            normal(q_key, small, *square),
+            normal(k_key, small, *square),
+            normal(v_key, small, *square),
+            cell_init(cell_key, sizes, dtype),
+            jnp.ones(inner_size, dtype),
+            normal(y_key, 2 * input_size**-0.5, inner_size, hidden_size),
+        )
+
+    def project(params, xs):
+        rows = rows_product(xs.astype(params.w_x.dtype), params.w_x)
+        u, z = split_rows(rows, inner_size, inner_size)
+        return u, (u, z)
+
+    def steps(params, rows, rest):
+        c = silu(rows)
+        q, k, v = c, c, rest[0]
+        pairs = (q, params.w_q), (k, params.w_k), (v, params.w_v)
+        return cell_steps(params.cell, sizes.heads, *(_by_blocks(*p) for p in pairs))
+
+    def output(params, read, rows, rest):
+        os = cell_output(params.cell, read)
+        os = os + params.skip[None] * silu(rows)
+        return rows_product(os * silu(rest[1]), params.w_y)
+
     return matrix_cell(
-        f"mlstm_cell({size}, heads={heads})",
-        QKV(vector, vector, vector),
-        lambda key: cell_init(key, sizes, dtype),
-        lambda params: first_state(sizes, params.w_i.dtype),
-        Parts(
-            lambda params, xs: (None, xs),
-            steps,
-            lambda params, read, rows, xs: cell_output(params, read),
-            enter=enter,
-            leave=leave,
-        ),
+        f"mlstm({input_size}, {hidden_size})",
+        Input((input_size,)),
+        init,
+        lambda params: first_state(sizes, params.w_x.dtype),
+        Parts(project, steps, output, lambda params: params.conv, enter, leave),
         choice,
     )
 
 
-def head_sizes(name: str, what: str, size: Any, heads: Any) -> Sizes:
-    """The sizes of heads that share a size equally, or a ValueError."""
-    size = check_size(f"{name}: {what}", size)
-    heads = check_size(f"{name}: heads", heads)
-    if size % heads:
-        raise ValueError(
-            f"{name}: {what}: expected a multiple of heads = {heads}, got {size}"
-        )
-    return Sizes(heads, size // heads, size // heads)
-
-
-def first_state(sizes: Sizes, dtype: Any) -> State:
-    """The state before the first step; n is the last column of s."""
-    more = sizes._replace(value_size=sizes.value_size + 1)
-    return State(more.first(dtype).s, jnp.zeros(sizes.heads, wide(dtype)))
-
-
-def enter(carry: MLSTMCarry) -> State:
-    """The state of a carry: n is what is read of values that are one."""
-    return State(jnp.concatenate([carry.c, carry.n[..., None]], axis=-1), carry.m)
-
-
-def leave(state: State, window: jax.Array | None) -> MLSTMCarry:
-    """The inverse of `enter`."""
-    assert state.m is not None
-    return MLSTMCarry(state.s[..., :-1], state.s[..., -1], state.m, window)
-
-
-def gated_steps(q, k, v, i, f) -> Steps:
-    """What the recurrence reads, of q, k `[T, heads, K]` and v, i and f."""
-    v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
-    return Steps(q, k.shape[-1] ** -0.5 * k, v, log_sigmoid(f), i=i)
-
-
-def normalized(read: Read) -> jax.Array:
-    """y of C^T q, n . q and m, with no exponential of what is above zero."""
-    m = read.m[..., None]
-    low, high = jnp.exp(jnp.minimum(m, 0)), jnp.exp(-jnp.maximum(m, 0))
-    above, below = read.y[..., :-1], jnp.abs(read.y[..., -1:])
-    return above * low / (jnp.maximum(below * low, high) + EPSILON * low)
-
-
-def cell_init(key: jax.Array, sizes: Sizes, dtype: Any) -> MLSTMCellParams:
-    """As the authors draw the weights of gates and norm."""
-    zeros = jnp.zeros((3 * sizes.keys, sizes.heads), dtype)
-    return MLSTMCellParams(
-        zeros,
-        0.1 * jax.random.normal(key, (sizes.heads,), dtype),
-        zeros,
-        jnp.linspace(3, 6, sizes.heads, dtype=dtype),
-        jnp.zeros(sizes.keys, dtype),
-    )
-
-
-def cell_steps(params: MLSTMCellParams, heads: int, q, k, v) -> Steps:
-    """What the recurrence reads, of q, k and v `[T, D]`."""
-    rows = jnp.concatenate([q, k, v], axis=1)
-    i, f = times(rows, params.w_i, params.w_f)
-    i, f = plus(i, params.b_i[None]), plus(f, params.b_f[None])
-    like = wide(params.w_i.dtype)
-    gates = i.astype(like), f.astype(like)
-    return gated_steps(*(by_heads(a.astype(like), heads) for a in (q, k, v)), *gates)
-
-
-def cell_output(params: MLSTMCellParams, read: Read) -> jax.Array:
-    """y `[T, D]`: what is read, with the norm of each head."""
-    hs = normalized(read)
-    hs = hs - hs.mean(axis=-1, keepdims=True)
-    hs = hs * jax.lax.rsqrt(jnp.square(hs).mean(axis=-1, keepdims=True) + 1e-5)
-    flat = hs.reshape(hs.shape[0], hs.shape[1] * hs.shape[2])
-    return (flat * (1 + params.norm.astype(flat.dtype))[None]).astype(params.norm.dtype)
+def _by_blocks(rows: jax.Array, w: jax.Array) -> jax.Array:
+    """`[T, E]` times a block-diagonal matrix, from `[blocks, in, out]`."""
+    length, size = rows.shape
+    rows = rows.reshape(length, w.shape[0], w.shape[1])
+    return jnp.einsum("tbi,bio->tbo", rows, w).reshape(length, size)

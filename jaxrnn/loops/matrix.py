@@ -12,7 +12,7 @@ read. With i_t and m_t only where there is an input gate:
 How a chunk of steps is computed by products of matrices is told in `matrix_chunk`.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jax import lax
 
 from jaxrnn.core import blank, scan_unroll
 from jaxrnn.loops.matrix_chunk import LOWEST, Read, State, Steps, one_chunk
+from jaxrnn.loops.primitives import varying_alike
 
 METHODS = "best", "in turn", "chunks"
 
@@ -46,22 +47,28 @@ def one_step(state: State, x: Steps) -> tuple[State, Read]:
 
 
 def unroll(
-    choice: Choice, state: State, xs: Steps, **options: Any
+    choice: Choice,
+    state: State,
+    xs: Steps,
+    *,
+    mask: jax.Array | None = None,
+    reverse: bool = False,
+    starts: jax.Array | None = None,
 ) -> tuple[State, Read]:
-    """All steps of a sequence; a start begins with zeros.
-
-    `options` are mask, reverse and starts, as for `Cell.unroll`.
-    """
+    """All steps of a sequence, as `Cell.unroll`; a start begins with zeros."""
     length, known = xs.q.shape[0], isinstance(xs.q.shape[0], int)
     size = choice.size or measured_size(xs)
     in_chunks = known and choice.method != "in turn"  # T may be a symbol in an export
     if choice.method == "best" and choice.size is None:
         in_chunks = in_chunks and length >= size
     if in_chunks:
-        return _in_chunks(size, state, xs, **options)
+        while size // 2 >= length:  # no more steps than there are
+            size //= 2
+        operands = varying_alike((state, xs, mask, starts))
+        return _in_chunks(size, *operands, reverse=reverse)
     zeros = jax.tree.map(jnp.zeros_like, state)
     scan = scan_unroll(lambda _, state, x: one_step(state, x), lambda *_: zeros)
-    return scan((), state, xs, **options)
+    return scan((), state, xs, mask=mask, reverse=reverse, starts=starts)
 
 
 def measured_size(xs: Steps) -> int:
@@ -73,10 +80,10 @@ def _in_chunks(
     size: int,
     state: State,
     xs: Steps,
+    mask: jax.Array | None,
+    starts: jax.Array | None,
     *,
-    mask: jax.Array | None = None,
-    reverse: bool = False,
-    starts: jax.Array | None = None,
+    reverse: bool,
 ) -> tuple[State, Read]:
     """A scan over chunks, of which only the states between them are kept."""
     if reverse:
