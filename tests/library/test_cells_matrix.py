@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import references_matrix as reference
 from battery import D, assert_close, assert_refused, quick_jit
-from jax import lax
+from jax import export, lax
 
 import jaxrnn as rnn
+from jaxrnn import interop
 from jaxrnn.testing.trees import as_dtype, jitter, results
 
 HEADS, K, V, T = 2, 3, 5, 11
@@ -316,7 +317,7 @@ def test_bad_arguments():
 
 
 def test_bad_arrays_of_the_authors():
-    load, q = rnn.interop.load_published, np.ones((4, HEADS, K), np.float32)
+    load, q = interop.load_published, np.ones((4, HEADS, K), np.float32)
     kind = "fla.gla"
     assert_refused(
         lambda: load(kind, {}), f"load_published: {kind}: heads: expected one value"
@@ -397,6 +398,32 @@ def test_rounding_in_single_precision(name, length):
         errors[method] = abs(runs[1] - runs[0]).max() / abs(runs[0]).max()
     print(f"\n{name} T = {length}: {errors}")
     assert errors["chunks"] < 3e-6 + 3 * errors["in turn"]
+
+
+def test_best_is_in_chunks_where_a_sequence_is_long():
+    """And by the loop where it is short, or where its length is a symbol."""
+
+    def loops(length, **options):
+        cell = make("delta_rule", **options)
+        xs = draw("delta_rule", length, np.float32)
+        program = jax.make_jaxpr(partial(cell.unroll, ()))(cell.initial_carry(()), xs)
+        return {e.params["length"] for e in program.eqns if e.primitive.name == "scan"}
+
+    assert loops(100) == {100}
+    assert loops(1000) == {32}  # chunks of 32
+    assert loops(1000, method="in turn") == {1000}
+    assert loops(11, method="chunks") == {1}
+    assert loops(11, method="chunks", chunk_size=2**40) == {1}
+    cell = make("delta_rule", **CHUNKS)
+    (t,) = export.symbolic_shape("T")
+    like = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct((t, *a.shape[1:]), jnp.float32),
+        draw("delta_rule"),
+    )
+    run = jax.jit(partial(cell.unroll, (), cell.initial_carry(())))
+    _, ys = export.export(run)(like).call(draw("delta_rule", 9, np.float32))
+    _, expected = run(draw("delta_rule", 9, np.float32))
+    assert_close(ys, expected, 1e-5)
 
 
 @pytest.mark.slow
