@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
-from jaxrnn.interop.published import matrix
+from jaxrnn.interop.published import indrnn, matrix, xlstm
 
 # By the kind, `(arrays, **options) -> (cell, params)`.
-READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {**matrix.READERS}
+READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {
+    **indrnn.READERS,
+    **matrix.READERS,
+    **xlstm.READERS,
+}
 
 
 def load_published(
