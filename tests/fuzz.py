@@ -685,6 +685,21 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         theta_init=None,
     )
     dtype = {"dtype": jnp.float32}
+    heads = {"heads": 2, "method": "chunks", "chunk_size": 4, **dtype}
+    more = {"key_size": 2, "value_size": 3, **heads}
+    layer = {"input_size": D, "hidden_size": H, "w_init": zeros, **more}
+    layer |= {"conv_size": 2, "conv_bias": True, "output_gate": True}
+    factory(rnn.gla, **layer, rank=2, feature_map=jnp.tanh, gate_divisor=2.0)
+    factory(rnn.delta_net, **layer, beta=True, activation="silu", norm="l2")
+    factory(rnn.gated_delta_net, **layer, negative_eigenvalues=True)
+    factory(rnn.mlstm, input_size=D, hidden_size=H, inner_size=8, **heads)
+    factory(rnn.mlstm_cell, size=8, **heads)
+    for recurrence in (
+        *(rnn.gla_recurrence, rnn.delta_rule, rnn.gated_delta_rule),
+        rnn.mlstm_recurrence,
+    ):
+        factory(recurrence, **more)
+    factory(rnn.causal_conv, size=D, width=2, bias=True, w_init=zeros, **dtype)
     factory(
         rnn.linear,
         **dtype,
@@ -743,6 +758,10 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "gru": (gru, xs),
         "gru before": (rnn.gru(D, H, reset_after=False), xs),
         "lstm": (rnn.lstm(D, H), xs),
+        "gla": (rnn.gla(D, H, **heads), xs),
+        "gated_delta_net": (rnn.gated_delta_net(D, H, **heads), xs),
+        "mlstm": (rnn.mlstm(D, H, inner_size=8, **heads), xs),
+        "causal_conv": (rnn.causal_conv(D), xs),
         "linear": (rnn.linear(D, H), xs),
         "embedding": (rnn.embedding(V, D), tokens),
         "layer_norm": (rnn.layer_norm(D), xs),

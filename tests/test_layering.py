@@ -36,6 +36,8 @@ SIBLINGS = {
         *("core", "loops.dense", "loops.mix", "loops.pointwise"),
         *("loops.primitives", "loops.substitute", "precision"),
     },
+    "loops/matrix_chunk": set(),
+    "loops/matrix": {"core", "loops.matrix_chunk", "loops.primitives"},
     "loops/forms": {"core"},
     "loops/linear": {
         *("core", "loops.forms", "loops.mix"),
@@ -49,6 +51,34 @@ SIBLINGS = {
     },
     "cells/convolution": {
         *("build", "cells.options", "checks", "core", "precision"),
+    },
+    "cells/matrix": {
+        *("build", "cells.convolution", "checks", "core", "loops.matrix"),
+        *("loops.matrix_chunk", "loops.rows", "precision"),
+    },
+    "cells/gla": {
+        *("cells.convolution", "cells.matrix", "cells.options", "checks", "core"),
+        *("loops.matrix_chunk", "loops.rows", "precision"),
+    },
+    "cells/delta_rule": {"cells.matrix", "checks", "core", "loops.matrix_chunk"},
+    "cells/delta_layer": {
+        *("cells.convolution", "cells.matrix", "checks", "core", "loops.matrix"),
+        *("loops.matrix_chunk", "precision"),
+    },
+    "cells/delta_net": {
+        *("cells.delta_layer", "cells.matrix", "cells.options", "checks", "core"),
+    },
+    "cells/gla_recurrence": {"cells.matrix", "checks", "core", "loops.matrix_chunk"},
+    "cells/mlstm_recurrence": {
+        *("cells.matrix", "checks", "core", "loops.matrix_chunk", "precision"),
+    },
+    "cells/mlstm_cell": {
+        *("cells.matrix", "cells.mlstm_recurrence", "checks", "core"),
+        *("loops.matrix_chunk", "precision"),
+    },
+    "cells/mlstm": {
+        *("cells.convolution", "cells.matrix", "cells.mlstm_cell", "checks", "core"),
+        *("cells.mlstm_recurrence", "loops.rows"),
     },
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},
@@ -205,6 +235,7 @@ SIBLINGS = {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
         f"{DOCTOR}.effects",
     },
+    "interop/published/matrix": {"cells", "checks", "core", "interop.entries"},
     "interop/onnx/valid": set(),
     "interop/onnx/graph": set(),
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},

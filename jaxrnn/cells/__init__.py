@@ -9,10 +9,22 @@ from jaxrnn.cells.convolution import ConvolutionParams as ConvolutionParams
 from jaxrnn.cells.convolution import causal_conv as causal_conv
 from jaxrnn.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
 from jaxrnn.cells.coupled import coupled_lstm as coupled_lstm
+from jaxrnn.cells.delta_layer import DecayParams as DecayParams
+from jaxrnn.cells.delta_layer import DeltaNetParams as DeltaNetParams
+from jaxrnn.cells.delta_net import delta_net as delta_net
+from jaxrnn.cells.delta_net import gated_delta_net as gated_delta_net
+from jaxrnn.cells.delta_rule import DeltaInputs as DeltaInputs
+from jaxrnn.cells.delta_rule import GatedDeltaInputs as GatedDeltaInputs
+from jaxrnn.cells.delta_rule import delta_rule as delta_rule
+from jaxrnn.cells.delta_rule import gated_delta_rule as gated_delta_rule
 from jaxrnn.cells.elman import ElmanCarry as ElmanCarry
 from jaxrnn.cells.elman import ElmanParams as ElmanParams
 from jaxrnn.cells.elman import elman as elman
 from jaxrnn.cells.gated import gated as gated
+from jaxrnn.cells.gla import GLAParams as GLAParams
+from jaxrnn.cells.gla import gla as gla
+from jaxrnn.cells.gla_recurrence import GLAInputs as GLAInputs
+from jaxrnn.cells.gla_recurrence import gla_recurrence as gla_recurrence
 from jaxrnn.cells.gru import GRUCarry as GRUCarry
 from jaxrnn.cells.gru import GRUParams as GRUParams
 from jaxrnn.cells.gru import gru as gru
@@ -29,9 +41,18 @@ from jaxrnn.cells.linear import linear_recurrence as linear_recurrence
 from jaxrnn.cells.lstm import LSTMCarry as LSTMCarry
 from jaxrnn.cells.lstm import LSTMParams as LSTMParams
 from jaxrnn.cells.lstm import lstm as lstm
+from jaxrnn.cells.matrix import MatrixCarry as MatrixCarry
 from jaxrnn.cells.mgu import MGUCarry as MGUCarry
 from jaxrnn.cells.mgu import MGUParams as MGUParams
 from jaxrnn.cells.mgu import mgu as mgu
+from jaxrnn.cells.mlstm import MLSTMParams as MLSTMParams
+from jaxrnn.cells.mlstm import mlstm as mlstm
+from jaxrnn.cells.mlstm_cell import QKV as QKV
+from jaxrnn.cells.mlstm_cell import MLSTMCellParams as MLSTMCellParams
+from jaxrnn.cells.mlstm_cell import mlstm_cell as mlstm_cell
+from jaxrnn.cells.mlstm_recurrence import MLSTMCarry as MLSTMCarry
+from jaxrnn.cells.mlstm_recurrence import MLSTMInputs as MLSTMInputs
+from jaxrnn.cells.mlstm_recurrence import mlstm_recurrence as mlstm_recurrence
 from jaxrnn.cells.options import Options as Options
 from jaxrnn.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from jaxrnn.cells.peephole import peephole_lstm as peephole_lstm
@@ -59,6 +80,10 @@ _BY_NAME: dict[str, Callable[..., Cell]] = {
     "mgu": mgu,
     "peephole_lstm": peephole_lstm,
     "slstm": slstm,
+    "delta_net": delta_net,
+    "gated_delta_net": gated_delta_net,
+    "gla": gla,
+    "mlstm": mlstm,
 }
 
 

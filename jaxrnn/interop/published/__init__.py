@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
-from jaxrnn.interop.published import indrnn, xlstm
+from jaxrnn.interop.published import indrnn, matrix, xlstm
 
 # By the kind, `(arrays, **options) -> (cell, params)`.
 READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {
     **indrnn.READERS,
+    **matrix.READERS,
     **xlstm.READERS,
 }
 
