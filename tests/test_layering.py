@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
+LINEAR = {"cells.linear", "checks", "core", "precision"}
 READER = {"core", "interop.entries", "interop.weights"}  # of weights
 DOCTOR = "interop.doctor"
 LOOPS = {"loops.dense", "loops.substitute"}
@@ -28,6 +29,7 @@ SIBLINGS = {
     "loops/substituted": {"loops.kernels"},
     "loops/substitute": {"loops.kernels", "loops.primitives", "loops.substituted"},
     "loops/pointwise": set(),
+    "loops/recent": set(),
     "loops/rows": {"loops.primitives", "loops.substitute"},
     "loops/mix": {"loops.rows", "precision"},
     "loops/dense": {"loops.mix", "loops.rows"},
@@ -46,6 +48,20 @@ SIBLINGS = {
     "cells/lstm": {*CELL, "loops.pointwise"},
     "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
+    "cells/causal_conv": {"build", "checks", "core", "loops.recent"},
+    "cells/modes": {*LINEAR, "loops.rows"},
+    "cells/lru": {"cells.modes", "checks", "core", "precision"},
+    "cells/s5": {
+        *("cells.modes", "checks", "combinators.compose", "core", "lift", "precision"),
+    },
+    "cells/rg_lru": {*LINEAR, "build", "loops.recent"},
+    "cells/minimal": {*LINEAR, "loops.rows"},
+    "cells/qrnn": {*LINEAR, "build", "loops.recent", "loops.rows"},
+    "cells/selective_scan": LINEAR,
+    "cells/mamba": {
+        *("build", "cells.causal_conv", "cells.minimal", "cells.selective_scan"),
+        *("checks", "core", "loops.rows", "precision", "steps"),
+    },
     "layers": {"build", "checks", "core", "loops.rows", "precision"},
     "pooling": {"checks", "core", "precision"},
     "attention": {
@@ -139,6 +155,15 @@ SIBLINGS = {
     "interop/tensorflow_ops": {"cells", "checks"},
     "interop/tensorflow": {*READER, "cells", "checks", "interop.tensorflow_ops"},
     "interop/safetensors": {"interop.entries"},
+    "interop/published/entries": {"interop.entries"},
+    "interop/published/state_spaces": {
+        *("cells.causal_conv", "cells.lru", "cells.mamba", "cells.s5"),
+        *("cells.selective_scan", "core", "interop.published.entries"),
+    },
+    "interop/published/averages": {
+        *("cells.minimal", "cells.qrnn", "cells.rg_lru", "checks", "core"),
+        "interop.published.entries",
+    },
     "interop/doctor/graphs": {"interop.onnx.valid"},
     "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
     "interop/doctor/effects": {f"{DOCTOR}.recurrent"},

@@ -68,32 +68,40 @@ def rows(arrays, *names, axis=0):
         yield [None if a is None else np.take(a, i, axis) for a in found]
 
 
-@in_precision
 def minimal_lru(arrays):
-    cell, params = load_published("minimal_lru", weights(arrays))
-    x, y = arrays["x"], arrays["y"]
-    runs, carries = both_ways(cell, params, cell.initial_carry(params), x)
-    for last, ys in runs:
-        near(ys, y, x)
-        near(last.h, arrays["hidden"][-1], x)
-    near(carries.h, arrays["hidden"], x)
+    states(arrays, "minimal_lru")
 
 
-@in_precision
 def s5(arrays, **options):
-    cell, params = load_published("s5", weights(arrays), **options)
+    states(arrays, "s5", **options)
+
+
+def states(arrays, kind, **options):
+    """Holds outputs in single precision, and the states of a loop in double."""
     x, y, hidden = arrays["x"], arrays["y"], arrays.get("hidden")
-    runs, carries = both_ways(cell, params, cell.initial_carry(params), x)
-    for last, ys in runs:
+    runs, _ = in_dtype(arrays, kind, x.dtype, options)
+    for _, ys in runs:
         near(ys, y, x)
-        if cell.step is not None and hidden is not None:
-            near(last.h, hidden[-1], x)
-        elif hidden is not None and hidden.shape[1] == 2 * len(params.lambda_re):
-            ahead, back = np.split(hidden, 2, axis=1)
-            near(last.forward.h, ahead[-1], x)
-            near(last.backward.h, back[0], x)
-    if carries is not None and hidden is not None:
-        near(carries.h, hidden, x)
+    if hidden is None:
+        return
+    with jax.enable_x64(True):
+        runs, carries = in_dtype(arrays, kind, np.float64, options)
+        for last, ys in runs:
+            near(ys, y, x)
+            if carries is not None:
+                near(last.h, hidden[-1], hidden.real)
+                near(carries.h, hidden, hidden.real)
+            elif hidden.shape[1] == 2 * last.forward.h.size:
+                ahead, back = np.split(hidden, 2, axis=1)
+                near(last.forward.h, ahead[-1], hidden.real)
+                near(last.backward.h, back[0], hidden.real)
+
+
+def in_dtype(arrays, kind, dtype, options):
+    given = {name: a.astype(dtype) for name, a in weights(arrays).items()}
+    cell, params = load_published(kind, given, **options)
+    carry, x = cell.initial_carry(params), jnp.asarray(arrays["x"].astype(dtype))
+    return both_ways(cell, params, carry, x)
 
 
 @in_precision
