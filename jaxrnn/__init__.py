@@ -34,9 +34,9 @@ from jaxrnn.cells import MinLSTMParams as MinLSTMParams
 from jaxrnn.cells import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells import QRNNCarry as QRNNCarry
 from jaxrnn.cells import QRNNParams as QRNNParams
+from jaxrnn.cells import RecurrentParams as RecurrentParams
 from jaxrnn.cells import RGLRUCarry as RGLRUCarry
 from jaxrnn.cells import RGLRUParams as RGLRUParams
-from jaxrnn.cells import RecurrentParams as RecurrentParams
 from jaxrnn.cells import S5Carry as S5Carry
 from jaxrnn.cells import S5Params as S5Params
 from jaxrnn.cells import SelectiveScanCarry as SelectiveScanCarry
@@ -45,6 +45,7 @@ from jaxrnn.cells import SelectiveScanParams as SelectiveScanParams
 from jaxrnn.cells import causal_conv as causal_conv
 from jaxrnn.cells import elman as elman
 from jaxrnn.cells import gru as gru
+from jaxrnn.cells import linear_recurrence as linear_recurrence
 from jaxrnn.cells import lru as lru
 from jaxrnn.cells import lstm as lstm
 from jaxrnn.cells import mamba as mamba

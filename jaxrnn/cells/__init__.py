@@ -12,6 +12,7 @@ from jaxrnn.cells.gated import gated as gated
 from jaxrnn.cells.gru import GRUCarry as GRUCarry
 from jaxrnn.cells.gru import GRUParams as GRUParams
 from jaxrnn.cells.gru import gru as gru
+from jaxrnn.cells.linear import linear_recurrence as linear_recurrence
 from jaxrnn.cells.lru import LRUCarry as LRUCarry
 from jaxrnn.cells.lru import LRUParams as LRUParams
 from jaxrnn.cells.lru import lru as lru

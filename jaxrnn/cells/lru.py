@@ -128,9 +128,7 @@ def lru(
 
     def prepare(params):
         exact = widened(params)
-        decay = jnp.exp(
-            lax.complex(-jnp.exp(exact.nu_log), jnp.exp(exact.theta_log))
-        )
+        decay = jnp.exp(lax.complex(-jnp.exp(exact.nu_log), jnp.exp(exact.theta_log)))
         c = jnp.concatenate([params.c_re, -params.c_im])
         return modes(decay, jnp.exp(exact.gamma_log), params, c, params.d)
 

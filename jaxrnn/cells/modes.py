@@ -63,7 +63,9 @@ def modes_cell(
         y, x = rows_product(h[None], modes.c)[0], x.astype(modes.c.dtype)
         if modes.d is None:
             return y
-        return y + (modes.d * x if modes.d.ndim == 1 else rows_product(x[None], modes.d)[0])
+        return y + (
+            modes.d * x if modes.d.ndim == 1 else rows_product(x[None], modes.d)[0]
+        )
 
     reads = Input((input_size,))
     return linear_recurrence(

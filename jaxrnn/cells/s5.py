@@ -119,7 +119,9 @@ def s5(
     """
     size = check_size("s5: input_size", input_size)
     states = check_size("s5: state_size", state_size)
-    outputs = size if output_size is None else check_size("s5: output_size", output_size)
+    outputs = (
+        size if output_size is None else check_size("s5: output_size", output_size)
+    )
     blocks = check_size("s5: blocks", blocks)
     if states % blocks:
         raise ValueError(

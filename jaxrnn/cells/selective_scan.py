@@ -112,7 +112,9 @@ def selective_scan(
 
     def init(key):
         n = jnp.arange(states, dtype=dtype)[None]
-        a, a_imag = (jnp.repeat(values, size, axis=0) for values in (-1 - n, jnp.pi * n))
+        a, a_imag = (
+            jnp.repeat(values, size, axis=0) for values in (-1 - n, jnp.pi * n)
+        )
         return SelectiveScanParams(
             a,
             jnp.ones(size, dtype) if flags["skip"] else None,

@@ -68,9 +68,7 @@ def rg_lru(p, xs, starts=()):
 
     def gate(x, w, b):
         parts = np.split(x, heads)
-        return np.concatenate(
-            [sigmoid(parts[k] @ w[k] + b[k]) for k in range(heads)]
-        )
+        return np.concatenate([sigmoid(parts[k] @ w[k] + b[k]) for k in range(heads)])
 
     h, ys, first = np.zeros(p.a_param.shape), [], True
     for t, x in enumerate(xs):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import references_diag as references
 from battery import assert_close, assert_refused, law, quick_jit, with_gradient
-from jaxrnn.testing.trees import as_dtype, jitter
 
 import jaxrnn as rnn
+from jaxrnn.testing.trees import as_dtype, jitter
 
 T, D, H, N = 7, 4, 6, 3
 SOME_VALID = jnp.array([False, True, True, False, True, True, False])
@@ -222,7 +222,9 @@ def test_gamma_of_an_lru_begins_with_the_ring_and_then_is_free():
     expected = np.sqrt(1 - radius**2)
     np.testing.assert_allclose(np.exp(params.gamma_log), expected, rtol=1e-5)
     assert "gamma_log" in params._fields
-    assert all(jnp.isfinite(a).all() for a in rnn.lru(3, 100_000).init(jax.random.key(1)))
+    assert all(
+        jnp.isfinite(a).all() for a in rnn.lru(3, 100_000).init(jax.random.key(1))
+    )
 
 
 def test_s5_begins_as_hippo():
@@ -251,7 +253,9 @@ def test_s5_at_an_eigenvalue_of_zero():
     """(exp(z) - 1) / z is 1, where (exp(z) - 1) / lambda would be NaN."""
     cell = rnn.s5(1, 1, conj_sym=False)
     zero, one = jnp.zeros(1), jnp.ones((1, 1))
-    params = rnn.S5Params(zero, zero, jnp.log(zero + 0.5), one, 0 * one, one, 0 * one, zero)
+    params = rnn.S5Params(
+        zero, zero, jnp.log(zero + 0.5), one, 0 * one, one, 0 * one, zero
+    )
 
     def total(params):
         carry = cell.initial_carry(params)
@@ -312,7 +316,13 @@ def test_mamba_begins_as_the_authors_code():
 
 
 def test_the_state_is_single_where_the_params_are_of_half_precision():
-    for cell in (CELLS["lru"], CELLS["s5"], CELLS["rg_lru"], CELLS["mingru"], CELLS["mamba"]):
+    for cell in (
+        CELLS["lru"],
+        CELLS["s5"],
+        CELLS["rg_lru"],
+        CELLS["mingru"],
+        CELLS["mamba"],
+    ):
         params = jax.tree.map(
             lambda a: a.astype(jnp.bfloat16), cell.init(jax.random.key(0))
         )

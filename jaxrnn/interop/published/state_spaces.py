@@ -37,7 +37,7 @@ def read_s5(
     It has two directions if there are C1 and C2, or a C of 2P columns.
     """
     arrays = dotted(arrays)
-    halves = {name: "D P 2" for name in ("C1", "C2")}
+    halves = dict.fromkeys(("C1", "C2"), "D P 2")
     two = "C1" in arrays or "C2" in arrays
     shapes = {"Lambda_re": "P", "Lambda_im": "P", "log_step": "P 1", "B": "P D 2"}
     columns = np.shape(arrays.get("C"))[1:2]
