@@ -91,9 +91,9 @@ def mamba(
       method: of the unroll; see `linear_recurrence`.
 
     Returns:
-      A cell from `x` `[D]` to `y` `[D]`, with `MambaParams` and `MambaCarry`. exp(a_log)
-      begins as 1, ..., N, d as 1, w_delta uniformly in +-1/sqrt(R), the other matrices
-      uniformly in +-1/sqrt(rows).
+      A cell from `x` `[D]` to `y` `[D]`, with `MambaParams` and `MambaCarry`. d begins
+      as 1, exp(a_log) as 1, ..., N, w_delta uniformly in +-1/sqrt(R), and the other
+      matrices in +-1/sqrt(rows).
 
     Raises:
       ValueError: if a size is below 1; later, if an argument does not fit the cell.

@@ -47,7 +47,7 @@ def modes_cell(
     prepare: Callable[[Any], Modes],
     method: str,
 ) -> Cell:
-    """Builds a cell whose `prepare` makes `Modes` of its params, which have a `b_re`."""
+    """Builds a cell whose `prepare` makes `Modes` of its params, which have b_re."""
 
     def initial_carry(params, key=None):
         zeros = jnp.zeros(state_size, wide(params.b_re.dtype))
@@ -63,9 +63,8 @@ def modes_cell(
         y, x = rows_product(h[None], modes.c)[0], x.astype(modes.c.dtype)
         if modes.d is None:
             return y
-        return y + (
-            modes.d * x if modes.d.ndim == 1 else rows_product(x[None], modes.d)[0]
-        )
+        matrix = modes.d.ndim == 2
+        return y + (rows_product(x[None], modes.d)[0] if matrix else modes.d * x)
 
     reads = Input((input_size,))
     return linear_recurrence(

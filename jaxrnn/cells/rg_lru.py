@@ -110,10 +110,10 @@ def rg_lru(
     only_real = check_flag("rg_lru: only_real", only_real)
     states = size if only_real else size // 2
     if size % heads or states % heads or (size % 2 and not only_real):
+        half = "" if only_real else " / 2, and an even size"
         raise ValueError(
-            "rg_lru: heads: expected a divisor of size"
-            f"{'' if only_real else ' / 2, and an even size'}, got {heads} for the size "
-            f"{size}"
+            f"rg_lru: heads: expected a divisor of size{half}, got {heads} for the "
+            f"size {size}"
         )
     min_rad = check_number(
         "rg_lru: min_rad", min_rad, "0 <= min_rad < 0.999", lambda r: 0 <= r < 0.999

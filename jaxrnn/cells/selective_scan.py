@@ -143,10 +143,7 @@ def selective_scan(
 
     def output(params, carry, x):
         h, c = carry.h, x.c.astype(carry.h.real.dtype)
-        if pair:
-            y = 2 * (h.real @ c[:, 0] - h.imag @ c[:, 1])
-        else:
-            y = h @ c
+        y = 2 * (h.real @ c[:, 0] - h.imag @ c[:, 1]) if pair else h @ c
         if params.d is not None:
             y = y + params.d.astype(y.dtype) * x.u.astype(y.dtype)
         if x.z is not None:

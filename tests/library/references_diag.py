@@ -138,7 +138,7 @@ def causal_conv(p, xs):
 
 
 def selective_scan(p, xs, softplus_of=softplus):
-    """Gu and Dao 2023, algorithm 2, with Delta b in the place of the zero-order hold."""
+    """Gu and Dao 2023, algorithm 2, with Delta b for the zero-order hold."""
     a = p.a if p.a_imag is None else p.a + 1j * p.a_imag
     h, ys = np.zeros(a.shape, a.dtype), []
     for t in range(len(xs.u)):

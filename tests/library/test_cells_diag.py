@@ -190,7 +190,7 @@ def test_the_first_step_of_an_rg_lru_reads_its_input_whole():
     np.testing.assert_allclose(first[0], whole, rtol=1e-6)
     root = np.sqrt(-np.expm1(2 * log_a))
     np.testing.assert_allclose(later[0], root * whole, rtol=1e-5)
-    assert abs(first[0] - later[0]).max() > 0.1
+    assert abs(first[0] - later[0]).max() > 0.05
     starts = jnp.array([False, True])
     again = unroll(params, begun, xs, starts=starts)[1][1]
     np.testing.assert_allclose(again, unroll(params, fresh, xs[1:])[1][0], rtol=1e-6)

@@ -29,14 +29,14 @@ def read_rg_lru(
     expected = (heads * columns,)
     if found["a_param"].shape != expected:
         raise ValueError(
-            f"{WHERE}a_param: expected shape {expected}, of {heads} blocks of {columns} "
-            f"columns, got {found['a_param'].shape}"
+            f"{WHERE}a_param: expected shape {expected}, of {heads} blocks of "
+            f"{columns} columns, got {found['a_param'].shape}"
         )
     if rows != columns * (1 if only_real else 2):
+        many, there = ("as", "no") if only_real else ("twice as", "an")
         raise ValueError(
-            f"{WHERE}a_gate.w: expected blocks with {'as many' if only_real else 'twice'}"
-            f" as many rows as columns, since there is {'no' if only_real else 'an'} "
-            f"a_imag_param, got {rows} rows and {columns} columns"
+            f"{WHERE}a_gate.w: expected blocks with {many} many rows as columns, since "
+            f"there is {there} a_imag_param, got {rows} rows and {columns} columns"
         )
     if num_heads is not None and check_size("num_heads", num_heads) != heads:
         raise ValueError(

@@ -78,7 +78,7 @@ def read_selective_scan(
     for name in ("B", "C"):
         if name in arrays and np.ndim(arrays[name]) != 3:
             raise ValueError(
-                f"{WHERE}{name}: expected none, or one that changes with time, of shape "
+                f"{WHERE}{name}: expected none, or one that changes with time, "
                 f"[B, N, T], got shape {np.shape(arrays[name])}"
             )
     weights = {name: value for name, value in arrays.items() if name not in inputs}
