@@ -56,9 +56,11 @@ SIBLINGS = {
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
     "cells/causal_conv": {"build", "checks", "core", "loops.recent"},
     "cells/modes": {*LINEAR, "loops.rows"},
+    "cells/hippo": set(),
     "cells/lru": {"cells.modes", "checks", "core", "precision"},
     "cells/s5": {
-        *("cells.modes", "checks", "combinators.compose", "core", "lift", "precision"),
+        *("cells.hippo", "cells.modes", "checks", "combinators.compose", "core"),
+        *("lift", "precision"),
     },
     "cells/rg_lru": {*LINEAR, "build", "loops.recent"},
     "cells/minimal": {*LINEAR, "loops.rows"},

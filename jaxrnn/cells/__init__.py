@@ -64,7 +64,7 @@ def by_name(name: str) -> Callable[..., Cell]:
     """The factory of a cell by its name, such as the value of an option.
 
     Args:
-      name: "elman", "gru" or "lstm".
+      name: "elman", "gru", "lstm", "lru", "s5", "mingru", "minlstm" or "qrnn".
 
     Returns:
       `(input_size, hidden_size, **options) -> Cell`.

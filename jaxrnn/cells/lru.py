@@ -1,5 +1,6 @@
 """The linear recurrent unit."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -94,7 +95,10 @@ def lru(
         "lru: r_max", r_max, f"{r_min} < r_max <= 1", lambda r: r_min < r <= 1
     )
     max_phase = check_number(
-        "lru: max_phase", max_phase, "a positive number", lambda phase: phase > 0
+        "lru: max_phase",
+        max_phase,
+        "a positive number",
+        lambda phase: 0 < phase < math.inf,
     )
     check_floating("lru: dtype", dtype)
 

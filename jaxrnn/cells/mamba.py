@@ -1,5 +1,6 @@
 """The block of Mamba around its selective scan."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -120,10 +121,12 @@ def mamba(
     conv_bias = check_flag("mamba: conv_bias", conv_bias)
     bias = check_flag("mamba: bias", bias)
     what = "a positive number"
-    delta_min = check_number("mamba: delta_min", delta_min, what, lambda d: d > 0)
+    delta_min = check_number(
+        "mamba: delta_min", delta_min, what, lambda d: 0 < d < math.inf
+    )
     what = f"at least delta_min = {delta_min}"
     delta_max = check_number(
-        "mamba: delta_max", delta_max, what, lambda d: d >= delta_min
+        "mamba: delta_max", delta_max, what, lambda d: delta_min <= d < math.inf
     )
     check_floating("mamba: dtype", dtype)
     conv = causal_conv(inner, width, bias=conv_bias, dtype=dtype)

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jax.nn import initializers
 
+from jaxrnn.cells.hippo import C_INITS, LARGEST_BLOCK, draw_c, hippo, in_blocks
 from jaxrnn.cells.modes import modes, modes_cell, skip_init
 from jaxrnn.checks import check_flag, check_floating, check_number, check_size
 from jaxrnn.combinators.compose import Directions
@@ -38,7 +39,6 @@ class S5Params(NamedTuple):
 
 
 DISCRETIZATIONS = ("zoh", "bilinear")
-C_INITS = ("trunc_standard_normal", "lecun_normal", "complex_normal")
 
 
 @recorded
@@ -127,30 +127,39 @@ def s5(
         raise ValueError(
             f"s5: blocks: expected a divisor of state_size = {states}, got {blocks}"
         )
+    if states // blocks > LARGEST_BLOCK:
+        raise ValueError(
+            f"s5: blocks: expected at most {LARGEST_BLOCK} states in a block, whose "
+            f"eigenvectors are computed, got {states // blocks}"
+        )
     _check_choice("discretization", discretization, DISCRETIZATIONS)
     _check_choice("c_init", c_init, C_INITS)
     both = check_flag("s5: bidirectional", bidirectional)
     conj_sym = check_flag("s5: conj_sym", conj_sym)
     clip_eigs = check_flag("s5: clip_eigs", clip_eigs)
     what = "a positive number"
-    dt_min = check_number("s5: dt_min", dt_min, what, lambda dt: dt > 0)
+    dt_min = check_number("s5: dt_min", dt_min, what, lambda dt: 0 < dt < math.inf)
     dt_max = check_number(
-        "s5: dt_max", dt_max, f"at least dt_min = {dt_min}", lambda dt: dt >= dt_min
+        "s5: dt_max",
+        dt_max,
+        f"at least dt_min = {dt_min}",
+        lambda dt: dt_min <= dt < math.inf,
     )
-    step_rescale = check_number("s5: step_rescale", step_rescale, what, lambda r: r > 0)
+    step_rescale = check_number(
+        "s5: step_rescale", step_rescale, what, lambda r: 0 < r < math.inf
+    )
     check_floating("s5: dtype", dtype)
     real = wide(dtype)
 
     def init(key):
         b_key, d_key, step_key, *c_keys = jax.random.split(key, 5)
-        eigenvalues, vectors = _hippo(states // blocks, conj_sym)
+        eigenvalues, vectors = hippo(states // blocks, conj_sym)
         lambdas = np.tile(eigenvalues, blocks)
-        v = np.kron(np.eye(blocks), vectors)
-        v = lax.complex(jnp.asarray(v.real, real), jnp.asarray(v.imag, real))
-        b = initializers.lecun_normal()(b_key, (len(v), size), real)
-        b = b.astype(v.dtype).T @ v.conj()
-        drawn = [_draw_c(c_init, k, v, outputs, real) for k in c_keys[: 1 + both]]
-        c = jnp.concatenate(drawn)
+        v = lax.complex(*(jnp.asarray(a, real) for a in (vectors.real, vectors.imag)))
+        b = initializers.lecun_normal()(b_key, (blocks * len(v), size), real)
+        b = in_blocks(v.conj(), b).T
+        c = [draw_c(c_init, k, v, blocks, outputs) for k in c_keys[: 1 + both]]
+        c = jnp.concatenate(c)
         log_step = jax.random.uniform(
             step_key, (states,), real, math.log(dt_min), math.log(dt_max)
         )
@@ -217,33 +226,6 @@ def _expm1_over(z: jax.Array) -> jax.Array:
         series = 1 + series * z / k
     z = jnp.where(small, jnp.ones_like(z), z)
     return jnp.where(small, series, jnp.expm1(z) / z)
-
-
-def _hippo(pairs: int, conj_sym: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, and eigenvectors as columns, of the normal part of HiPPO-LegS.
-
-    The matrix is -sqrt((2n + 1)(2k + 1)) below the diagonal and -(n + 1) on it. What is
-    added to make it normal has rank one. Of each conjugate pair the first is given.
-    """
-    n = np.arange(2 * pairs if conj_sym else pairs)
-    root = np.sqrt(2 * n + 1)
-    product = np.outer(root, root)
-    skew = (np.triu(product, 1) - np.tril(product, -1)) / 2
-    values, vectors = np.linalg.eigh(-1j * skew)
-    return -0.5 + 1j * values[:pairs], vectors[:, :pairs]
-
-
-def _draw_c(
-    c_init: str, key: jax.Array, v: jax.Array, size: int, dtype: Any
-) -> jax.Array:
-    """The complex c `[P, O]` of one direction."""
-    if c_init == "complex_normal":
-        re, im = jax.random.normal(key, (2, v.shape[1], size), dtype) * 0.5**0.5
-        return lax.complex(re, im)
-    draw = initializers.lecun_normal()(key, (v.shape[0], 2 * size), dtype)
-    if c_init == "lecun_normal":
-        draw = draw * size**-0.5
-    return v.T @ lax.complex(*jnp.split(draw, 2, axis=1))
 
 
 def _check_choice(option: str, value: Any, choices: tuple[str, ...]) -> None:

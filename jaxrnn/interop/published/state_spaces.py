@@ -31,10 +31,12 @@ def read_s5(
     conj_sym: bool = True,
     clip_eigs: bool = False,
     step_rescale: float = 1.0,
+    blocks: int = 1,
 ) -> tuple[Cell, S5Params]:
     """An `s5` of the arrays of `s5.ssm.S5SSM`, whose options these are.
 
-    It has two directions if there are C1 and C2, or a C of 2P columns.
+    It has two directions if there are C1 and C2, or a C of 2P columns. `blocks` is read
+    by nothing but `init`.
     """
     arrays = dotted(arrays)
     halves = dict.fromkeys(("C1", "C2"), "D P 2")
@@ -60,6 +62,7 @@ def read_s5(
         conj_sym=conj_sym,
         clip_eigs=clip_eigs,
         step_rescale=step_rescale,
+        blocks=blocks,
         dtype=dtype,
     )
     return cell, params
