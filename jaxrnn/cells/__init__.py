@@ -52,8 +52,6 @@ _BY_NAME = {
     "elman": elman,
     "gru": gru,
     "lstm": lstm,
-    "lru": lru,
-    "s5": s5,
     "mingru": mingru,
     "minlstm": minlstm,
     "qrnn": qrnn,
@@ -64,7 +62,7 @@ def by_name(name: str) -> Callable[..., Cell]:
     """The factory of a cell by its name, such as the value of an option.
 
     Args:
-      name: "elman", "gru", "lstm", "lru", "s5", "mingru", "minlstm" or "qrnn".
+      name: "elman", "gru", "lstm", "mingru", "minlstm" or "qrnn".
 
     Returns:
       `(input_size, hidden_size, **options) -> Cell`.

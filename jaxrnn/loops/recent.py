@@ -35,6 +35,8 @@ def recent(
       The carry `[n, ...]`, and n arrays `[T, ...]`, the oldest inputs first.
     """
     count, length = carry.shape[0], xs.shape[0]
+    if not count:
+        return carry, []
     if reverse:
         xs, mask, starts = (None if a is None else a[::-1] for a in (xs, mask, starts))
     if mask is None and starts is None:
