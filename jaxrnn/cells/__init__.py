@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 
-from jaxrnn.cells.causal_conv import CausalConvCarry as CausalConvCarry
-from jaxrnn.cells.causal_conv import CausalConvParams as CausalConvParams
-from jaxrnn.cells.causal_conv import causal_conv as causal_conv
+from jaxrnn.cells.conv_lstm import ConvLSTMParams as ConvLSTMParams
+from jaxrnn.cells.conv_lstm import conv_lstm as conv_lstm
+from jaxrnn.cells.convolution import ConvolutionCarry as ConvolutionCarry
+from jaxrnn.cells.convolution import ConvolutionParams as ConvolutionParams
+from jaxrnn.cells.convolution import causal_conv as causal_conv
+from jaxrnn.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
+from jaxrnn.cells.coupled import coupled_lstm as coupled_lstm
 from jaxrnn.cells.elman import ElmanCarry as ElmanCarry
 from jaxrnn.cells.elman import ElmanParams as ElmanParams
 from jaxrnn.cells.elman import elman as elman
@@ -12,6 +16,15 @@ from jaxrnn.cells.gated import gated as gated
 from jaxrnn.cells.gru import GRUCarry as GRUCarry
 from jaxrnn.cells.gru import GRUParams as GRUParams
 from jaxrnn.cells.gru import gru as gru
+from jaxrnn.cells.indrnn import IndRNNParams as IndRNNParams
+from jaxrnn.cells.indrnn import clip_indrnn as clip_indrnn
+from jaxrnn.cells.indrnn import indrnn as indrnn
+from jaxrnn.cells.indrnn import indrnn_limit as indrnn_limit
+from jaxrnn.cells.irnn import irnn as irnn
+from jaxrnn.cells.layer_norm import LayerNormGRUParams as LayerNormGRUParams
+from jaxrnn.cells.layer_norm import LayerNormLSTMParams as LayerNormLSTMParams
+from jaxrnn.cells.layer_norm import layer_norm_gru as layer_norm_gru
+from jaxrnn.cells.layer_norm import layer_norm_lstm as layer_norm_lstm
 from jaxrnn.cells.linear import linear_recurrence as linear_recurrence
 from jaxrnn.cells.lru import LRUCarry as LRUCarry
 from jaxrnn.cells.lru import LRUParams as LRUParams
@@ -22,6 +35,9 @@ from jaxrnn.cells.lstm import lstm as lstm
 from jaxrnn.cells.mamba import MambaCarry as MambaCarry
 from jaxrnn.cells.mamba import MambaParams as MambaParams
 from jaxrnn.cells.mamba import mamba as mamba
+from jaxrnn.cells.mgu import MGUCarry as MGUCarry
+from jaxrnn.cells.mgu import MGUParams as MGUParams
+from jaxrnn.cells.mgu import mgu as mgu
 from jaxrnn.cells.minimal import MinGRUCarry as MinGRUCarry
 from jaxrnn.cells.minimal import MinGRUParams as MinGRUParams
 from jaxrnn.cells.minimal import MinLSTMCarry as MinLSTMCarry
@@ -29,6 +45,8 @@ from jaxrnn.cells.minimal import MinLSTMParams as MinLSTMParams
 from jaxrnn.cells.minimal import mingru as mingru
 from jaxrnn.cells.minimal import minlstm as minlstm
 from jaxrnn.cells.options import Options as Options
+from jaxrnn.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
+from jaxrnn.cells.peephole import peephole_lstm as peephole_lstm
 from jaxrnn.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells.projected import projected_lstm as projected_lstm
 from jaxrnn.cells.qrnn import QRNNCarry as QRNNCarry
@@ -46,12 +64,26 @@ from jaxrnn.cells.selective_scan import SelectiveScanCarry as SelectiveScanCarry
 from jaxrnn.cells.selective_scan import SelectiveScanInput as SelectiveScanInput
 from jaxrnn.cells.selective_scan import SelectiveScanParams as SelectiveScanParams
 from jaxrnn.cells.selective_scan import selective_scan as selective_scan
+from jaxrnn.cells.slstm import SLSTMCarry as SLSTMCarry
+from jaxrnn.cells.slstm import SLSTMParams as SLSTMParams
+from jaxrnn.cells.slstm import slstm as slstm
+from jaxrnn.cells.slstm_layer import SLSTMLayerCarry as SLSTMLayerCarry
+from jaxrnn.cells.slstm_layer import SLSTMLayerParams as SLSTMLayerParams
+from jaxrnn.cells.slstm_layer import slstm_layer as slstm_layer
 from jaxrnn.core import Cell
 
-_BY_NAME = {
+_BY_NAME: dict[str, Callable[..., Cell]] = {
     "elman": elman,
     "gru": gru,
     "lstm": lstm,
+    "coupled_lstm": coupled_lstm,
+    "indrnn": indrnn,
+    "irnn": irnn,
+    "layer_norm_gru": layer_norm_gru,
+    "layer_norm_lstm": layer_norm_lstm,
+    "mgu": mgu,
+    "peephole_lstm": peephole_lstm,
+    "slstm": slstm,
     "mingru": mingru,
     "minlstm": minlstm,
     "qrnn": qrnn,
@@ -62,7 +94,7 @@ def by_name(name: str) -> Callable[..., Cell]:
     """The factory of a cell by its name, such as the value of an option.
 
     Args:
-      name: "elman", "gru", "lstm", "mingru", "minlstm" or "qrnn".
+      name: of a factory that is called with two sizes, such as "elman", "gru", "lstm".
 
     Returns:
       `(input_size, hidden_size, **options) -> Cell`.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn import silu
 
 from jaxrnn.build import leaf
-from jaxrnn.cells.causal_conv import CausalConvCarry, CausalConvParams, causal_conv
+from jaxrnn.cells.convolution import ConvolutionCarry, ConvolutionParams, causal_conv
 from jaxrnn.cells.minimal import UNIFORM
 from jaxrnn.cells.selective_scan import (
     SelectiveScanCarry,
@@ -28,14 +28,16 @@ class MambaCarry(NamedTuple):
     """Carry of `mamba`."""
 
     h: jax.Array  # [E, N], in at least single precision
-    xs: jax.Array  # [W - 1, E], the last inputs of the convolution, the oldest first
+    window: (
+        jax.Array
+    )  # [W - 1, E], the last inputs of the convolution, the oldest first
 
 
 class MambaParams(NamedTuple):
     """Weights of `mamba`."""
 
     w_in: jax.Array  # [D, 2E], u, z
-    conv: CausalConvParams  # w [W, E], b [E] or None
+    conv: ConvolutionParams  # w [W, E], b [E] or None
     w_x: jax.Array  # [E, R + 2N], delta, b, c
     w_delta: jax.Array  # [R, E]
     delta_bias: jax.Array  # [E]
@@ -108,7 +110,7 @@ def mamba(
       >>> cell = rnn.mamba(4, state_size=3)
       >>> params = cell.init(jax.random.key(0))
       >>> carry, ys = cell.unroll(params, cell.initial_carry(params), jnp.ones((7, 4)))
-      >>> carry.h.shape, carry.xs.shape, ys.shape
+      >>> carry.h.shape, carry.window.shape, ys.shape
       ((8, 3), (3, 8), (7, 4))
     """
     size = check_size("mamba: size", size)
@@ -163,7 +165,7 @@ def mamba(
 
     def initial_carry(params, key=None):
         h = scan.initial_carry(prepare(params).scan).h
-        return MambaCarry(h, conv.initial_carry(params.conv).xs)
+        return MambaCarry(h, conv.initial_carry(params.conv).window)
 
     def run(at: At, ready: _Ready, carry: MambaCarry, x: jax.Array):
         params = ready.params
@@ -177,7 +179,7 @@ def mamba(
 
         x = at.blank(x).astype(params.w_in.dtype)
         u, z = jnp.split(product(x, params.w_in, params.b_in), 2, axis=-1)
-        convolved, u = at.run(conv, params.conv, CausalConvCarry(carry.xs), u)
+        convolved, u = at.run(conv, params.conv, ConvolutionCarry(carry.window), u)
         u = silu(u)
         cuts = [rank, rank + states]
         delta, b, c = jnp.split(product(u, params.w_x), cuts, axis=-1)
@@ -185,7 +187,7 @@ def mamba(
         inputs = SelectiveScanInput(u, delta, b, c, z)
         state, y = at.run(scan, ready.scan, SelectiveScanCarry(carry.h), inputs)
         y = product(y.astype(x.dtype), params.w_out, params.b_out)
-        return MambaCarry(state.h, convolved.xs), at.blank(y)
+        return MambaCarry(state.h, convolved.window), at.blank(y)
 
     def step(ready, carry, x):
         return run(OneStep(), ready, carry, x)

@@ -21,7 +21,7 @@ class QRNNCarry(NamedTuple):
     """Carry of `qrnn`."""
 
     h: jax.Array  # [H], in at least single precision
-    xs: jax.Array  # [W - 1, D], the last inputs, the oldest first
+    window: jax.Array  # [W - 1, D], the last inputs, the oldest first
 
 
 class QRNNParams(NamedTuple):
@@ -83,7 +83,7 @@ def qrnn(
       >>> cell = rnn.qrnn(3, 5, window=2)
       >>> params = cell.init(jax.random.key(0))
       >>> carry, ys = cell.unroll(params, cell.initial_carry(params), jnp.ones((7, 3)))
-      >>> carry.h.shape, carry.xs.shape, ys.shape
+      >>> carry.h.shape, carry.window.shape, ys.shape
       ((5,), (1, 3), (7, 5))
     """
     input_size = check_size("qrnn: input_size", input_size)
@@ -135,7 +135,7 @@ def qrnn(
         return z + params.b.astype(z.dtype)[None]
 
     def step(params, carry, x):
-        xs = jnp.concatenate([carry.xs, x.astype(params.w_x.dtype)[None]])
+        xs = jnp.concatenate([carry.window, x.astype(params.w_x.dtype)[None]])
         z = gated(params, *xs[::-1, None])[0]
         state, y = inner.step(params, _State(carry.h), z)
         return QRNNCarry(state.h, xs[1:]), y
@@ -143,7 +143,9 @@ def qrnn(
     def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
         options = {"mask": mask, "reverse": reverse, "starts": starts}
         xs = blank(mask, xs).astype(params.w_x.dtype)
-        after, before = recent(carry.xs, xs, jnp.zeros_like(carry.xs), **options)
+        after, before = recent(
+            carry.window, xs, jnp.zeros_like(carry.window), **options
+        )
         zs = gated(params, xs, *before[::-1])
         state, ys = inner.unroll(params, _State(carry.h), zs, **options)
         return QRNNCarry(state.h, after), ys

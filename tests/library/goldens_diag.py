@@ -155,7 +155,7 @@ def qrnn(arrays):
         carry = cell.initial_carry(params)
         carry = carry if h0 is None else carry._replace(h=jnp.asarray(h0))
         if before is not None:
-            carry = carry._replace(xs=jnp.asarray(before))
+            carry = carry._replace(window=jnp.asarray(before))
         for last, ys in both_ways(cell, params, carry, x)[0]:
             near(ys, y, x)
             near(last.h, h_n[-1], x)

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
-from jaxrnn.interop.published import averages, state_spaces
+from jaxrnn.interop.published import averages, indrnn, state_spaces, xlstm
 
 # By the kind, `(arrays, **options) -> (cell, params)`.
 READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {
     **averages.READERS,
+    **indrnn.READERS,
     **state_spaces.READERS,
+    **xlstm.READERS,
 }
 
 

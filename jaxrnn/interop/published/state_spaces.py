@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrnn.cells.causal_conv import CausalConvParams
+from jaxrnn.cells.convolution import ConvolutionParams
 from jaxrnn.cells.lru import LRUParams, lru
 from jaxrnn.cells.mamba import MambaParams, mamba
 from jaxrnn.cells.s5 import S5Params, s5
@@ -116,7 +116,7 @@ def read_mamba(arrays: Any) -> tuple[Cell, MambaParams]:
     ready = {name: jnp.array(value.T) for name, value in found.items()}
     params = MambaParams(
         w_in=ready["in_proj.weight"],
-        conv=CausalConvParams(ready["conv1d.weight"][:, 0], ready.get("conv1d.bias")),
+        conv=ConvolutionParams(ready["conv1d.weight"][:, 0], ready.get("conv1d.bias")),
         w_x=ready["x_proj.weight"],
         w_delta=ready["dt_proj.weight"],
         delta_bias=ready["dt_proj.bias"],
