@@ -700,6 +700,33 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     ):
         factory(recurrence, **more)
     factory(rnn.causal_conv, size=D, width=2, bias=True, w_init=zeros, **dtype)
+    to = {"output_size": H, **dtype, "method": "best"}
+    states = {"input_size": D, "state_size": H, **to}
+    factory(rnn.lru, **states, r_min=0.1, r_max=0.9, max_phase=3.0)
+    factory(
+        rnn.s5,
+        **states,
+        **{"blocks": 1, "discretization": "zoh", "bidirectional": False},
+        **{"conj_sym": True, "clip_eigs": False, "c_init": "lecun_normal"},
+        **{"dt_min": 0.1, "dt_max": 0.2, "step_rescale": 1.0},
+    )
+    for make in (rnn.mingru, rnn.minlstm):
+        factory(make, **sizes, **to, activation=jnp.tanh, bias=True)
+    form = {**dtype, "method": "best"}
+    factory(rnn.rg_lru, size=4, heads=2, only_real=True, min_rad=0.9, **form)
+    factory(rnn.qrnn, **sizes, window=2, pooling="fo", **form)
+    factory(
+        rnn.selective_scan,
+        **{"inner_size": D, "state_size": 2, "skip": True, "gate": True},
+        **{"delta_bias": True, "delta_softplus": True, "complex_states": False},
+        **form,
+    )
+    factory(
+        rnn.mamba,
+        **{"size": D, "state_size": 2, "width": 4, "inner_size": None},
+        **{"delta_rank": None, "conv_bias": True, "bias": False},
+        **{"delta_min": 0.1, "delta_max": 0.2, **form},
+    )
     factory(
         rnn.linear,
         **dtype,
@@ -762,6 +789,12 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "gated_delta_net": (rnn.gated_delta_net(D, H, **heads), xs),
         "mlstm": (rnn.mlstm(D, H, inner_size=8, **heads), xs),
         "causal_conv": (rnn.causal_conv(D), xs),
+        "lru": (rnn.lru(D, H), xs),
+        "s5": (rnn.s5(D, 4, bidirectional=True), xs),
+        "rg_lru": (rnn.rg_lru(D), xs),
+        "mingru": (rnn.mingru(D, H), xs),
+        "qrnn": (rnn.qrnn(D, H, window=2), xs),
+        "mamba": (rnn.mamba(D), xs),
         "linear": (rnn.linear(D, H), xs),
         "embedding": (rnn.embedding(V, D), tokens),
         "layer_norm": (rnn.layer_norm(D), xs),

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
+LINEAR = {"cells.linear", "checks", "core", "precision"}
 READER = {"core", "interop.entries", "interop.weights"}  # of weights
 DOCTOR = "interop.doctor"
 LOOPS = {"loops.dense", "loops.substitute"}
@@ -28,6 +29,7 @@ SIBLINGS = {
     "loops/substituted": {"loops.kernels"},
     "loops/substitute": {"loops.kernels", "loops.primitives", "loops.substituted"},
     "loops/pointwise": set(),
+    "loops/recent": set(),
     "loops/rows": {"loops.primitives", "loops.substitute"},
     "loops/mix": {"loops.rows", "precision"},
     "loops/dense": {"loops.mix", "loops.rows"},
@@ -50,7 +52,7 @@ SIBLINGS = {
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
     "cells/convolution": {
-        *("build", "cells.options", "checks", "core", "precision"),
+        *("build", "cells.options", "checks", "core", "loops.recent", "precision"),
     },
     "cells/matrix": {
         *("build", "cells.convolution", "checks", "core", "loops.matrix"),
@@ -97,6 +99,21 @@ SIBLINGS = {
     "cells/slstm": {*CELL, "loops.pointwise"},
     "cells/slstm_layer": {
         *(*CELL, "build", "cells.convolution", "cells.slstm", "loops.mix", "precision"),
+    },
+    "cells/modes": {*LINEAR, "loops.rows"},
+    "cells/hippo": set(),
+    "cells/lru": {"cells.modes", "checks", "core", "precision"},
+    "cells/s5": {
+        *("cells.hippo", "cells.modes", "checks", "combinators.compose", "core"),
+        *("lift", "precision"),
+    },
+    "cells/rg_lru": {*LINEAR, "build", "loops.recent"},
+    "cells/minimal": {*LINEAR, "loops.rows"},
+    "cells/qrnn": {*LINEAR, "build", "loops.recent", "loops.rows"},
+    "cells/selective_scan": LINEAR,
+    "cells/mamba": {
+        *("build", "cells.convolution", "cells.minimal", "cells.selective_scan"),
+        *("checks", "core", "loops.rows", "precision", "steps"),
     },
     "layers": {"build", "checks", "core", "loops.rows", "precision"},
     "pooling": {"checks", "core", "precision"},
@@ -199,6 +216,15 @@ SIBLINGS = {
     "interop/tensorflow_ops": {"cells", "checks"},
     "interop/tensorflow": {*READER, "cells", "checks", "interop.tensorflow_ops"},
     "interop/safetensors": {"interop.entries"},
+    "interop/published/entries": {"interop.entries"},
+    "interop/published/state_spaces": {
+        *("cells.convolution", "cells.lru", "cells.mamba", "cells.s5"),
+        *("cells.selective_scan", "core", "interop.published.entries"),
+    },
+    "interop/published/averages": {
+        *("cells.minimal", "cells.qrnn", "cells.rg_lru", "checks", "core"),
+        "interop.published.entries",
+    },
     "interop/doctor/graphs": {"interop.onnx.valid"},
     "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
     "interop/doctor/effects": {f"{DOCTOR}.recurrent"},

@@ -38,13 +38,25 @@ from jaxrnn.cells.layer_norm import LayerNormLSTMParams as LayerNormLSTMParams
 from jaxrnn.cells.layer_norm import layer_norm_gru as layer_norm_gru
 from jaxrnn.cells.layer_norm import layer_norm_lstm as layer_norm_lstm
 from jaxrnn.cells.linear import linear_recurrence as linear_recurrence
+from jaxrnn.cells.lru import LRUCarry as LRUCarry
+from jaxrnn.cells.lru import LRUParams as LRUParams
+from jaxrnn.cells.lru import lru as lru
 from jaxrnn.cells.lstm import LSTMCarry as LSTMCarry
 from jaxrnn.cells.lstm import LSTMParams as LSTMParams
 from jaxrnn.cells.lstm import lstm as lstm
+from jaxrnn.cells.mamba import MambaCarry as MambaCarry
+from jaxrnn.cells.mamba import MambaParams as MambaParams
+from jaxrnn.cells.mamba import mamba as mamba
 from jaxrnn.cells.matrix import MatrixCarry as MatrixCarry
 from jaxrnn.cells.mgu import MGUCarry as MGUCarry
 from jaxrnn.cells.mgu import MGUParams as MGUParams
 from jaxrnn.cells.mgu import mgu as mgu
+from jaxrnn.cells.minimal import MinGRUCarry as MinGRUCarry
+from jaxrnn.cells.minimal import MinGRUParams as MinGRUParams
+from jaxrnn.cells.minimal import MinLSTMCarry as MinLSTMCarry
+from jaxrnn.cells.minimal import MinLSTMParams as MinLSTMParams
+from jaxrnn.cells.minimal import mingru as mingru
+from jaxrnn.cells.minimal import minlstm as minlstm
 from jaxrnn.cells.mlstm import MLSTMParams as MLSTMParams
 from jaxrnn.cells.mlstm import mlstm as mlstm
 from jaxrnn.cells.mlstm_cell import QKV as QKV
@@ -58,8 +70,21 @@ from jaxrnn.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from jaxrnn.cells.peephole import peephole_lstm as peephole_lstm
 from jaxrnn.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells.projected import projected_lstm as projected_lstm
+from jaxrnn.cells.qrnn import QRNNCarry as QRNNCarry
+from jaxrnn.cells.qrnn import QRNNParams as QRNNParams
+from jaxrnn.cells.qrnn import qrnn as qrnn
 from jaxrnn.cells.recurrent import RecurrentParams as RecurrentParams
 from jaxrnn.cells.recurrent import recurrent as recurrent
+from jaxrnn.cells.rg_lru import RGLRUCarry as RGLRUCarry
+from jaxrnn.cells.rg_lru import RGLRUParams as RGLRUParams
+from jaxrnn.cells.rg_lru import rg_lru as rg_lru
+from jaxrnn.cells.s5 import S5Carry as S5Carry
+from jaxrnn.cells.s5 import S5Params as S5Params
+from jaxrnn.cells.s5 import s5 as s5
+from jaxrnn.cells.selective_scan import SelectiveScanCarry as SelectiveScanCarry
+from jaxrnn.cells.selective_scan import SelectiveScanInput as SelectiveScanInput
+from jaxrnn.cells.selective_scan import SelectiveScanParams as SelectiveScanParams
+from jaxrnn.cells.selective_scan import selective_scan as selective_scan
 from jaxrnn.cells.slstm import SLSTMCarry as SLSTMCarry
 from jaxrnn.cells.slstm import SLSTMParams as SLSTMParams
 from jaxrnn.cells.slstm import slstm as slstm
@@ -84,6 +109,9 @@ _BY_NAME: dict[str, Callable[..., Cell]] = {
     "gated_delta_net": gated_delta_net,
     "gla": gla,
     "mlstm": mlstm,
+    "mingru": mingru,
+    "minlstm": minlstm,
+    "qrnn": qrnn,
 }
 
 

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxrnn.build import leaf
 from jaxrnn.cells.options import Initializer
@@ -16,6 +15,7 @@ from jaxrnn.checks import (
     check_size,
 )
 from jaxrnn.core import Cell, blank, recorded
+from jaxrnn.loops.recent import recent
 from jaxrnn.precision import wide
 
 
@@ -163,44 +163,9 @@ def convolve(
       The window after the last step, and `ys` `[T, D]`.
     """
     xs = blank(mask, xs).astype(window.dtype)
-    if reverse:
-        xs, mask, starts = jax.tree.map(lambda a: lax.rev(a, (0,)), (xs, mask, starts))
-    length, before = xs.shape[0], window.shape[0]
-    # Steps between two starts are a part; an input is read within its own part alone.
-    parts = None if starts is None else lax.cumsum(starts.astype(jnp.int32))
-    last = None if parts is None else lax.index_in_dim(parts, -1, keepdims=False)
-    if mask is not None:
-        order = jnp.argsort(~mask, stable=True)  # the valid steps, and then the others
-        xs, parts = jax.tree.map(lambda a: a[order], (xs, parts))
-    rows = jnp.concatenate([window, xs])
-    part_of = None
-    if parts is not None:
-        part_of = jnp.concatenate([jnp.zeros(before, parts.dtype), parts])
-
-    def tap(j):
-        tapped = lax.slice_in_dim(rows, j, j + length)
-        if part_of is None or parts is None:
-            return tapped
-        same = lax.slice_in_dim(part_of, j, j + length) == parts
-        return jnp.where(same[:, None], tapped, jnp.zeros_like(tapped))
-
-    ys = _plus_bias(params, [tap(j) for j in range(before + 1)])
-    window = _after(rows, mask, length, before)
-    if part_of is not None:
-        same = _after(part_of, mask, length, before) == last
-        window = jnp.where(same[:, None], window, jnp.zeros_like(window))
-    if mask is not None:
-        place = jnp.maximum(lax.cumsum(mask.astype(jnp.int32)) - 1, 0)
-        ys = blank(mask, ys[place])
-    return window, lax.rev(ys, (0,)) if reverse else ys
-
-
-def _after(rows: jax.Array, mask: jax.Array | None, length: int, before: int):
-    """The rows of the window after the last valid step."""
-    if mask is None:
-        return lax.slice_in_dim(rows, length, length + before)
-    count = mask.sum(dtype=jnp.int32)
-    return lax.dynamic_slice_in_dim(rows, count, before)
+    options: Any = {"mask": mask, "reverse": reverse, "starts": starts}
+    window, before = recent(window, xs, jnp.zeros_like(window), **options)
+    return window, blank(mask, _plus_bias(params, [*before, xs]))
 
 
 def _plus_bias(params: ConvolutionParams, taps: list[jax.Array]) -> jax.Array:

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
-from jaxrnn.interop.published import indrnn, matrix, xlstm
+from jaxrnn.interop.published import averages, indrnn, matrix, state_spaces, xlstm
 
 # By the kind, `(arrays, **options) -> (cell, params)`.
 READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {
     **indrnn.READERS,
     **matrix.READERS,
     **xlstm.READERS,
+    **averages.READERS,
+    **state_spaces.READERS,
 }
 
 
