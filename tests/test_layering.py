@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
+DRIVEN = {"cells.driven", "checks", "core", "layers"}
 READER = {"core", "interop.entries", "interop.weights"}  # of weights
 DOCTOR = "interop.doctor"
 LOOPS = {"loops.dense", "loops.substitute"}
@@ -41,11 +42,28 @@ SIBLINGS = {
         *("build", "checks", "core", "cells.options"),
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
+    "cells/uniform": {"cells.options"},
+    "cells/driven": {"build", "checks", "core"},
+    "cells/cfc": {
+        *(*DRIVEN, "cells.uniform", "loops.dense", "loops.rows", "precision"),
+    },
+    "cells/clockwork": {*CELL, "loops.pointwise"},
+    "cells/cornn": {
+        *(*CELL, "build", "cells.elman", "cells.uniform", "loops.pointwise"),
+    },
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},
+    "cells/lem": {
+        *(*CELL, "cells.uniform", "loops.dense", "loops.inner", "loops.pointwise"),
+    },
     "cells/lstm": {*CELL, "loops.pointwise"},
+    "cells/ltc": {"cells.driven", "checks", "core"},
+    "cells/orthogonal": {
+        *(*CELL, "cells.uniform", "loops.dense", "loops.pointwise", "precision"),
+    },
     "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
+    "cells/sru": {*DRIVEN, "cells.uniform", "loops.rows"},
     "layers": {"build", "checks", "core", "loops.rows", "precision"},
     "pooling": {"checks", "core", "precision"},
     "attention": {
@@ -67,6 +85,7 @@ SIBLINGS = {
         "loops.rows",
         "precision",
     },
+    "combinators/dilated": {"build", "checks", "core", "lift", "steps"},
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
     "decode/choosers": {"checks"},
@@ -199,6 +218,17 @@ SIBLINGS = {
     "interop/onnx/program": {
         *("attention", "build", "combinators.time", "core", "loops.substitute"),
         *("interop.onnx.graph", "interop.onnx.shapes", "interop.onnx.walk"),
+    },
+    "interop/published/named": {"interop.entries"},
+    "interop/published/ncps": {
+        *("cells.cfc", "cells.ltc", "core", "interop.entries", "layers"),
+        "interop.published.named",
+    },
+    "interop/published/oscillators": {
+        *("cells.cornn", "cells.lem", "core", "interop.published.named"),
+    },
+    "interop/published/sru": {
+        *("cells.sru", "core", "interop.published.named", "layers"),
     },
     "interop/onnx/export": {
         *("attention", "build", "checks", "core"),

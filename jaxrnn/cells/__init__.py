@@ -2,6 +2,17 @@
 
 from collections.abc import Callable
 
+from jaxrnn.cells.cfc import CfCCarry as CfCCarry
+from jaxrnn.cells.cfc import CfCParams as CfCParams
+from jaxrnn.cells.cfc import cfc as cfc
+from jaxrnn.cells.cfc import lecun_tanh as lecun_tanh
+from jaxrnn.cells.clockwork import ClockworkCarry as ClockworkCarry
+from jaxrnn.cells.clockwork import ClockworkParams as ClockworkParams
+from jaxrnn.cells.clockwork import clockwork as clockwork
+from jaxrnn.cells.cornn import CoRNNCarry as CoRNNCarry
+from jaxrnn.cells.cornn import CoRNNParams as CoRNNParams
+from jaxrnn.cells.cornn import cornn as cornn
+from jaxrnn.cells.driven import Timed as Timed
 from jaxrnn.cells.elman import ElmanCarry as ElmanCarry
 from jaxrnn.cells.elman import ElmanParams as ElmanParams
 from jaxrnn.cells.elman import elman as elman
@@ -9,24 +20,41 @@ from jaxrnn.cells.gated import gated as gated
 from jaxrnn.cells.gru import GRUCarry as GRUCarry
 from jaxrnn.cells.gru import GRUParams as GRUParams
 from jaxrnn.cells.gru import gru as gru
+from jaxrnn.cells.lem import LEMCarry as LEMCarry
+from jaxrnn.cells.lem import LEMParams as LEMParams
+from jaxrnn.cells.lem import lem as lem
 from jaxrnn.cells.lstm import LSTMCarry as LSTMCarry
 from jaxrnn.cells.lstm import LSTMParams as LSTMParams
 from jaxrnn.cells.lstm import lstm as lstm
+from jaxrnn.cells.ltc import LTCCarry as LTCCarry
+from jaxrnn.cells.ltc import LTCParams as LTCParams
+from jaxrnn.cells.ltc import Synapses as Synapses
+from jaxrnn.cells.ltc import ltc as ltc
 from jaxrnn.cells.options import Options as Options
+from jaxrnn.cells.orthogonal import OrthogonalCarry as OrthogonalCarry
+from jaxrnn.cells.orthogonal import OrthogonalParams as OrthogonalParams
+from jaxrnn.cells.orthogonal import orthogonal as orthogonal
 from jaxrnn.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells.projected import projected_lstm as projected_lstm
 from jaxrnn.cells.recurrent import RecurrentParams as RecurrentParams
 from jaxrnn.cells.recurrent import recurrent as recurrent
+from jaxrnn.cells.sru import SRUCarry as SRUCarry
+from jaxrnn.cells.sru import SRUParams as SRUParams
+from jaxrnn.cells.sru import sru as sru
 from jaxrnn.core import Cell
 
-_BY_NAME = {"elman": elman, "gru": gru, "lstm": lstm}
+_BY_NAME: dict[str, Callable[..., Cell]] = {
+    **{"elman": elman, "gru": gru, "lstm": lstm},
+    **{"cfc": cfc, "clockwork": clockwork, "cornn": cornn, "lem": lem, "ltc": ltc},
+    **{"orthogonal": orthogonal, "sru": sru},
+}
 
 
 def by_name(name: str) -> Callable[..., Cell]:
     """The factory of a cell by its name, such as the value of an option.
 
     Args:
-      name: "elman", "gru" or "lstm".
+      name: such as "elman", "gru" or "lstm".
 
     Returns:
       `(input_size, hidden_size, **options) -> Cell`.

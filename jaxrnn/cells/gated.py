@@ -29,6 +29,7 @@ def gated(
     part: Pointwise,
     mix: Mix = DENSE,
     settings: Settings = DEFAULTS,
+    prepare: Callable[[Any], Any] | None = None,
 ) -> Cell:
     """Builds a cell from its mix and its pointwise part.
 
@@ -45,6 +46,8 @@ def gated(
       part: the pointwise part, with or without a derivative.
       mix: how x and h reach z.
       settings: of which `carry_init`, `compute_dtype` and `unroll` are read.
+      prepare: as of `leaf`: `split` is given what it returns, which has the field `w_x`
+        and serves `initial_carry` as well as the params do.
 
     Returns:
       The cell.
@@ -70,7 +73,9 @@ def gated(
         carry, hs = recurrence(loop._replace(reverse=reverse), inputs)
         return carry, blank(mask, hs)
 
-    cell = leaf(name, reads, init, initial_carry, step, unroll_fast)
+    cell = leaf(
+        name, reads, init, initial_carry, step, unroll_fast, prepare=prepare
+    )
     return with_carry(cell, settings)
 
 
