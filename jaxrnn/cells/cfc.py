@@ -108,9 +108,7 @@ def cfc(
     input_size = check_size("cfc: input_size", input_size)
     hidden_size = check_size("cfc: hidden_size", hidden_size)
     if not isinstance(mode, str) or mode not in HEADS:
-        raise ValueError(
-            f"cfc: mode: expected one of {', '.join(HEADS)}, got {mode!r}"
-        )
+        raise ValueError(f"cfc: mode: expected one of {', '.join(HEADS)}, got {mode!r}")
     if backbone_layers != 0 or isinstance(backbone_layers, bool):
         backbone_layers = check_size("cfc: backbone_layers", backbone_layers)
     backbone_units = check_size("cfc: backbone_units", backbone_units)

@@ -98,8 +98,8 @@ def clockwork(
     size, rest = divmod(hidden_size, len(periods))
     if rest:
         raise ValueError(
-            f"clockwork: hidden_size: expected a multiple of {len(periods)}, the number "
-            f"of periods, got {hidden_size}"
+            f"clockwork: hidden_size: expected a multiple of {len(periods)}, the "
+            f"number of periods, got {hidden_size}"
         )
     check_function("clockwork: activation", activation)
     settings = check_options("clockwork", options)
@@ -116,9 +116,7 @@ def clockwork(
         )
         blocks = []
         for heard in range(len(periods), 0, -1):
-            more, key = dense_init(
-                key, 1, size, 1, settings, output_size=heard * size
-            )
+            more, key = dense_init(key, 1, size, 1, settings, output_size=heard * size)
             blocks.append(more["w_h"])
         return ClockworkParams(drawn["w_x"], tuple(blocks), drawn["b"])
 

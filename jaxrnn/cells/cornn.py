@@ -61,7 +61,7 @@ def cornn(
     or on the new z; this is the explicit form, with the old one, as in the authors'
     code. Their code concatenates x, z, h, in this order.
 
-    All weights are drawn from U(-r, r) with r = 1/sqrt(D + 2H), as in the authors' code.
+    All weights are drawn from U(-r, r), r = 1/sqrt(D + 2H), as in the authors' code.
 
     Args:
       input_size: D.
@@ -143,9 +143,7 @@ def cornn(
         carry, states = both.unroll(params, joined(carry), xs, **options)
         return apart(carry), states[:, :hidden_size]
 
-    cell = leaf(
-        name, reads, init, zeros_of(CoRNNCarry, hidden_size), step, unroll
-    )
+    cell = leaf(name, reads, init, zeros_of(CoRNNCarry, hidden_size), step, unroll)
     return with_carry(cell, settings)
 
 

@@ -73,9 +73,7 @@ def gated(
         carry, hs = recurrence(loop._replace(reverse=reverse), inputs)
         return carry, blank(mask, hs)
 
-    cell = leaf(
-        name, reads, init, initial_carry, step, unroll_fast, prepare=prepare
-    )
+    cell = leaf(name, reads, init, initial_carry, step, unroll_fast, prepare=prepare)
     return with_carry(cell, settings)
 
 

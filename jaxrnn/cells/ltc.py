@@ -62,8 +62,8 @@ def ltc(
 ) -> Cell:
     """The liquid time-constant network (LTC).
 
-        g(S, e) = sum_k S.w_k open_k            open_k = sigmoid(S.sigma_k (e_k - S.mu_k))
-        r(S, e) = sum_k S.w_k S.erev_k open_k
+        open_k = sigmoid(S.sigma_k (e_k - S.mu_k))
+        g(S, e) = sum_k S.w_k open_k,    r(S, e) = sum_k S.w_k S.erev_k open_k
         s = span / unfolds,    e = input_w x_t + input_b
         `unfolds` times, from v_{t-1} to v_t:
         v = (cm v + s (gleak vleak + r(inner, v) + r(sensory, e)))

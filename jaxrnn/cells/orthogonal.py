@@ -10,13 +10,15 @@ from jax.nn import initializers
 from jax.scipy.linalg import expm
 
 from jaxrnn.cells.gated import dense_init, gated
-from jaxrnn.cells.options import DEFAULTS, Initializer, check_options
+from jaxrnn.cells.options import Initializer, check_options
 from jaxrnn.cells.uniform import uniform
 from jaxrnn.checks import Input, check_size
 from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.dense import Dense
 from jaxrnn.loops.pointwise import Pointwise
 from jaxrnn.precision import wide
+
+HE_NORMAL, SMALL = initializers.he_normal(), uniform(0.01)
 
 
 class OrthogonalCarry(NamedTuple):
@@ -48,8 +50,8 @@ def orthogonal(
     *,
     matrix: Literal["exponential", "cayley"] = "exponential",
     a_init: Literal["henaff", "cayley"] = "henaff",
-    w_x_init: Initializer = initializers.he_normal(),
-    b_init: Initializer = uniform(0.01),
+    w_x_init: Initializer = HE_NORMAL,
+    b_init: Initializer = SMALL,
     carry_init: Initializer | None = None,
     dtype: Any = jnp.float32,
     compute_dtype: Any = None,
@@ -127,9 +129,7 @@ def orthogonal(
     def init(key):
         key, a_key = jax.random.split(key)
         # Of the weights w_h is not used, and it is drawn small.
-        drawn, _ = dense_init(
-            key, input_size, hidden_size, 1, settings, output_size=1
-        )
+        drawn, _ = dense_init(key, input_size, hidden_size, 1, settings, output_size=1)
         dtype = jnp.promote_types(settings.dtype, jnp.float32)
         s = _ANGLES[a_init](a_key, (hidden_size // 2,), dtype)
         spaced = jnp.stack([s, jnp.zeros_like(s)], 1).reshape(-1)[: hidden_size - 1]

@@ -58,11 +58,11 @@ def sru(
     stands inside the gates. g is the identity, or tanh.
 
     scale = sqrt(1 + 2 exp(highway_bias)) makes the variance of h that of x. In the
-    paper, and here where D = H, it is a constant that multiplies x. Where x is projected
-    (D != H) the authors' code multiplies the start values of those columns of w_x
-    instead, so that training may change it. Both are as in the package sru 2.6.0, whose
-    weights have the k columns of a unit side by side: u, f, r, x' of unit 0, of unit 1,
-    and so on.
+    paper, and here where D = H, it is a constant that multiplies x. Where x is
+    projected (D != H) the authors' code multiplies the start values of those columns of
+    w_x instead, so that training may change it. Both are as in the package sru 2.6.0,
+    whose weights have the k columns of a unit side by side: u, f, r, x' of unit 0, of
+    unit 1, and so on.
 
     Args:
       input_size: D.
@@ -118,7 +118,9 @@ def sru(
         columns = [1.0, math.sqrt(0.5), math.sqrt(0.5), scale][: 4 if projected else 3]
         smaller = 0.1 if layer_norm else 1.0
         w = [
-            smaller * factor * uniform(math.sqrt(3 / rows))(k, (rows, hidden_size), dtype)
+            smaller
+            * factor
+            * uniform(math.sqrt(3 / rows))(k, (rows, hidden_size), dtype)
             for k, factor in zip(
                 jax.random.split(w_key, len(columns)), columns, strict=True
             )

@@ -1,7 +1,6 @@
 """A recurrence over every so many steps."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +95,9 @@ def dilated(cell: Cell, dilation: int) -> Cell:
         order = jnp.arange(length)[:: -1 if at.reverse else 1]
         count, valid = jnp.asarray(length), None
         if mask is not None:
-            order = order[jnp.argsort(~mask[order], stable=True)]  # the valid ones first
+            order = order[
+                jnp.argsort(~mask[order], stable=True)
+            ]  # the valid ones first
             count = mask.sum()
         if mask is not None or not (isinstance(padding, int) and padding == 0):
             valid = jnp.arange(length) < count

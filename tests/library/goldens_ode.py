@@ -112,7 +112,9 @@ def _timed(arrays: Arrays) -> Any:
     """The inputs `[B, T, D]`, with their spans where the file has them."""
     xs = jnp.asarray(arrays["x"])
     spans = arrays.get("timespans")
-    return xs if spans is None else rnn.Timed(xs, jnp.asarray(spans.reshape(xs.shape[:2])))
+    return (
+        xs if spans is None else rnn.Timed(xs, jnp.asarray(spans.reshape(xs.shape[:2])))
+    )
 
 
 def _started(cell: rnn.Cell, params: Any, field: str, arrays: Arrays) -> Any:

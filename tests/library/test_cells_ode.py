@@ -43,7 +43,9 @@ CELLS = {
 }
 MAIN = ["cornn", "lem", "cfc", "ltc", "orthogonal", "clockwork", "sru", "dilated"]
 OPTIONS = {
-    "cornn relaxed": rnn.cornn(D, H, bias=False, gamma=0, carry_init=jax.nn.initializers.ones),
+    "cornn relaxed": rnn.cornn(
+        D, H, bias=False, gamma=0, carry_init=jax.nn.initializers.ones
+    ),
     "lem unrolled": rnn.lem(D, H, bias=False, unroll=2),
     "cfc relu": rnn.cfc(D, H, backbone_units=7, activation=jax.nn.relu),
     "ltc unmapped": rnn.ltc(D, H, input_mapping=None, output_mapping="linear"),
@@ -142,7 +144,11 @@ def test_equations(name):
         outputs = expected(name, cell, *args.numbers())
         np.testing.assert_allclose(ys, [y for y, *_ in outputs], rtol=1e-11)
         last = jax.tree.leaves(carry)
-        final = last[-1][-1] if name == "dilated" else last[0 if name == "clockwork" else -1]
+        final = (
+            last[-1][-1]
+            if name == "dilated"
+            else last[0 if name == "clockwork" else -1]
+        )
         np.testing.assert_allclose(final, outputs[-1][-1], rtol=1e-11)
 
 
@@ -313,7 +319,9 @@ def test_cornn_damps_with_the_old_velocity():
 def test_lem_reads_the_new_z():
     cell = rnn.lem(1, 1)
     params = jax.tree.map(jnp.zeros_like, cell.init(KEY))
-    params = params._replace(w_h=params.w_h.at[0, 3].set(1.0), b=jnp.array([9.0, 9, 1, 0]))
+    params = params._replace(
+        w_h=params.w_h.at[0, 3].set(1.0), b=jnp.array([9.0, 9, 1, 0])
+    )
     carry, y = step_of(cell)(params, cell.initial_carry(params), jnp.zeros(1))
     open_gate = 1 / (1 + np.exp(-9))
     z = open_gate * np.tanh(1)

@@ -15,7 +15,9 @@ def chosen(arrays: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
     return under(CALL, "arrays", arrays, prefix)[1]
 
 
-def named(arrays: Mapping[str, Any], shapes: Mapping[str, str]) -> dict[str, np.ndarray]:
+def named(
+    arrays: Mapping[str, Any], shapes: Mapping[str, str]
+) -> dict[str, np.ndarray]:
     """The arrays of these names, of one dtype and of shapes that fit; see `fit`."""
     found = {f"[{name!r}]": array for name, array in arrays.items()}
     wanted = {f"[{name!r}]": shape for name, shape in shapes.items()}

@@ -107,7 +107,7 @@ def read_ltc(
       prefix: before the names, such as "rnn_cell" for an `LTC`.
     """
     arrays = chosen(arrays, prefix)
-    shapes = {name: "H" for name in ("gleak", "vleak", "cm")}
+    shapes = dict.fromkeys(("gleak", "vleak", "cm"), "H")
     for before, rows in (("", "H"), ("sensory_", "D")):
         of_each = ("w", "erev", "mu", "sigma", "sparsity_mask")
         shapes |= {f"{before}{name}": f"{rows} H" for name in of_each}

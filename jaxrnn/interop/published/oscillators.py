@@ -31,9 +31,7 @@ def read_cornn(
     shapes = {"i2h.weight": "H D+2H", "i2h.bias": "H"}
     w, b = named(chosen(arrays, prefix), shapes).values()
     w_x, w_z, w_y = np.split(w.T, [-2 * len(b), -len(b)])
-    cell = cornn(
-        len(w_x), len(b), dt=dt, gamma=gamma, epsilon=epsilon, dtype=b.dtype
-    )
+    cell = cornn(len(w_x), len(b), dt=dt, gamma=gamma, epsilon=epsilon, dtype=b.dtype)
     return cell, CoRNNParams(
         jnp.asarray(w_x), jnp.asarray(np.concatenate([w_y, w_z])), jnp.asarray(b)
     )
