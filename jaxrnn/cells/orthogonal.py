@@ -130,8 +130,7 @@ def orthogonal(
         key, a_key = jax.random.split(key)
         # Of the weights w_h is not used, and it is drawn small.
         drawn, _ = dense_init(key, input_size, hidden_size, 1, settings, output_size=1)
-        dtype = jnp.promote_types(settings.dtype, jnp.float32)
-        s = _ANGLES[a_init](a_key, (hidden_size // 2,), dtype)
+        s = _ANGLES[a_init](a_key, (hidden_size // 2,), wide(settings.dtype))
         spaced = jnp.stack([s, jnp.zeros_like(s)], 1).reshape(-1)[: hidden_size - 1]
         a = jnp.diag(spaced, 1)[above].astype(settings.dtype)
         return OrthogonalParams(drawn["w_x"], a, drawn["b"])
