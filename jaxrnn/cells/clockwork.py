@@ -4,6 +4,7 @@ import math
 import numbers
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple, Unpack
 
 import jax
@@ -148,7 +149,7 @@ def clockwork(
 def _check_periods(periods: Sequence[int]) -> tuple[int, ...]:
     found = list(periods) if isinstance(periods, Sequence | np.ndarray) else []
     whole = all(isinstance(n, numbers.Integral) and n >= 1 for n in found)
-    increasing = whole and all(a < b for a, b in zip(found, found[1:], strict=False))
+    increasing = whole and all(a < b for a, b in pairwise(found))
     if not (found and increasing and math.lcm(*map(int, found)) < 2**31):
         raise ValueError(
             "clockwork: periods: expected increasing integers of at least 1, with a "
