@@ -45,6 +45,7 @@ from jaxrnn.cells import cornn as cornn
 from jaxrnn.cells import elman as elman
 from jaxrnn.cells import gru as gru
 from jaxrnn.cells import lem as lem
+from jaxrnn.cells import linear_recurrence as linear_recurrence
 from jaxrnn.cells import lstm as lstm
 from jaxrnn.cells import ltc as ltc
 from jaxrnn.cells import orthogonal as orthogonal

@@ -23,6 +23,7 @@ from jaxrnn.cells.gru import gru as gru
 from jaxrnn.cells.lem import LEMCarry as LEMCarry
 from jaxrnn.cells.lem import LEMParams as LEMParams
 from jaxrnn.cells.lem import lem as lem
+from jaxrnn.cells.linear import linear_recurrence as linear_recurrence
 from jaxrnn.cells.lstm import LSTMCarry as LSTMCarry
 from jaxrnn.cells.lstm import LSTMParams as LSTMParams
 from jaxrnn.cells.lstm import lstm as lstm

@@ -124,7 +124,8 @@ def orthogonal(
     shared = {"carry_init": carry_init, "dtype": dtype, "compute_dtype": compute_dtype}
     weights = {"w_x_init": w_x_init, "b_init": b_init, "unroll": unroll}
     settings = check_options("orthogonal", shared | weights)
-    above = np.triu_indices(hidden_size, 1)
+    # JAX may keep what it made of indices in 64 bits when these are turned off.
+    rows, columns = (i.astype(np.int32) for i in np.triu_indices(hidden_size, 1))
 
     def init(key):
         key, a_key = jax.random.split(key)
@@ -132,12 +133,12 @@ def orthogonal(
         drawn, _ = dense_init(key, input_size, hidden_size, 1, settings, output_size=1)
         s = _ANGLES[a_init](a_key, (hidden_size // 2,), wide(settings.dtype))
         spaced = jnp.stack([s, jnp.zeros_like(s)], 1).reshape(-1)[: hidden_size - 1]
-        a = jnp.diag(spaced, 1)[above].astype(settings.dtype)
+        a = jnp.diag(spaced, 1)[rows, columns].astype(settings.dtype)
         return OrthogonalParams(drawn["w_x"], a, drawn["b"])
 
     def prepare(params):
         a = params.a.astype(wide(params.a.dtype))
-        upper = jnp.zeros((hidden_size, hidden_size), a.dtype).at[above].set(a)
+        upper = jnp.zeros((hidden_size, hidden_size), a.dtype).at[rows, columns].set(a)
         w_h = _MATRICES[matrix](upper - upper.T).astype(params.a.dtype)
         return _Matrices(params.w_x, w_h, params.b)
 
