@@ -66,10 +66,6 @@ def dilated(cell: Cell, dilation: int) -> Cell:
         keys = jax.random.split(key, dilation)
         return jax.vmap(partial(cell.initial_carry, params))(keys)
 
-    def begun(params, *keys):
-        # The keys of a carry, which stay as they are, have axes.
-        return initial_carry(params, *(key.reshape(-1)[0] for key in keys))
-
     def one_step(at, params, carry, x):
         oldest = jax.tree.map(lambda a: a[0], carry)
         new, y = at.run(cell, params, oldest, x)
@@ -83,7 +79,7 @@ def dilated(cell: Cell, dilation: int) -> Cell:
         params = cell.about.prepare(params)
         if isinstance(at, AllSteps) and at.starts is None:
             return side_by_side(at, params, carry, x)
-        return at.scan(one_step, begun, params, carry, x)
+        return at.scan(one_step, initial_carry, params, carry, x)
 
     def side_by_side(at, params, carry, xs):
         if cell.about.reads is not None:
