@@ -130,7 +130,7 @@ def clockwork(
         h = jnp.zeros(hidden_size, params.w_x.dtype)
         return ClockworkCarry(h, jnp.zeros((), jnp.int32))
 
-    clocks = np.repeat(np.array(periods, np.int32), size), math.lcm(*periods)
+    clocks = np.array(periods, np.int32), math.lcm(*periods)
     functions = [partial(fun, clocks) for fun in (_tanh_forward, _tanh_backward)]
     if activation is not jnp.tanh:
         functions = []
@@ -158,19 +158,24 @@ def _check_periods(periods: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(int, found))
 
 
+def _running(clocks, carry):
+    """Whether it is the turn of each unit."""
+    modules = carry.clock % clocks[0] == 0
+    return jnp.repeat(modules, len(carry.h) // len(modules))
+
+
 def _clockwork(clocks, activation, theta, z, carry):
     del theta
-    periods, together = clocks
-    runs = carry.clock % periods == 0
+    runs = _running(clocks, carry)
     # Modulo their common multiple, so that it never overflows.
     return ClockworkCarry(
-        jnp.where(runs, activation(z), carry.h), (carry.clock + 1) % together
+        jnp.where(runs, activation(z), carry.h), (carry.clock + 1) % clocks[1]
     )
 
 
 def _tanh_forward(clocks, theta, z, carry):
     new = _clockwork(clocks, jnp.tanh, theta, z, carry)
-    return new, (new.h, carry.clock % clocks[0] == 0)
+    return new, (new.h, _running(clocks, carry))
 
 
 def _tanh_backward(clocks, theta, residuals, h, ct):

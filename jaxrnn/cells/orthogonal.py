@@ -1,11 +1,11 @@
 """The recurrent network whose recurrent matrix is orthogonal, whatever its weights."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.nn import initializers
 from jax.scipy.linalg import expm
 
@@ -124,22 +124,20 @@ def orthogonal(
     shared = {"carry_init": carry_init, "dtype": dtype, "compute_dtype": compute_dtype}
     weights = {"w_x_init": w_x_init, "b_init": b_init, "unroll": unroll}
     settings = check_options("orthogonal", shared | weights)
-    # JAX may keep what it made of indices in 64 bits when these are turned off.
-    rows, columns = (i.astype(np.int32) for i in np.triu_indices(hidden_size, 1))
 
     def init(key):
         key, a_key = jax.random.split(key)
         # Of the weights w_h is not used, and it is drawn small.
         drawn, _ = dense_init(key, input_size, hidden_size, 1, settings, output_size=1)
-        s = _ANGLES[a_init](a_key, (hidden_size // 2,), wide(settings.dtype))
-        spaced = jnp.stack([s, jnp.zeros_like(s)], 1).reshape(-1)[: hidden_size - 1]
-        a = jnp.diag(spaced, 1)[rows, columns].astype(settings.dtype)
+        s = _ANGLES[a_init](a_key, (hidden_size // 2,), settings.dtype)
+        a = jnp.zeros(hidden_size * (hidden_size - 1) // 2, settings.dtype)
+        blocks = 2 * jnp.arange(hidden_size // 2)
+        a = a.at[_place(blocks, blocks + 1, hidden_size)].set(s)
         return OrthogonalParams(drawn["w_x"], a, drawn["b"])
 
     def prepare(params):
-        a = params.a.astype(wide(params.a.dtype))
-        upper = jnp.zeros((hidden_size, hidden_size), a.dtype).at[rows, columns].set(a)
-        w_h = _MATRICES[matrix](upper - upper.T).astype(params.a.dtype)
+        a = _skew(params.a.astype(wide(params.a.dtype)), hidden_size)
+        w_h = _MATRICES[matrix](a).astype(params.a.dtype)
         return _Matrices(params.w_x, w_h, params.b)
 
     def initial_carry(params, key=None):
@@ -158,13 +156,27 @@ def orthogonal(
     )
 
 
+def _place(row, column, size: int):
+    """Where the entry of a matrix above its diagonal stands, row after row."""
+    return row * size - row * (row + 1) // 2 + column - row - 1
+
+
+def _skew(a: jax.Array, size: int) -> jax.Array:
+    if size == 1:
+        return jnp.zeros((1, 1), a.dtype)
+    row, column = jnp.indices((size, size))
+    entries = a.at[_place(row, column, size)].get(mode="clip")
+    upper = jnp.where(column > row, entries, 0)
+    return upper - upper.T
+
+
 def _cayley(a: jax.Array) -> jax.Array:
     one = jnp.eye(len(a), dtype=a.dtype)
     return jnp.linalg.solve(one + a, one - a)
 
 
 def _of_cayley(key, shape, dtype):
-    u = jax.random.uniform(key, shape, dtype, 0, np.pi / 2)
+    u = jax.random.uniform(key, shape, dtype, 0, math.pi / 2)
     return -jnp.tan(u / 2)
 
 
@@ -172,7 +184,7 @@ _MATRICES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "exponential": expm,
     "cayley": _cayley,
 }
-_ANGLES: dict[str, Initializer] = {"henaff": uniform(np.pi), "cayley": _of_cayley}
+_ANGLES: dict[str, Initializer] = {"henaff": uniform(math.pi), "cayley": _of_cayley}
 
 
 def _modrelu(b, z, carry):

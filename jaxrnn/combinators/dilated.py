@@ -62,7 +62,9 @@ def dilated(cell: Cell, dilation: int) -> Cell:
     def initial_carry(params, key=None):
         if key is None:
             one = cell.initial_carry(params)
-            return jax.tree.map(lambda a: jnp.stack([a] * dilation), one)
+            return jax.tree.map(
+                lambda a: jnp.broadcast_to(a, (dilation, *a.shape)), one
+            )
         keys = jax.random.split(key, dilation)
         return jax.vmap(partial(cell.initial_carry, params))(keys)
 
