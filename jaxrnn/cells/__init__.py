@@ -9,9 +9,16 @@ from jaxrnn.cells.cfc import lecun_tanh as lecun_tanh
 from jaxrnn.cells.clockwork import ClockworkCarry as ClockworkCarry
 from jaxrnn.cells.clockwork import ClockworkParams as ClockworkParams
 from jaxrnn.cells.clockwork import clockwork as clockwork
+from jaxrnn.cells.conv_lstm import ConvLSTMParams as ConvLSTMParams
+from jaxrnn.cells.conv_lstm import conv_lstm as conv_lstm
+from jaxrnn.cells.convolution import ConvolutionCarry as ConvolutionCarry
+from jaxrnn.cells.convolution import ConvolutionParams as ConvolutionParams
+from jaxrnn.cells.convolution import causal_conv as causal_conv
 from jaxrnn.cells.cornn import CoRNNCarry as CoRNNCarry
 from jaxrnn.cells.cornn import CoRNNParams as CoRNNParams
 from jaxrnn.cells.cornn import cornn as cornn
+from jaxrnn.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
+from jaxrnn.cells.coupled import coupled_lstm as coupled_lstm
 from jaxrnn.cells.driven import Timed as Timed
 from jaxrnn.cells.elman import ElmanCarry as ElmanCarry
 from jaxrnn.cells.elman import ElmanParams as ElmanParams
@@ -20,6 +27,15 @@ from jaxrnn.cells.gated import gated as gated
 from jaxrnn.cells.gru import GRUCarry as GRUCarry
 from jaxrnn.cells.gru import GRUParams as GRUParams
 from jaxrnn.cells.gru import gru as gru
+from jaxrnn.cells.indrnn import IndRNNParams as IndRNNParams
+from jaxrnn.cells.indrnn import clip_indrnn as clip_indrnn
+from jaxrnn.cells.indrnn import indrnn as indrnn
+from jaxrnn.cells.indrnn import indrnn_limit as indrnn_limit
+from jaxrnn.cells.irnn import irnn as irnn
+from jaxrnn.cells.layer_norm import LayerNormGRUParams as LayerNormGRUParams
+from jaxrnn.cells.layer_norm import LayerNormLSTMParams as LayerNormLSTMParams
+from jaxrnn.cells.layer_norm import layer_norm_gru as layer_norm_gru
+from jaxrnn.cells.layer_norm import layer_norm_lstm as layer_norm_lstm
 from jaxrnn.cells.lem import LEMCarry as LEMCarry
 from jaxrnn.cells.lem import LEMParams as LEMParams
 from jaxrnn.cells.lem import lem as lem
@@ -31,23 +47,49 @@ from jaxrnn.cells.ltc import LTCCarry as LTCCarry
 from jaxrnn.cells.ltc import LTCParams as LTCParams
 from jaxrnn.cells.ltc import Synapses as Synapses
 from jaxrnn.cells.ltc import ltc as ltc
+from jaxrnn.cells.mgu import MGUCarry as MGUCarry
+from jaxrnn.cells.mgu import MGUParams as MGUParams
+from jaxrnn.cells.mgu import mgu as mgu
 from jaxrnn.cells.options import Options as Options
 from jaxrnn.cells.orthogonal import OrthogonalCarry as OrthogonalCarry
 from jaxrnn.cells.orthogonal import OrthogonalParams as OrthogonalParams
 from jaxrnn.cells.orthogonal import orthogonal as orthogonal
+from jaxrnn.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
+from jaxrnn.cells.peephole import peephole_lstm as peephole_lstm
 from jaxrnn.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells.projected import projected_lstm as projected_lstm
 from jaxrnn.cells.recurrent import RecurrentParams as RecurrentParams
 from jaxrnn.cells.recurrent import recurrent as recurrent
+from jaxrnn.cells.slstm import SLSTMCarry as SLSTMCarry
+from jaxrnn.cells.slstm import SLSTMParams as SLSTMParams
+from jaxrnn.cells.slstm import slstm as slstm
+from jaxrnn.cells.slstm_layer import SLSTMLayerCarry as SLSTMLayerCarry
+from jaxrnn.cells.slstm_layer import SLSTMLayerParams as SLSTMLayerParams
+from jaxrnn.cells.slstm_layer import slstm_layer as slstm_layer
 from jaxrnn.cells.sru import SRUCarry as SRUCarry
 from jaxrnn.cells.sru import SRUParams as SRUParams
 from jaxrnn.cells.sru import sru as sru
 from jaxrnn.core import Cell
 
 _BY_NAME: dict[str, Callable[..., Cell]] = {
-    **{"elman": elman, "gru": gru, "lstm": lstm},
-    **{"cfc": cfc, "clockwork": clockwork, "cornn": cornn, "lem": lem, "ltc": ltc},
-    **{"orthogonal": orthogonal, "sru": sru},
+    "elman": elman,
+    "gru": gru,
+    "lstm": lstm,
+    "coupled_lstm": coupled_lstm,
+    "indrnn": indrnn,
+    "irnn": irnn,
+    "layer_norm_gru": layer_norm_gru,
+    "layer_norm_lstm": layer_norm_lstm,
+    "mgu": mgu,
+    "peephole_lstm": peephole_lstm,
+    "slstm": slstm,
+    "cfc": cfc,
+    "clockwork": clockwork,
+    "cornn": cornn,
+    "lem": lem,
+    "ltc": ltc,
+    "orthogonal": orthogonal,
+    "sru": sru,
 }
 
 
@@ -55,7 +97,7 @@ def by_name(name: str) -> Callable[..., Cell]:
     """The factory of a cell by its name, such as the value of an option.
 
     Args:
-      name: such as "elman", "gru" or "lstm".
+      name: of a factory that is called with two sizes, such as "elman", "gru", "lstm".
 
     Returns:
       `(input_size, hidden_size, **options) -> Cell`.

@@ -97,6 +97,9 @@ def cornn(
     """
     input_size = check_size("cornn: input_size", input_size)
     hidden_size = check_size("cornn: hidden_size", hidden_size)
+    drawn = uniform(1 / math.sqrt(input_size + 2 * hidden_size))
+    defaults = {"w_x_init": drawn, "w_h_init": drawn, "b_init": drawn}
+    settings = check_options("cornn", defaults | options)
     motion = _Oscillators(
         check_number("cornn: dt", dt, "a positive number", lambda value: value > 0),
         *(
@@ -104,9 +107,6 @@ def cornn(
             for name, given in (("gamma", gamma), ("epsilon", epsilon))
         ),
     )
-    drawn = uniform(1 / math.sqrt(input_size + 2 * hidden_size))
-    defaults = {"w_x_init": drawn, "w_h_init": drawn, "b_init": drawn}
-    settings = check_options("cornn", defaults | options)
     name, reads = f"cornn({input_size}, {hidden_size})", Input((input_size,))
 
     def init(key):

@@ -13,8 +13,7 @@ from jaxrnn.cells.options import Options, check_options
 from jaxrnn.cells.uniform import uniform
 from jaxrnn.checks import Input, check_number, check_size
 from jaxrnn.core import Cell, recorded
-from jaxrnn.loops.dense import dot
-from jaxrnn.loops.inner import inner
+from jaxrnn.loops.inner import inner, inner_product
 from jaxrnn.loops.pointwise import Pointwise
 
 
@@ -57,8 +56,8 @@ def lem(
       hidden_size: H.
       dt: the longest time step, above 0.
       **options: bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
-        unroll; see `jaxrnn.cells.Options`. The defaults of the first three initializers
-        are those of the authors.
+        heads, unroll; see `jaxrnn.cells.Options`. The defaults of w_x_init, w_h_init
+        and b_init are those of the authors.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `LEMParams` and `LEMCarry`.
@@ -89,7 +88,7 @@ def lem(
         return sum(drawn(k, shape, dtype) for k in jax.random.split(key))
 
     defaults = {"w_x_init": drawn, "w_h_init": drawn, "b_init": twice}
-    settings = check_options("lem", defaults | options)
+    settings = check_options("lem", defaults | options, hidden_size)
 
     def init(key):
         weights, _ = dense_init(key, input_size, hidden_size, 4, settings)
@@ -103,7 +102,7 @@ def lem(
         zeros_of(LEMCarry, hidden_size),
         lambda params: (dense(params), ()),
         Pointwise(*functions),
-        MIX,
+        DENSE_MIX if settings.heads == 1 else HEADS_MIX,
         settings,
     )
 
@@ -117,7 +116,7 @@ def _lem_forward(dt, theta, pre, carry):
     a, b, s, p = jnp.split(pre, 4)
     a, b, s = sigmoid(a), sigmoid(b), jnp.tanh(s)
     z = carry.z + dt * b * (s - carry.z)
-    q = jnp.tanh(p + dot(z, w))
+    q = jnp.tanh(p + inner_product(z, w))
     h = carry.h + dt * a * (q - carry.h)
     return LEMCarry(h, z), (jnp.concatenate([a, b, s, q]), carry.z, z)
 
@@ -127,7 +126,7 @@ def _lem_backward(dt, theta, residuals, h, ct):
     together, z_prev, _ = residuals
     a, b, s, q = jnp.split(together, 4)
     ct_q = ct.h * dt * a * (1 - q * q)
-    ct_z = ct.z + dot(ct_q, w_turned)
+    ct_z = ct.z + inner_product(ct_q, w_turned)
     ct_pre = [
         ct.h * (q - h) * dt * a * (1 - a),
         ct_z * (s - z_prev) * dt * b * (1 - b),
@@ -143,4 +142,4 @@ def _new_z(residuals, hs):
     return residuals[2]
 
 
-MIX = inner(_new_z)
+DENSE_MIX, HEADS_MIX = inner(_new_z)

@@ -74,7 +74,8 @@ def linear_recurrence(
       >>> def output(rate, h, x):
       ...     return h
       >>> reads = rnn.Input((3,))
-      >>> mean = rnn.linear_recurrence("mean", reads, init, initial_carry, terms, output)
+      >>> parts = init, initial_carry, terms, output
+      >>> mean = rnn.linear_recurrence("mean", reads, *parts)
       >>> params = jnp.zeros(3)
       >>> carry = mean.initial_carry(params)
       >>> mean.unroll(params, carry, jnp.ones((4, 3)))[1][:, 0]
@@ -98,12 +99,14 @@ def linear_recurrence(
         carry = jax.tree.map(lambda a, h, b: a * h + b, a, carry, b)
         return carry, output(made, carry, x)
 
-    def unroll(prepared, carry, xs, *, mask=None, reverse=False, starts=None):
+    def unroll(
+        prepared, carry, xs, *, mask=None, reverse=False, starts=None
+    ) -> tuple[Any, Any]:
         params, made = prepared
         xs = blank(mask, xs)
         a = constant_or_rows(lambda x: terms(made, x)[0], xs)
         b = jax.vmap(lambda x: terms(made, x)[1])(xs)
-        _check_terms(name, *_first((a, b)), carry)
+        _check_terms(name, _first(a), _first(b), carry)
         initial = jax.tree.map(lambda h: None, carry)
         if starts is not None:
             initial = restarted(initial_carry, params, carry)
@@ -144,14 +147,15 @@ def _check_terms(name: str, a: Any, b: Any, carry: Any) -> None:
                 f"{name}: terms: expected {what} of the structure of the carry, "
                 f"{expected}, got {jax.tree.structure(tree)}"
             )
-    for a, b, h in zip(*map(jax.tree.leaves, (a, b, carry)), strict=True):
+    leaves = map(jax.tree.leaves, (a, b, carry))
+    for of_a, of_b, h in zip(*leaves, strict=True):
         try:
-            fits = jnp.broadcast_shapes(a.shape, h.shape) == h.shape == b.shape
+            fits = jnp.broadcast_shapes(of_a.shape, h.shape) == h.shape == of_b.shape
         except ValueError:
             fits = False
-        if not fits or {a.dtype, b.dtype} != {h.dtype}:
+        if not fits or {of_a.dtype, of_b.dtype} != {h.dtype}:
             raise ValueError(
                 f"{name}: terms: expected an a that broadcasts to the carry, and a b "
-                f"like it, {h.dtype} {h.shape}, got a {a.dtype} {a.shape} and b "
-                f"{b.dtype} {b.shape}"
+                f"like it, {h.dtype} {h.shape}, got a {of_a.dtype} {of_a.shape} and b "
+                f"{of_b.dtype} {of_b.shape}"
             )

@@ -73,15 +73,15 @@ def difference(kernels: dict[str, Kernel], tolerance: float = 1e-4) -> str:
 
 
 def _of_linear(kernel: Kernel, tolerance: float) -> str:
-    a, b, h = _arrays((T, B, D, H), (T, B, D, H), (B, D, H))
+    a, b, h = _arrays((B, T, D, H), (B, T, D, H), (B, D, H))
     draw = np.random.default_rng(0)
-    mask, starts = (jnp.asarray(draw.random((T, B)) < p) for p in (0.7, 0.3))
+    mask, starts = (jnp.asarray(draw.random((B, T)) < p) for p in (0.7, 0.3))
     for after in (False, True):
         loop = Linear(reverse=after, after=after)
-        decay = a[:1] if after else a  # one for all steps, or one for each
+        decay = a[:, :1] if after else a  # one for all steps, or one for each
         for kind in (lambda a: a, lambda a: jax.lax.complex(a / 2, a)):
             operands = *map(kind, (decay, b, h)), mask, starts
-            want = _batched(linear_loop, (1, 1, 0, 1, 1), (0, 1), loop, *operands)
+            want = _batched(linear_loop, 0, 0, loop, *operands)
             got = kernel.run(loop, *operands)
             pairs = zip(got, want, strict=True)
             error = max(float(jnp.abs(a - b).max()) for a, b in pairs)

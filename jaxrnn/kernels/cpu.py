@@ -204,11 +204,19 @@ def _linear(key: Any, loop: Linear, a, b, h, mask, starts) -> Any:
         (h, b),
         (a, b, h, mask, starts),
         grouped=False,
+        aliases=_spent(loop, a.shape == b.shape),
         reverse=loop.reverse,
         after=loop.after,
         masked=mask is not None,
         started=starts is not None,
     )
+
+
+def _spent(loop: Linear, full: bool) -> dict[int, int]:
+    """In whose place the outputs are written, so that no new memory is mapped."""
+    if loop.after:  # the gradient of the outputs, which is read once
+        return {1: 1}
+    return {0: 1} if full and not loop.keep else {}
 
 
 def _why_not_linear(loop: Linear, a: Any, b: Any, h: Any, *flags: Any) -> str:

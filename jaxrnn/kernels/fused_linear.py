@@ -42,7 +42,7 @@ def run(interpret: bool, loop: Linear, a, b, h, mask, starts) -> Any:
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import triton
 
-    time, batch, *rest = b.shape
+    batch, time, *rest = b.shape
     size = b.size // (time * batch)
     width = size + -size % min(ELEMENTS, 1 << (size - 1).bit_length())
     block = min(ELEMENTS, width)
@@ -54,20 +54,19 @@ def run(interpret: bool, loop: Linear, a, b, h, mask, starts) -> Any:
         more = [(0, 0)] * len(leading) + [(0, width - size)]
         return [jnp.pad(part(a), more) for part in parts]
 
-    reads = [flat(a, len(a), batch), flat(b, time, batch), flat(h, batch)]
+    reads = [flat(a, batch, a.shape[1]), flat(b, batch, time), flat(h, batch)]
     flags = [mask, starts]
     writes = [
         [jax.ShapeDtypeStruct((*leading, width), p.dtype) for p in reads[2]]
-        for leading in ((batch,), (time, batch))
+        for leading in ((batch,), (batch, time))
     ]
 
     def spec(leaf):
-        leading, axis = leaf.shape[:-1], leaf.ndim - 2
-        shape = *leading[:axis], 1, block
-        return pl.BlockSpec(shape, lambda row, k: (*[0] * axis, row, k))
+        shape = 1, *leaf.shape[1:-1], block
+        return pl.BlockSpec(shape, lambda row, k: (row, *[0] * (leaf.ndim - 2), k))
 
     def flag_spec(leaf):
-        return pl.BlockSpec((time, 1), lambda row, k: (0, row))
+        return pl.BlockSpec((1, time), lambda row, k: (row, 0))
 
     arrays, tree = jax.tree.flatten((reads, flags))
     shapes, out_tree = jax.tree.flatten(writes)
@@ -92,16 +91,16 @@ def run(interpret: bool, loop: Linear, a, b, h, mask, starts) -> Any:
         return lax.complex(*parts) if len(parts) == 2 else parts[0]
 
     last, out = out_tree.unflatten(outs)
-    return joined(last, batch), joined(out, time, batch)
+    return joined(last, batch), joined(out, batch, time)
 
 
 def _steps(loop: Linear, time: int, reads, flags, last, out) -> None:
     a, b, h = reads
     mask, starts = flags
-    constant = a[0].shape[0] < time
+    constant = a[0].shape[1] < time
 
     def times(t, s):
-        decay = [ref[0 if constant else t, 0] for ref in a]
+        decay = [ref[0, 0 if constant else t] for ref in a]
         if len(s) == 1:
             return [decay[0] * s[0]]
         (a_re, a_im), (re, im) = decay, s
@@ -110,11 +109,11 @@ def _steps(loop: Linear, time: int, reads, flags, last, out) -> None:
     def chosen(ref, t, new, old, without):
         if ref is None:
             return without
-        return [jnp.where(ref[t, 0], n, o) for n, o in zip(new, old, strict=True)]
+        return [jnp.where(ref[0, t], n, o) for n, o in zip(new, old, strict=True)]
 
     def step(i, s):
         t = time - 1 - i if loop.reverse else i
-        b_t = [ref[t, 0] for ref in b]
+        b_t = [ref[0, t] for ref in b]
         plus = partial(map, jnp.add, b_t)
         if loop.after:
             given = list(plus(s))
@@ -126,7 +125,7 @@ def _steps(loop: Linear, time: int, reads, flags, last, out) -> None:
             new = chosen(mask, t, new, s, new)
             given = new = chosen(starts, t, b_t, new, new)
         for ref, part in zip(out, given, strict=True):
-            ref[t, 0] = part
+            ref[0, t] = part
         return new
 
     start = [ref[0] for ref in h]

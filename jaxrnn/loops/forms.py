@@ -103,7 +103,7 @@ def in_chunks(loop: Any, a, b, h, mask, starts) -> tuple[jax.Array, jax.Array]:
 def _in_order(loop: Any, a, b, h, mask, starts):
     """The steps as parts in the order in which they run, h, and what ends the form."""
 
-    def turned(leaf):
+    def turned(leaf: Any) -> Any:
         return jnp.flip(leaf, 0) if loop.reverse and leaf is not None else leaf
 
     decay = jnp.broadcast_to(turned(a), b.shape)

@@ -33,11 +33,12 @@ class Linear(NamedTuple):
 
     reverse: bool = False  # from the last step to the first
     after: bool = False  # multiply after the sum, as the transpose does
+    keep: bool = False  # whether somebody reads a afterwards
     method: str = "best"  # "best", or one of `FORMS`
     chunk: int | None = None  # steps of a chunk; None for a size by measurement
 
 
-@substituted(1, 1, 0, 1, 1, out=(0, 1))
+@substituted(0, 0, 0, 0, 0, out=0)
 def linear_loop(
     loop: Linear,
     a: jax.Array,
@@ -71,6 +72,7 @@ def _run(loop: Linear, a, b, h, mask, starts):
 def _run_jvp(loop: Linear, primals, tangents):
     a, b, h, mask, starts = primals
     d_a, d_b, d_h, *_ = tangents
+    loop = loop._replace(keep=True)
     last, hs = linear_loop(loop, a, b, h, mask, starts)
     d_b, d_h = instantiated((d_b, d_h))
     if not is_zero(d_a):
@@ -90,9 +92,7 @@ def _run_jvp(loop: Linear, primals, tangents):
         read = mask if mask is None or starts is None else mask | starts
         return blank(read, ct_b), ct_h
 
-    d_last, d_hs = linear_map(
-        along, back, (a, mask, starts), (d_b, d_h), axes=((1, 0), (0, 1))
-    )
+    d_last, d_hs = linear_map(along, back, (a, mask, starts), (d_b, d_h), axes=(0, 0))
     return (last, hs), (d_last, d_hs)
 
 
@@ -114,7 +114,7 @@ def linear_scan(
     the mask is False is not read, but must be finite.
     """
     a, b, h, initial, mask, starts = varying_alike((a, b, h, initial, mask, starts))
-    if starts is not None:
+    if starts is not None and initial is not None:
         # Chosen before the product, so that its derivative is zero at other steps.
         decay = jax.vmap(zero_where_not)(starts, jnp.broadcast_to(a, b.shape))
         begin = jnp.broadcast_to(initial, b.shape)

@@ -47,6 +47,7 @@ OPTIONS = {
     "cornn relaxed": rnn.cornn(
         D, H, bias=False, gamma=0, carry_init=jax.nn.initializers.ones
     ),
+    "lem of heads": rnn.lem(D, 6, heads=2),
     "lem unrolled": rnn.lem(D, H, bias=False, unroll=2),
     "cfc relu": rnn.cfc(D, H, backbone_units=7, activation=jax.nn.relu),
     "ltc unmapped": rnn.ltc(D, H, input_mapping=None, output_mapping="linear"),
@@ -320,6 +321,23 @@ def test_cornn_damps_with_the_old_velocity():
     assert_close((carry.z, y), (jnp.array([old]), jnp.array([1 + 0.5 * old])))
 
 
+def test_heads_of_lem_are_cells_side_by_side():
+    with jax.enable_x64(True):
+        cell, one = rnn.lem(D, 6, heads=2), rnn.lem(D, 3)
+        params, _, xs = drawn(cell)
+        _, ys = quick_jit(cell.unroll)(params, cell.initial_carry(params), xs)
+        run = quick_jit(one.unroll)
+        for i in range(2):
+
+            def own(a, i=i):  # the units of a head, gate after gate
+                gates = a.reshape(*a.shape[:-1], -1, 2, 3)[..., i, :]
+                return gates.reshape(*a.shape[:-1], -1)
+
+            alone = rnn.LEMParams(own(params.w_x), params.w_h[i], own(params.b))
+            _, expected = run(alone, one.initial_carry(alone), xs)
+            assert_close(ys[:, 3 * i : 3 * i + 3], expected)
+
+
 def test_lem_reads_the_new_z():
     cell = rnn.lem(1, 1)
     params = jax.tree.map(jnp.zeros_like, cell.init(KEY))
@@ -496,6 +514,8 @@ def test_a_matrix_is_made_once_for_a_sequence():
     ("make", "parts"),
     [
         (lambda: rnn.cornn(0, H), ("cornn: input_size", "at least 1")),
+        (lambda: rnn.cornn(D, 6, heads=2), ("cornn: heads", "got 2")),
+        (lambda: rnn.clockwork(D, 4, heads=2), ("clockwork: heads", "got 2")),
         (lambda: rnn.cornn(D, H, dt=0), ("cornn: dt", "positive", "got 0")),
         (lambda: rnn.cornn(D, H, gamma=-1), ("cornn: gamma", "at least 0")),
         (lambda: rnn.cornn(D, H, epsilon="a"), ("cornn: epsilon", "got 'a'")),

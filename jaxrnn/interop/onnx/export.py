@@ -134,8 +134,8 @@ def _one(cell: Cell, x: Any) -> jax.ShapeDtypeStruct:
         shape, dtype = jnp.shape(x), jnp.result_type(x)
     elif reads is not None and not is_input(reads):
         raise ValueError(
-            f"to_onnx: cell: expected one that reads one array, got {cell}, which reads "
-            f"{type(reads).__name__}"
+            f"to_onnx: cell: expected one that reads one array, got {cell}, which "
+            f"reads {type(reads).__name__}"
         )
     elif reads is None or reads.shape is None:
         raise ValueError(

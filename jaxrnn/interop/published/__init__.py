@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
-from jaxrnn.interop.published import ncps, oscillators, sru
+from jaxrnn.interop.published import indrnn, ncps, oscillators, sru, xlstm
 
 # By the kind, `(arrays, **options) -> (cell, params)`.
 READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {
+    **indrnn.READERS,
     **ncps.READERS,
     **oscillators.READERS,
     **sru.READERS,
+    **xlstm.READERS,
 }
 
 

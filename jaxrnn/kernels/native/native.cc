@@ -171,10 +171,10 @@ ffi::Error linear_call(ffi::ThreadPool pool, int64_t threads, bool reverse, bool
                        bool masked, bool started, ffi::RemainingArgs args,
                        ffi::RemainingRets rets) {
   return each_group(pool, threads, args, rets, [&](In in, Out out, long threads) {
-    const long steps = in.size(1, 0), batch = in.size(1, 1);
+    const long batch = in.size(1, 0), steps = in.size(1, 1);
     long units = kComplex ? 2 : 1;
     for (size_t axis = 2; axis < in.rank(1); ++axis) units *= in.size(1, axis);
-    Linear<T> io = {steps, batch, units, in.size(0, 0) < steps};
+    Linear<T> io = {batch, steps, units, in.size(0, 1) < steps};
     io.a = in.next<T>(), io.b = in.next<T>(), io.h = in.next<T>();
     if (masked) io.mask = in.next<bool>();
     if (started) io.starts = in.next<bool>();
