@@ -199,7 +199,8 @@ def restarted(initial_carry: InitialCarry, params: Any, carry: Any) -> Any:
     in a run stays as it was drawn.
     """
     keys = [leaf for leaf in jax.tree.leaves(carry) if is_key(leaf)]
-    initial = initial_carry(params, *keys[:1])
+    one = [key.reshape(-1)[0] if key.ndim else key for key in keys[:1]]
+    initial = initial_carry(params, *one)
     expected, got = map(jax.tree.structure, (carry, initial))
     if expected != got:
         raise ValueError(

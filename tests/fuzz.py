@@ -649,6 +649,23 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     factory(rnn.gru, **shared, **functions, reset_after=True)
     factory(rnn.lstm, **shared, **functions, forget_bias=1.0)
     factory(rnn.projected_lstm, **shared, projection_size=2, forget_bias=1.0)
+    factory(rnn.cornn, **shared, dt=0.1, gamma=1.0, epsilon=1.0)
+    factory(rnn.lem, **shared, dt=1.0)
+    factory(rnn.clockwork, **shared | {"hidden_size": 4}, periods=(1, 2))
+    factory(
+        rnn.orthogonal,
+        **{**sizes, "w_x_init": zeros, "b_init": zeros, "unroll": 1},
+        **{"matrix": "cayley", "a_init": "cayley", "dtype": jnp.float32},
+    )
+    timed = {**sizes, "timed": True, "dtype": jnp.float32}
+    factory(rnn.cfc, **timed, mode="pure", backbone_units=7, activation=jnp.tanh)
+    wirings = {"wiring": jnp.ones((H, H)), "sensory_wiring": jnp.ones((D, H))}
+    factory(rnn.ltc, **timed, **wirings, motor_size=2, unfolds=6, constrained=True)
+    factory(
+        rnn.sru,
+        **{**sizes, "projection_size": 2, "use_tanh": True, "skip": True},
+        **{"rescale": True, "highway_bias": 0.0, "layer_norm": True},
+    )
     factory(rnn.irnn, **shared, scale=1.0)
     independent = {"length": 9, "magnitude": 2.0, "last_layer": False}
     factory(rnn.indrnn, **shared, **independent, activation=jnp.tanh)
@@ -749,6 +766,7 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     factory(rnn.residual, cell=rnn.gru(D, D))
     factory(rnn.bidirectional, forward=gru, backward=gru, merge="concatenate")
     factory(rnn.remat, cell=gru, segment=3)
+    factory(rnn.dilated, cell=gru, dilation=3)
     factory(rnn.tied_embedding, vocab_size=V, size=H, cell=rnn.gru(H, H), **dtype)
     model = rnn.chain(rnn.embedding(V, D), rnn.gru(D, H), rnn.linear(H, V))
     factory(rnn.scheduled_sampling, cell=model, rate=0.5)
@@ -804,6 +822,14 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "residual": (rnn.residual(rnn.gru(D, D)), xs),
         "bidirectional": (rnn.bidirectional(gru, gru), xs),
         "remat": (rnn.remat(gru), xs),
+        "dilated": (rnn.dilated(gru, 3), xs),
+        "cornn": (rnn.cornn(D, H), xs),
+        "lem": (rnn.lem(D, H), xs),
+        "cfc": (rnn.cfc(D, H, backbone_units=7), xs),
+        "ltc": (rnn.ltc(D, H, motor_size=2), xs),
+        "orthogonal": (rnn.orthogonal(D, H), xs),
+        "clockwork": (rnn.clockwork(D, 4), xs),
+        "sru": (rnn.sru(D, H), xs),
         "tied_embedding": (rnn.tied_embedding(V, H, rnn.gru(H, H)), tokens),
         "scheduled_sampling": (rnn.scheduled_sampling(model, 0.5), tokens),
         "luong": (rnn.luong(D, M), xs),

@@ -14,6 +14,7 @@ LINEAR = {"cells.linear", "checks", "core", "precision"}
 READER = {"core", "interop.entries", "interop.weights"}  # of weights
 DOCTOR = "interop.doctor"
 LOOPS = {"loops.dense", "loops.substitute"}
+DRIVEN = {"cells.driven", "checks", "core", "layers"}
 SIBLINGS = {
     "checks": set(),
     "made": set(),
@@ -315,6 +316,35 @@ SIBLINGS = {
     "interop/onnx/load": {
         *("core", "interop.onnx.flow", "interop.onnx.graph"),
         *("interop.onnx.reader", "interop.onnx.states", "interop.onnx.valid"),
+    },
+    "cells/uniform": {"cells.options"},
+    "cells/driven": {"build", "checks", "core"},
+    "cells/cfc": {
+        *(*DRIVEN, "cells.uniform", "loops.dense", "loops.rows", "precision"),
+    },
+    "cells/clockwork": {*CELL, "loops.pointwise"},
+    "cells/cornn": {
+        *(*CELL, "build", "cells.elman", "cells.uniform", "loops.pointwise"),
+    },
+    "cells/lem": {
+        *(*CELL, "cells.uniform", "loops.dense", "loops.inner", "loops.pointwise"),
+    },
+    "cells/ltc": {"cells.driven", "checks", "core"},
+    "cells/orthogonal": {
+        *(*CELL, "cells.uniform", "loops.dense", "loops.pointwise", "precision"),
+    },
+    "cells/sru": {*DRIVEN, "cells.uniform", "loops.rows"},
+    "combinators/dilated": {"build", "checks", "core", "lift", "steps"},
+    "interop/published/named": {"interop.entries"},
+    "interop/published/ncps": {
+        *("cells.cfc", "cells.ltc", "core", "interop.entries", "layers"),
+        "interop.published.named",
+    },
+    "interop/published/oscillators": {
+        *("cells.cornn", "cells.lem", "core", "interop.published.named"),
+    },
+    "interop/published/sru": {
+        *("cells.sru", "core", "interop.published.named", "layers"),
     },
 }
 OUTSIDE = {

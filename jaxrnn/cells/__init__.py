@@ -2,11 +2,21 @@
 
 from collections.abc import Callable
 
+from jaxrnn.cells.cfc import CfCCarry as CfCCarry
+from jaxrnn.cells.cfc import CfCParams as CfCParams
+from jaxrnn.cells.cfc import cfc as cfc
+from jaxrnn.cells.cfc import lecun_tanh as lecun_tanh
+from jaxrnn.cells.clockwork import ClockworkCarry as ClockworkCarry
+from jaxrnn.cells.clockwork import ClockworkParams as ClockworkParams
+from jaxrnn.cells.clockwork import clockwork as clockwork
 from jaxrnn.cells.conv_lstm import ConvLSTMParams as ConvLSTMParams
 from jaxrnn.cells.conv_lstm import conv_lstm as conv_lstm
 from jaxrnn.cells.convolution import ConvolutionCarry as ConvolutionCarry
 from jaxrnn.cells.convolution import ConvolutionParams as ConvolutionParams
 from jaxrnn.cells.convolution import causal_conv as causal_conv
+from jaxrnn.cells.cornn import CoRNNCarry as CoRNNCarry
+from jaxrnn.cells.cornn import CoRNNParams as CoRNNParams
+from jaxrnn.cells.cornn import cornn as cornn
 from jaxrnn.cells.coupled import CoupledLSTMParams as CoupledLSTMParams
 from jaxrnn.cells.coupled import coupled_lstm as coupled_lstm
 from jaxrnn.cells.delta_layer import DecayParams as DecayParams
@@ -17,6 +27,7 @@ from jaxrnn.cells.delta_rule import DeltaInputs as DeltaInputs
 from jaxrnn.cells.delta_rule import GatedDeltaInputs as GatedDeltaInputs
 from jaxrnn.cells.delta_rule import delta_rule as delta_rule
 from jaxrnn.cells.delta_rule import gated_delta_rule as gated_delta_rule
+from jaxrnn.cells.driven import Timed as Timed
 from jaxrnn.cells.elman import ElmanCarry as ElmanCarry
 from jaxrnn.cells.elman import ElmanParams as ElmanParams
 from jaxrnn.cells.elman import elman as elman
@@ -37,6 +48,9 @@ from jaxrnn.cells.layer_norm import LayerNormGRUParams as LayerNormGRUParams
 from jaxrnn.cells.layer_norm import LayerNormLSTMParams as LayerNormLSTMParams
 from jaxrnn.cells.layer_norm import layer_norm_gru as layer_norm_gru
 from jaxrnn.cells.layer_norm import layer_norm_lstm as layer_norm_lstm
+from jaxrnn.cells.lem import LEMCarry as LEMCarry
+from jaxrnn.cells.lem import LEMParams as LEMParams
+from jaxrnn.cells.lem import lem as lem
 from jaxrnn.cells.linear import linear_recurrence as linear_recurrence
 from jaxrnn.cells.lru import LRUCarry as LRUCarry
 from jaxrnn.cells.lru import LRUParams as LRUParams
@@ -44,6 +58,10 @@ from jaxrnn.cells.lru import lru as lru
 from jaxrnn.cells.lstm import LSTMCarry as LSTMCarry
 from jaxrnn.cells.lstm import LSTMParams as LSTMParams
 from jaxrnn.cells.lstm import lstm as lstm
+from jaxrnn.cells.ltc import LTCCarry as LTCCarry
+from jaxrnn.cells.ltc import LTCParams as LTCParams
+from jaxrnn.cells.ltc import Synapses as Synapses
+from jaxrnn.cells.ltc import ltc as ltc
 from jaxrnn.cells.mamba import MambaCarry as MambaCarry
 from jaxrnn.cells.mamba import MambaParams as MambaParams
 from jaxrnn.cells.mamba import mamba as mamba
@@ -66,6 +84,9 @@ from jaxrnn.cells.mlstm_recurrence import MLSTMCarry as MLSTMCarry
 from jaxrnn.cells.mlstm_recurrence import MLSTMInputs as MLSTMInputs
 from jaxrnn.cells.mlstm_recurrence import mlstm_recurrence as mlstm_recurrence
 from jaxrnn.cells.options import Options as Options
+from jaxrnn.cells.orthogonal import OrthogonalCarry as OrthogonalCarry
+from jaxrnn.cells.orthogonal import OrthogonalParams as OrthogonalParams
+from jaxrnn.cells.orthogonal import orthogonal as orthogonal
 from jaxrnn.cells.peephole import PeepholeLSTMParams as PeepholeLSTMParams
 from jaxrnn.cells.peephole import peephole_lstm as peephole_lstm
 from jaxrnn.cells.projected import ProjectedLSTMParams as ProjectedLSTMParams
@@ -91,6 +112,9 @@ from jaxrnn.cells.slstm import slstm as slstm
 from jaxrnn.cells.slstm_layer import SLSTMLayerCarry as SLSTMLayerCarry
 from jaxrnn.cells.slstm_layer import SLSTMLayerParams as SLSTMLayerParams
 from jaxrnn.cells.slstm_layer import slstm_layer as slstm_layer
+from jaxrnn.cells.sru import SRUCarry as SRUCarry
+from jaxrnn.cells.sru import SRUParams as SRUParams
+from jaxrnn.cells.sru import sru as sru
 from jaxrnn.core import Cell
 
 _BY_NAME: dict[str, Callable[..., Cell]] = {
@@ -112,6 +136,13 @@ _BY_NAME: dict[str, Callable[..., Cell]] = {
     "mingru": mingru,
     "minlstm": minlstm,
     "qrnn": qrnn,
+    "cfc": cfc,
+    "clockwork": clockwork,
+    "cornn": cornn,
+    "lem": lem,
+    "ltc": ltc,
+    "orthogonal": orthogonal,
+    "sru": sru,
 }
 
 

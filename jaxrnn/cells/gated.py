@@ -30,6 +30,7 @@ def gated(
     part: Pointwise,
     mix: Mix | None = None,
     settings: Settings = DEFAULTS,
+    prepare: Callable[[Any], Any] | None = None,
 ) -> Cell:
     """Builds a cell from its mix and its pointwise part.
 
@@ -46,6 +47,8 @@ def gated(
       part: the pointwise part, with or without a derivative.
       mix: how x and h reach z; None for `DENSE` or, with heads, `HEADS`.
       settings: of which `carry_init`, `compute_dtype`, `unroll` and `heads` are read.
+      prepare: as of `leaf`: `split` is given what it returns, which has the field `w_x`
+        and serves `initial_carry` as well as the params do.
 
     Returns:
       The cell.
@@ -73,7 +76,7 @@ def gated(
         carry, hs = recurrence(loop._replace(reverse=reverse), inputs)
         return carry, blank(mask, hs)
 
-    cell = leaf(name, reads, init, initial_carry, step, unroll_fast)
+    cell = leaf(name, reads, init, initial_carry, step, unroll_fast, prepare=prepare)
     return with_carry(cell, settings)
 
 

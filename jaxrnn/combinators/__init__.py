@@ -10,6 +10,7 @@ from jaxrnn.combinators.compose import bidirectional as bidirectional
 from jaxrnn.combinators.compose import chain as chain
 from jaxrnn.combinators.compose import residual as residual
 from jaxrnn.combinators.compose import tied_embedding as tied_embedding
+from jaxrnn.combinators.dilated import dilated as dilated
 from jaxrnn.combinators.feedback import FeedingCarry as FeedingCarry
 from jaxrnn.combinators.feedback import input_feeding as input_feeding
 from jaxrnn.combinators.time import remat as remat

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
-from jaxrnn.interop.published import averages, indrnn, matrix, state_spaces, xlstm
+from jaxrnn.interop.published import (
+    averages,
+    indrnn,
+    matrix,
+    ncps,
+    oscillators,
+    sru,
+    state_spaces,
+    xlstm,
+)
 
 # By the kind, `(arrays, **options) -> (cell, params)`.
 READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {
@@ -19,6 +28,9 @@ READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {
     **xlstm.READERS,
     **averages.READERS,
     **state_spaces.READERS,
+    **ncps.READERS,
+    **oscillators.READERS,
+    **sru.READERS,
 }
 
 
