@@ -68,6 +68,7 @@ SIBLINGS = {
         "precision",
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
+    "combinators/noise": {"build", "checks", "core", "layers", "lift"},
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
     "decode/choosers": {"checks"},
     "decode/inputs": {"checks", "core", "decode.choosers"},
@@ -89,6 +90,7 @@ SIBLINGS = {
     },
     "means": {"checks", "precision"},
     "losses": {"checks", "means", "precision"},
+    "penalties": {"checks", "losses"},
     "kernels/build": set(),
     "kernels/check": {
         *("cells.elman", "cells.gru", "cells.lstm", "loops.dense", "loops.gated"),

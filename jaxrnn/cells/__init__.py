@@ -20,6 +20,7 @@ from jaxrnn.cells.recurrent import recurrent as recurrent
 from jaxrnn.core import Cell
 
 _BY_NAME = {"elman": elman, "gru": gru, "lstm": lstm}
+NAMES = tuple(_BY_NAME)
 
 
 def by_name(name: str) -> Callable[..., Cell]:
