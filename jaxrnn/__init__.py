@@ -15,6 +15,8 @@ from jaxrnn.attention import attend as attend
 from jaxrnn.attention import bahdanau as bahdanau
 from jaxrnn.attention import luong as luong
 from jaxrnn.build import leaf as leaf
+from jaxrnn.cells import DropoutGRUCarry as DropoutGRUCarry
+from jaxrnn.cells import DropoutLSTMCarry as DropoutLSTMCarry
 from jaxrnn.cells import ElmanCarry as ElmanCarry
 from jaxrnn.cells import ElmanParams as ElmanParams
 from jaxrnn.cells import GRUCarry as GRUCarry
@@ -23,6 +25,8 @@ from jaxrnn.cells import LSTMCarry as LSTMCarry
 from jaxrnn.cells import LSTMParams as LSTMParams
 from jaxrnn.cells import ProjectedLSTMParams as ProjectedLSTMParams
 from jaxrnn.cells import RecurrentParams as RecurrentParams
+from jaxrnn.cells import dropout_gru as dropout_gru
+from jaxrnn.cells import dropout_lstm as dropout_lstm
 from jaxrnn.cells import elman as elman
 from jaxrnn.cells import gru as gru
 from jaxrnn.cells import lstm as lstm

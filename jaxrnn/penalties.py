@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.checks import check_length, check_mask, check_starts
+from jaxrnn.checks import check_flag, check_length, check_mask, check_starts
 from jaxrnn.losses import squared_error
 
 
@@ -41,7 +41,9 @@ def activation_penalty(
       ...     jnp.array([True, False])).item()
       5.0
     """
-    hs, mask, _ = _check("activation_penalty", hs, mask, None)
+    name = "activation_penalty"
+    weighted = check_flag(f"{name}: weighted", weighted)
+    hs, mask, _ = _check(name, hs, mask, None)
     return squared_error(hs, jnp.zeros_like(hs), mask, weighted=weighted)
 
 
@@ -83,6 +85,7 @@ def temporal_activation_penalty(
       5.0
     """
     name = "temporal_activation_penalty"
+    weighted = check_flag(f"{name}: weighted", weighted)
     hs, mask, starts = _check(name, hs, mask, starts)
     together = jnp.ones(hs.shape[0], bool) if mask is None else mask
     together = together[1:] & together[:-1]

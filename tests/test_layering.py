@@ -41,6 +41,7 @@ SIBLINGS = {
         *("build", "checks", "core", "cells.options"),
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
+    "cells/dropped": {*CELL, "cells.gru", "cells.lstm", "layers", "loops.pointwise"},
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},

@@ -29,9 +29,9 @@ PACKAGES = (
 def main(
     study: Study,
     argv: Sequence[str] | None = None,
-    carry_out: Callable[[Study, Any, Sequence[str]], None] = lambda study, config, argv: (
-        run(study, config)
-    ),
+    carry_out: Callable[
+        [Study, Any, Sequence[str]], None
+    ] = lambda study, config, argv: run(study, config),
 ) -> None:
     """Runs a study from the command line.
 

@@ -97,7 +97,9 @@ class Grid:
 
     def tables(self) -> list[tuple[str, dict[str, str], list[tuple[str, list[Any]]]]]:
         """Title, columns with their formats, and rows: scores, sizes, times."""
-        chance = {one.summary["task"]: one.summary["chance"] for one in self.done.values()}
+        chance = {
+            one.summary["task"]: one.summary["chance"] for one in self.done.values()
+        }
         known = [
             (source, [PUBLISHED.get(task, {}).get(source) for task in self.tasks])
             for source in sources(self.tasks)
@@ -113,7 +115,11 @@ class Grid:
             ),
             ("hidden units", whole, self.rows(lambda one: one.summary["hidden_size"])),
             ("params", whole, self.rows(lambda one: one.summary["params"])),
-            ("milliseconds for an update of all seeds", tenth, self.rows(_milliseconds)),
+            (
+                "milliseconds for an update of all seeds",
+                tenth,
+                self.rows(_milliseconds),
+            ),
         ]
 
     def shares(self) -> np.ndarray:
@@ -130,7 +136,10 @@ class Grid:
         """The mean score of each run."""
         forms = [TASKS[task].form for task in self.tasks]
         return [
-            ["" if v is None else f"{np.nanmean(v):{f}}" for v, f in zip(line, forms, strict=True)]
+            [
+                "" if v is None else f"{np.nanmean(v):{f}}"
+                for v, f in zip(line, forms, strict=True)
+            ]
             for _, line in self.rows(_score)
         ]
 

@@ -145,7 +145,9 @@ def recent(size: int, steps: int) -> rnn.Cell:
         return rows[:-1], rows.ravel()
 
     reads = rnn.Input((size,))
-    return rnn.leaf(f"recent({size}, {steps})", reads, lambda key: (), initial_carry, step)
+    return rnn.leaf(
+        f"recent({size}, {steps})", reads, lambda key: (), initial_carry, step
+    )
 
 
 def count_params(init: Callable[[jax.Array], Any]) -> int:

@@ -67,7 +67,10 @@ def learning(
         for cell, values in cells.items():
             number = names.index(cell)
             epochs = np.arange(1, len(values) + 1)
-            style = {"color": f"C{number % 10}", "ls": ("-", "--", ":")[number // 10 % 3]}
+            style = {
+                "color": f"C{number % 10}",
+                "ls": ("-", "--", ":")[number // 10 % 3],
+            }
             middle = np.nanmean(values, axis=1)
             marker = "o" if len(values) == 1 else None
             (lines[cell],) = axis.plot(epochs, middle, marker=marker, lw=1.4, **style)

@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 
+from jaxrnn.cells.dropped import DropoutGRUCarry as DropoutGRUCarry
+from jaxrnn.cells.dropped import DropoutLSTMCarry as DropoutLSTMCarry
+from jaxrnn.cells.dropped import dropout_gru as dropout_gru
+from jaxrnn.cells.dropped import dropout_lstm as dropout_lstm
 from jaxrnn.cells.elman import ElmanCarry as ElmanCarry
 from jaxrnn.cells.elman import ElmanParams as ElmanParams
 from jaxrnn.cells.elman import elman as elman

@@ -86,19 +86,16 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
         old, noise = _check_carry(name, carry)
         places = _outputs(name, bare_step, params, old, x)
         new, y = at.run(cell, params, old, x)
+        leaves, tree = jax.tree.flatten(new)
+        keys = [None] * len(leaves)
         if noise:
             key = jax.random.fold_in(noise.key, noise.step)
+            keys = [jax.random.fold_in(key, i) for i in range(len(leaves))]
             noise = noise._replace(step=noise.step + 1)
         else:
             note_keyless(name)
-            key = None
-        leaves, tree = jax.tree.flatten(new)
-        mixed = [
-            _zoned(key and jax.random.fold_in(key, i), r, *pair)
-            for i, (r, *pair) in enumerate(
-                zip(_spread(name, rates, new), jax.tree.leaves(old), leaves, strict=True)
-            )
-        ]
+        every = _spread(name, rates, new), keys, jax.tree.leaves(old), leaves
+        mixed = [_zoned(*arguments) for arguments in zip(*every, strict=True)]
         y = jax.tree.unflatten(jax.tree.structure(y), [mixed[i] for i in places])
         return NoiseCarry(tree.unflatten(mixed), noise), y
 
@@ -109,7 +106,7 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
     return around(name, cell, run, initial_carry=initial_carry)
 
 
-def _zoned(key: jax.Array | None, rate: float, old: Any, new: Any) -> Any:
+def _zoned(rate: float, key: jax.Array | None, old: Any, new: Any) -> Any:
     """An array of the carry after a step; a key or a count is never mixed."""
     if not rate or not jnp.issubdtype(new.dtype, jnp.inexact):
         return new
@@ -191,9 +188,7 @@ def recurrent_dropout(
 
 
 @recorded
-def weight_drop(
-    cell: Cell, rate: float, *, where: str | Sequence[str] = "w_h"
-) -> Cell:
+def weight_drop(cell: Cell, rate: float, *, where: str | Sequence[str] = "w_h") -> Cell:
     """Leaves recurrent weights out, each with probability `rate`: DropConnect.
 
         w'_h = m w_h / (1 - rate),    m ~ Bernoulli(1 - rate), of the shape of w_h
@@ -242,7 +237,8 @@ def _dropping(
     check_cell(f"{kind}: cell", cell)
     rate = _check_rate(kind, rate)
     names = (where,) if isinstance(where, str) else where
-    if not names or not all(isinstance(name, str) for name in names):
+    several = isinstance(names, tuple | list) and len(names) > 0
+    if not several or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{kind}: where: expected names of weights, got {where!r}")
     if cell.about.bind is not None:
         raise ValueError(
@@ -252,7 +248,9 @@ def _dropping(
     name = f"{kind}({cell.about.name})"
 
     def both(params):
-        return params if isinstance(params, NoiseParams) else NoiseParams(params, params)
+        return (
+            params if isinstance(params, NoiseParams) else NoiseParams(params, params)
+        )
 
     def initial_carry(params, key=None):
         params = both(params).params
