@@ -71,7 +71,7 @@ def solved(task: str, score: np.ndarray, chance: float) -> np.ndarray:
     """
     best = 0.0 if TASKS[task].score == "loss" else 1.0
     share = (np.asarray(score, float) - chance) / (best - chance)
-    return np.clip(np.nan_to_num(share), 0, 1)
+    return np.clip(np.nan_to_num(share), 0, 1) + 0.0  # no minus before a zero
 
 
 class Grid:

@@ -174,7 +174,7 @@ def fitted(make: Callable[[int], Sequence], budget: int) -> int:
 
     Example:
       >>> fitted(lambda H: sequence("gru", None, 3, H, 2), 3 * 20 * 20)
-      17
+      18
     """
 
     @lru_cache
