@@ -113,6 +113,8 @@ RECIPES = lab.Recipes(
     lab.When({"task": "adding"}, {"length": 200}),
     lab.When({"task": "copy"}, {"length": 500}),
     lab.When({"task": "selective"}, {"length": 200}),
+    lab.When({"task": COUNTS}, {"epochs": 40, "learning_rate": 1e-2}),
+    lab.When({"task": COUNTS, "cell": GATED}, {"learning_rate": 3e-3}),
     lab.When({"task": "recall"}, {"length": 96, "window": 2, "params": 30_000}),
     lab.When(
         {"task": IMAGES},
