@@ -29,6 +29,7 @@ from jaxrnn.cells import dropout_gru as dropout_gru
 from jaxrnn.cells import dropout_lstm as dropout_lstm
 from jaxrnn.cells import elman as elman
 from jaxrnn.cells import gru as gru
+from jaxrnn.cells import linear_recurrence as linear_recurrence
 from jaxrnn.cells import lstm as lstm
 from jaxrnn.cells import projected_lstm as projected_lstm
 from jaxrnn.cells import recurrent as recurrent

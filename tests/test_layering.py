@@ -36,6 +36,12 @@ SIBLINGS = {
         *("core", "loops.dense", "loops.mix", "loops.pointwise"),
         *("loops.primitives", "loops.substitute", "precision"),
     },
+    "loops/forms": {"core"},
+    "loops/linear": {
+        *("core", "loops.forms", "loops.mix"),
+        *("loops.primitives", "loops.substitute"),
+    },
+    "cells/linear": {"build", "checks", "core", "loops.forms", "loops.linear"},
     "cells/options": {"checks", "combinators.carries", "core"},
     "cells/gated": {
         *("build", "checks", "core", "cells.options"),
@@ -95,18 +101,20 @@ SIBLINGS = {
     "kernels/build": set(),
     "kernels/check": {
         *("cells.elman", "cells.gru", "cells.lstm", "loops.dense", "loops.gated"),
+        "loops.linear",
         *("loops.inner", "loops.mix", "loops.pointwise", "loops.rows"),
         "loops.substitute",
     },
     "kernels/cpu": {
         *("cells.elman", "cells.gru", "cells.lstm", "kernels.build", "kernels.check"),
-        *("loops.dense", "loops.gated", "loops.inner", "loops.mix"),
+        *("loops.dense", "loops.gated", "loops.inner", "loops.linear", "loops.mix"),
         "loops.substitute",
     },
     "kernels/gates": set(),
     "kernels/fused": {"kernels.gates"},
+    "kernels/fused_linear": {"loops.linear"},
     "kernels/gpu": {
-        *("kernels.fused", "kernels.gates", "loops.dense", "loops.gated"),
+        *("kernels", "kernels.fused", "kernels.gates", "loops.dense", "loops.gated"),
         *("loops.inner", "loops.substitute"),
     },
     "kernels/explain": {

@@ -13,6 +13,7 @@ from jaxrnn.cells.gated import gated as gated
 from jaxrnn.cells.gru import GRUCarry as GRUCarry
 from jaxrnn.cells.gru import GRUParams as GRUParams
 from jaxrnn.cells.gru import gru as gru
+from jaxrnn.cells.linear import linear_recurrence as linear_recurrence
 from jaxrnn.cells.lstm import LSTMCarry as LSTMCarry
 from jaxrnn.cells.lstm import LSTMParams as LSTMParams
 from jaxrnn.cells.lstm import lstm as lstm
