@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal, NamedTuple
 
-import jax
 import numpy as np
 
 import jaxrnn as rnn

@@ -1,12 +1,12 @@
 """Linear cells that differ in one thing: what the decay of their state may be.
 
-    h_t = a_t h_{t-1} + x_t w + b,    y_t = h_t
+    h_t = a_t h_{t-1} + (1 - a_t^2) (x_t w + b),    y_t = h_t
 
     fixed_decay       a_t = sigmoid(p)             in (0, 1), the same at all steps
     positive_decay    a_t = sigmoid(x_t v + p)     in (0, 1)
     signed_decay      a_t = tanh(x_t v + p)        in (-1, 1)
 
-The sign of a state can change with what is read only in the last one, which parity needs
+What is read can change the sign of a state only in the last one, and parity needs that
 (Grazzi et al., "Unlocking state-tracking in linear RNNs through negative eigenvalues",
 ICLR 2025).
 """
@@ -57,14 +57,16 @@ def decaying(
         del key
         return rnn.ElmanCarry(jnp.zeros_like(params.b))
 
-    def step(params, carry, x):
+    def terms(params, x):
         w, b, p, v = params
         a = squash(p if v is None else x @ v + p)
-        h = a * carry.h + x @ w + b
-        return rnn.ElmanCarry(h), h
+        return rnn.ElmanCarry(a), rnn.ElmanCarry((1 - a * a) * (x @ w + b))
 
     name = f"{decay}_decay({input_size}, {hidden_size})"
-    return rnn.leaf(name, rnn.Input((input_size,)), init, initial_carry, step)
+    return rnn.linear_recurrence(
+        *(name, rnn.Input((input_size,)), init, initial_carry, terms),
+        lambda params, carry, x: carry.h,
+    )
 
 
 DECAYS = {

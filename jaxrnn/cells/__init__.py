@@ -25,7 +25,6 @@ from jaxrnn.cells.recurrent import recurrent as recurrent
 from jaxrnn.core import Cell
 
 _BY_NAME = {"elman": elman, "gru": gru, "lstm": lstm}
-NAMES = tuple(_BY_NAME)
 
 
 def by_name(name: str) -> Callable[..., Cell]:
@@ -50,3 +49,6 @@ def by_name(name: str) -> Callable[..., Cell]:
             f"by_name: name: expected one of {', '.join(_BY_NAME)}, got {name!r}"
         )
     return _BY_NAME[name]
+
+
+NAMES = tuple(_BY_NAME)  # of all factories that `by_name` knows
