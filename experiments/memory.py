@@ -44,7 +44,11 @@ from experiments.models.sequence import (
 TaskName = Literal[
     "adding", "copy", "selective", "recall", "parity", "counting", "pixels", "permuted"
 ]
-GATED = "elman", "gru", "lstm"  # stacked without shortcuts
+GATED = (  # not linear in their state: stacked without shortcuts
+    *("elman", "gru", "lstm", "coupled_lstm", "peephole_lstm", "layer_norm_lstm"),
+    *("layer_norm_gru", "mgu", "slstm", "irnn", "indrnn", "orthogonal", "clockwork"),
+    *("cornn", "lem", "cfc", "ltc"),
+)
 IMAGES = "pixels", "permuted"
 COUNTS = "parity", "counting"  # that ask at each step
 

@@ -97,18 +97,20 @@ def _make(grid: Grid, config: Config, argv: Sequence[str]) -> None:
             here = [f"--{grid.row}={row}", f"--{grid.column}={column}"]
             where = [f"--out={out / column / row}", how]
             configs[row, column] = parse(study, [*shared, *here, *where])
-    command = shlex.join(
-        ["python", "-m", f"experiments.{study.name}", "--out", str(out), *shared]
-        + _listed(grid, "row", rows, config)
-        + _listed(grid, "column", columns, config)
-    )
+    missing = {place: c for place, c in configs.items() if not _is_done(study, c)}
+    for one in {column: one for (_, column), one in missing.items()}.values():
+        study.load(one)  # a mistake in the options or the data leaves no folder
+    named = {f"--{grid.row}s": rows, f"--{grid.column}s": columns}
+    listed = [word for option in named.items() for word in (option[0], *option[1])]
+    command = ["python", "-m", f"experiments.{study.name}", "--out", str(out)]
+    command = shlex.join([*command, *shared, *listed])
     lock = _opened(out)
     failed, done = {}, {}
     try:
         for number, (place, one) in enumerate(configs.items(), 1):
             say(f"{' '.join(reversed(place))}: run {number} of {len(configs)}")
             try:
-                if not _is_done(study, one):
+                if place in missing:
                     run(study, one)
                     jax.clear_caches()
             except RunError as error:
@@ -129,13 +131,6 @@ def _make(grid: Grid, config: Config, argv: Sequence[str]) -> None:
     if failed:
         listed = "; ".join(f"{' '.join(reversed(p))}: {e}" for p, e in failed.items())
         raise RunError(f"{len(failed)} runs could not go on: {listed}")
-
-
-def _listed(grid: Grid, axis: str, values: Sequence[str], config: Config) -> list[str]:
-    """The option that names these rows or columns, if the command had it."""
-    name = f"{getattr(grid, axis)}s"
-    usual = getattr(grid.study.recipes(), name)
-    return [] if getattr(config, name) == usual else [f"--{name}", *values]
 
 
 def _opened(out: Path) -> Any:

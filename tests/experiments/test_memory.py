@@ -12,10 +12,8 @@ from experiments import lab, memory
 from experiments.lab import loop
 
 SMOKE = ["--preset", "smoke", "--epochs", "1", "--updates", "4"]
-RUNS = [
-    (cell, task) for task in ("parity", "adding") for cell in ("gru", "signed_decay")
-]
-AXES = ["--cells", "gru", "signed_decay", "--tasks", "parity", "adding"]
+RUNS = [("gru", "parity"), ("gru", "adding")]
+AXES = ["--cells", "gru", "--tasks", "parity", "adding"]
 FILES = {"table.json", "table.txt", "heat.png", "learning.png", ".lock"}
 SAME = ("params.safetensors", "metrics.jsonl", "summary.json", "config.json")
 
@@ -34,7 +32,7 @@ def refused(capsys, *options):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """A table of two cells and two tasks."""
+    """A table of one cell and two tasks."""
     out = tmp_path_factory.mktemp("memory") / "table"
     make(out, *AXES)
     return out
@@ -45,11 +43,7 @@ def test_a_table_has_a_run_for_each_place(table):
     stored = json.loads((table / "table.json").read_text())
     scores, sizes, params, times = stored["tables"]
     assert list(scores["columns"]) == ["parity", "adding"]
-    assert [row["name"] for row in scores["rows"]] == [
-        "gru",
-        "signed_decay",
-        "by chance",
-    ]
+    assert [row["name"] for row in scores["rows"]] == ["gru", "by chance"]
     for cell, task in RUNS:
         summary = json.loads((table / task / cell / "summary.json").read_text())
         assert (summary["cell"], summary["task"]) == (cell, task)
@@ -66,7 +60,7 @@ def test_a_table_has_a_run_for_each_place(table):
         assert abs(summary["params"] - 700) < 100
         assert value(times) > 0
     text = (table / "table.txt").read_text()
-    assert "signed_decay" in text
+    assert "gru" in text
     assert "(mean over 2 seeds" in text
     for name in ("heat.png", "learning.png"):
         assert (table / name).read_bytes().startswith(b"\x89PNG")
@@ -78,16 +72,17 @@ def test_what_is_finished_is_not_made_again(table, capsys, monkeypatch):
     monkeypatch.setattr(loop, "on_piece", trained.append)
     make(table, *AXES)
     assert trained == []
-    assert "signed_decay" in capsys.readouterr().out
-    make(table, *AXES[:2], "lstm", "--tasks", "parity")  # a new row
+    assert "by chance" in capsys.readouterr().out
+    make(table, "--cells", "elman", "--tasks", "parity")  # a new row
     assert trained
     assert {p: p.read_bytes() for p in before} == before
-    assert (table / "parity" / "lstm" / "summary.json").exists()
+    assert (table / "parity" / "elman" / "summary.json").exists()
     code, said = refused(capsys, *SMOKE, "--out", str(table), *AXES, "--layers", "2")
     assert code == 2
     assert "was made with --layers 1, now it is 2" in said
 
 
+@pytest.mark.slow
 def test_a_table_that_is_stopped_goes_on(table, tmp_path, capsys, monkeypatch):
     out, seen = tmp_path / "table", []
 
@@ -119,6 +114,7 @@ def test_a_table_that_is_stopped_goes_on(table, tmp_path, capsys, monkeypatch):
             assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_go_on_is_told_at_the_end(tmp_path, capsys):
     options = ["--tasks", "adding", "--cells", "fixed_decay", "gru"]
     wild = ["--learning-rate", "1e30", "--optimizer", "sgd", "--clip", "None"]
@@ -129,6 +125,7 @@ def test_a_run_that_cannot_go_on_is_told_at_the_end(tmp_path, capsys):
     assert "2 runs could not go on: adding fixed_decay: " in said
 
 
+@pytest.mark.slow
 def test_one_run_is_one_run(table, tmp_path, capsys):
     out = tmp_path / "run"
     make(out, "--task", "copy", "--cell=elman")
