@@ -32,6 +32,7 @@ from experiments.data import recall
 from experiments.data.images import load_images, sequences
 from experiments.data.recall import Examples, Made
 from experiments.measures.memory import PUBLISHED, TASKS, Grid
+from experiments.models.decays import DECAYS
 from experiments.models.sequence import (
     CELLS,
     CellName,
@@ -118,6 +119,7 @@ RECIPES = lab.Recipes(
     lab.When({"task": "selective"}, {"length": 200}),
     lab.When({"task": COUNTS}, {"epochs": 40, "learning_rate": 1e-2}),
     lab.When({"task": COUNTS, "cell": GATED}, {"learning_rate": 3e-3}),
+    lab.When({"task": COUNTS, "cell": tuple(DECAYS)}, {"block": "plain"}),
     lab.When({"task": "recall"}, {"length": 96, "window": 2, "params": 30_000}),
     lab.When(
         {"task": IMAGES},

@@ -143,7 +143,10 @@ def test_one_run_is_one_run(table, tmp_path, capsys):
             "--tasks selective --length 3",
             "--length: expected at least 16 for selective",
         ),
-        ("--tasks recall --pairs 9 --symbols 5", "--pairs: expected at most 5"),
+        (
+            "--tasks recall --pairs 9 --symbols 5 --length 36",
+            "--pairs: expected at most 5",
+        ),
     ],
 )
 def test_mistakes(options, message, tmp_path, capsys, monkeypatch):
