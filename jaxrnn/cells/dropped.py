@@ -85,7 +85,7 @@ def dropout_lstm(
     dropped = _dropped("dropout_lstm", name, rate, per_step)
 
     def initial_carry(params, key=None):
-        zeros = [jnp.zeros(hidden_size, params.w_h.dtype) for _ in range(2)]
+        zeros = [jnp.zeros(hidden_size, params.w_x.dtype) for _ in range(2)]
         return DropoutLSTMCarry(*zeros, _noise(key))
 
     def part(theta, z, carry):
@@ -156,7 +156,7 @@ def dropout_gru(
     dropped = _dropped("dropout_gru", name, rate, per_step)
 
     def initial_carry(params, key=None):
-        h = jnp.zeros(hidden_size, params.w_h.dtype)
+        h = jnp.zeros(hidden_size, params.w_x.dtype)
         return DropoutGRUCarry(h, _noise(key))
 
     def split(params):

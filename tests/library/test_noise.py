@@ -27,6 +27,9 @@ CELLS = {
     ),
     "candidates of an lstm": rnn.dropout_lstm(D, H, 0.4),
     "candidates of a gru": rnn.dropout_gru(D, H, 0.4, per_step=False),
+    "candidates of an lstm with heads": rnn.dropout_lstm(D, 6, 0.4, heads=2),
+    "candidates of a gru with heads": rnn.dropout_gru(D, 6, 0.4, heads=2),
+    "recurrent dropout with heads": rnn.recurrent_dropout(rnn.gru(D, 6, heads=2), 0.4),
 }
 NOISY = [name for name in CELLS if "candidates" not in name]
 every_cell = pytest.mark.parametrize("name", CELLS)
@@ -68,7 +71,9 @@ def test_the_laws_hold(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wrap", [rnn.remat, lambda c: rnn.chain(c, rnn.linear(H, 2))])
+@pytest.mark.parametrize(
+    "wrap", [rnn.remat, lambda c: rnn.chain(c, rnn.activation(jnp.sin))]
+)
 @every_cell
 def test_the_laws_hold_inside_of_others(name, wrap):
     rnn.testing.check(wrap(CELLS[name]))
