@@ -21,6 +21,7 @@ from jaxrnn.core import (
     Step,
     Unroll,
     blank,
+    is_key,
     owned,
     recorded,
     scan_unroll,
@@ -127,7 +128,8 @@ def leaf(
     def check(params, carry):
         """Returns what the leaf's own functions read."""
         prepared = ready(params)
-        expected = jax.eval_shape(initial_carry, prepared.params)
+        keys = [leaf for leaf in jax.tree.leaves(carry) if is_key(leaf)]
+        expected = jax.eval_shape(initial_carry, prepared.params, *keys[:1])
         if stateless or jax.tree.leaves(expected):  # that of dropout may be () or not
             check_tree(f"{name}: carry", carry, expected, True)
         return prepared

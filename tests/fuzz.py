@@ -764,6 +764,11 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         {"first": gru, "second": rnn.linear(H, V)},
     )
     factory(rnn.residual, cell=rnn.gru(D, D))
+    for make in (rnn.weight_drop, rnn.recurrent_dropout):
+        factory(make, cell=gru, rate=0.5, where="w_h")
+    factory(rnn.zoneout, cell=gru, rate=0.5)
+    for make in (rnn.dropout_lstm, rnn.dropout_gru):
+        factory(make, input_size=D, hidden_size=H, rate=0.5, per_step=True)
     factory(rnn.bidirectional, forward=gru, backward=gru, merge="concatenate")
     factory(rnn.remat, cell=gru, segment=3)
     factory(rnn.dilated, cell=gru, dilation=3)
@@ -820,6 +825,11 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "dropout": (rnn.dropout(0.5), xs),
         "chain": (model, tokens),
         "residual": (rnn.residual(rnn.gru(D, D)), xs),
+        "weight_drop": (rnn.weight_drop(gru, 0.5), xs),
+        "recurrent_dropout": (rnn.recurrent_dropout(gru, 0.5), xs),
+        "zoneout": (rnn.zoneout(gru, 0.5), xs),
+        "dropout_lstm": (rnn.dropout_lstm(D, H, 0.5), xs),
+        "dropout_gru": (rnn.dropout_gru(D, H, 0.5), xs),
         "bidirectional": (rnn.bidirectional(gru, gru), xs),
         "remat": (rnn.remat(gru), xs),
         "dilated": (rnn.dilated(gru, 3), xs),
@@ -874,6 +884,12 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         (rnn.squared_error, "predictions"),
     ):
         found[loss.__name__] = loss, {what: floats, "targets": floats, "mask": mask}
+    penalized = {"hs": floats, "mask": mask, "weighted": False}
+    found["activation_penalty"] = rnn.activation_penalty, penalized
+    found["temporal_activation_penalty"] = (
+        rnn.temporal_activation_penalty,
+        {**penalized, "starts": mask},
+    )
     found["attention_pool"] = (
         rnn.attention_pool,
         {"query": jnp.zeros(D), "ys": xs, "mask": mask},

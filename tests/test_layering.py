@@ -52,6 +52,7 @@ SIBLINGS = {
         *("build", "checks", "core", "cells.options"),
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
+    "cells/dropped": {*CELL, "cells.gru", "cells.lstm", "layers", "loops.pointwise"},
     "cells/convolution": {
         *("build", "cells.options", "checks", "core", "loops.recent", "precision"),
     },
@@ -138,6 +139,7 @@ SIBLINGS = {
         "precision",
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
+    "combinators/noise": {"build", "checks", "core", "layers", "lift"},
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
     "decode/choosers": {"checks"},
     "decode/inputs": {"checks", "core", "decode.choosers"},
@@ -159,6 +161,7 @@ SIBLINGS = {
     },
     "means": {"checks", "precision"},
     "losses": {"checks", "means", "precision"},
+    "penalties": {"checks", "losses"},
     "kernels/build": set(),
     "kernels/check": {
         *("cells.elman", "cells.gru", "cells.lstm", "loops.dense", "loops.gated"),

@@ -28,6 +28,10 @@ from jaxrnn.cells.delta_rule import GatedDeltaInputs as GatedDeltaInputs
 from jaxrnn.cells.delta_rule import delta_rule as delta_rule
 from jaxrnn.cells.delta_rule import gated_delta_rule as gated_delta_rule
 from jaxrnn.cells.driven import Timed as Timed
+from jaxrnn.cells.dropped import DropoutGRUCarry as DropoutGRUCarry
+from jaxrnn.cells.dropped import DropoutLSTMCarry as DropoutLSTMCarry
+from jaxrnn.cells.dropped import dropout_gru as dropout_gru
+from jaxrnn.cells.dropped import dropout_lstm as dropout_lstm
 from jaxrnn.cells.elman import ElmanCarry as ElmanCarry
 from jaxrnn.cells.elman import ElmanParams as ElmanParams
 from jaxrnn.cells.elman import elman as elman
