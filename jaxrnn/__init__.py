@@ -33,10 +33,14 @@ from jaxrnn.combinators import Directions as Directions
 from jaxrnn.combinators import FeedingCarry as FeedingCarry
 from jaxrnn.combinators import LearnedParams as LearnedParams
 from jaxrnn.combinators import TiedParams as TiedParams
+from jaxrnn.combinators import NewtonOptions as NewtonOptions
+from jaxrnn.combinators import NewtonReport as NewtonReport
 from jaxrnn.combinators import bidirectional as bidirectional
 from jaxrnn.combinators import chain as chain
 from jaxrnn.combinators import input_feeding as input_feeding
 from jaxrnn.combinators import learned_carry as learned_carry
+from jaxrnn.combinators import newton_unroll as newton_unroll
+from jaxrnn.combinators import parallel as parallel
 from jaxrnn.combinators import rekeyed as rekeyed
 from jaxrnn.combinators import remat as remat
 from jaxrnn.combinators import residual as residual

@@ -5,6 +5,7 @@ and `dense` draw and read the weights of a cell with a full matrix for each gate
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -70,7 +71,22 @@ def gated(
         carry, hs = recurrence(loop._replace(reverse=reverse), inputs)
         return carry, blank(mask, hs)
 
-    cell = leaf(name, reads, init, initial_carry, step, unroll_fast)
+    def local(params, carry, x):
+        weights, theta = split(params)
+        x = x.astype(params.w_x.dtype)
+        z = mix.z(mix.ready(weights, x.dtype), x, carry.h)
+        alike = len({a.shape for a in carry}) == 1
+        if not alike or mix.local is None or mix.local(weights, carry.h) is None:
+            return None
+        apply = partial(part.apply, theta)
+
+        def push(d_carry):
+            d_z = mix.local(weights, d_carry.h)
+            return jax.jvp(apply, (z, carry), (d_z, d_carry))[1]
+
+        return apply(z, carry), push
+
+    cell = leaf(name, reads, init, initial_carry, step, unroll_fast, local=local)
     return with_carry(cell, settings)
 
 

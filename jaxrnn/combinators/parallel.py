@@ -212,26 +212,25 @@ def _unrolled(name, cell, settings, fallen, params, carry, xs, mask, reverse, st
     )
     x = jax.tree.map(lambda a: a[0], xs)
     jax.eval_shape(cell.step, params, carry, x)  # it checks what it is given
-    step, closed_over = jax.closure_convert(cell.step, params, carry, x)
     initial = restarted(cell.initial_carry, params, carry)
-    inputs = newton.Inputs(
-        (params, closed_over),
-        layout.vector(carry),
-        layout.vector(initial),
-        xs,
-        mask,
-        starts,
-    )
-
-    def one_step(shared, s, x):
-        params, closed_over = shared
-        return layout.vector(step(params, layout.carry(s), x, *closed_over)[0])
-
     fields = layout.fields(name, settings.jacobian)
+
+    def step(params, s, x):
+        return layout.vector(cell.step(params, layout.carry(s), x)[0])
+
+    # What the two close over may be under differentiation too.
+    args = params, layout.vector(carry), x
+    step, of_step = jax.closure_convert(step, *args)
+    blocks, of_blocks = jax.closure_convert(
+        partial(_blocks, layout, fields, cell), *args
+    )
+    inputs = newton.Inputs(
+        (params, of_step, of_blocks), args[1], layout.vector(initial), xs, mask, starts
+    )
     tolerance = settings.tolerance or layout.eps**0.75
     problem = newton.Problem(
-        one_step,
-        partial(_blocks, fields, one_step),
+        lambda shared, s, x: step(shared[0], s, x, *shared[1]),
+        lambda shared, s, x: blocks(shared[0], s, x, *shared[2]),
         fields,
         settings.damping,
         settings.radius,
@@ -248,18 +247,34 @@ def _unrolled(name, cell, settings, fallen, params, carry, xs, mask, reverse, st
     return layout.carry(states[-1]), ys, NewtonReport(*outcome)
 
 
-def _blocks(fields, step, params, s, x):
-    """The step and its Jacobian, of which all but the blocks may be thrown away."""
-    new, push = jax.linearize(lambda s: step(params, s, x), s)
+def _blocks(layout, fields, cell, params, s, x):
+    """The step, and its Jacobian or what of it the blocks are."""
+    local = None
+    if fields is not None and cell.about.local is not None:
+        local = cell.about.local(params, layout.carry(s), x)
+    if local is not None:
+        return layout.vector(local[0]), _own(layout, fields, local[1], s)
+
+    def step(s):
+        return layout.vector(cell.step(params, layout.carry(s), x)[0])
+
+    new, push = jax.linearize(step, s)
     basis = jnp.eye(len(s), dtype=s.dtype)
     if fields is None:
         return new, jax.vmap(push, out_axes=1)(basis)
     units = len(s) // fields
-
-    def column(direction):
-        return push(direction).reshape(fields, units)
-
-    columns = jax.lax.map(column, basis)  # [n, K, n / K]
+    columns = jax.lax.map(push, basis)  # one after the other: only blocks are kept
     columns = columns.reshape(fields, units, fields, units)
     a = jnp.diagonal(columns, axis1=1, axis2=3)  # [K of s, K of new, n / K]
     return new, a.swapaxes(0, 1)
+
+
+def _own(layout, fields, push, s):
+    """The blocks, from a derivative in which each unit sees itself alone."""
+    every = len(layout.sizes)
+    field = jnp.repeat(jnp.eye(every, dtype=s.dtype), len(s) // every, axis=1)
+    columns = jax.vmap(lambda d: layout.vector(push(layout.carry(d))))(field)
+    a = columns.reshape(every, every, -1).swapaxes(0, 1)
+    if fields == every:
+        return a
+    return jnp.diagonal(a).T.reshape(1, 1, -1)
