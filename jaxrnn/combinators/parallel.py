@@ -97,7 +97,57 @@ def _check(name: str, options: Any) -> _Settings:
 
 @recorded
 def parallel(cell: Cell, **options: Unpack[NewtonOptions]) -> Cell:
-    """Unrolls a cell by Newton's method: all steps at once, a few times over."""
+    """Unrolls a cell by Newton's method: all steps at once, a few times over.
+
+    The states s_t = f(s_{t-1}, x_t) are found together. From a guess, that all are the
+    initial carry, each iteration evaluates f and its Jacobians, or a part A_t of them,
+    at all steps side by side, and solves a linear recurrence for the correction:
+
+        r_t = f(s_{t-1}, x_t) - s_t
+        e_t = (1 - damping) A_t e_{t-1} + r_t,    s_t = s_t + e_t
+
+    until the residual is within the tolerance. After k iterations the first k states
+    are right, so T suffice; it pays where far fewer do, which depends on the net. What
+    has not converged after `max_iterations`, or is not finite, the loop computes: the
+    logger "jaxrnn" has a warning, once for a cell, and `newton_unroll` a report.
+
+    Gradients solve the linear recurrence d_t = J_t d_{t-1} + b_t with the whole
+    Jacobians J of the states that were found, by the same corrections and to the same
+    tolerance, or in turn, so that they are the loop's whatever `jacobian` is.
+
+    The Jacobians of "block" and "diagonal" cost about as much as f where a cell tells
+    what a unit gives itself, as `elman`, `gru`, `lstm` and other gated cells do. Of
+    others all n columns are computed and most of each thrown away.
+
+    Args:
+      cell: with a step. Its carry holds floating or complex numbers and no keys; all
+        fields have one size for "block".
+      **options: jacobian, damping, radius, max_iterations, tolerance; see
+        `jaxrnn.NewtonOptions`.
+
+    Returns:
+      A cell with the params and the carry of `cell`. Its step is that of the cell.
+
+    Raises:
+      TypeError: if there is no such option.
+      ValueError: if an option does not fit or the cell has no step; from `unroll`, if
+        the carry does not fit.
+
+    References:
+      Lim et al., "Parallelizing non-linear sequential models over the sequence
+      length", ICLR 2024, for full Jacobians; Gonzalez et al., "Towards scalable and
+      stable parallelization of nonlinear RNNs", NeurIPS 2024, for diagonal ones and
+      the damping; Danieli et al., "ParaRNN: unlocking parallel training of nonlinear
+      RNNs for large language models", 2025, for blocks.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> cell = rnn.parallel(rnn.lstm(3, 5), jacobian="block")
+      >>> params = cell.init(jax.random.key(0))
+      >>> carry, ys = cell.unroll(params, cell.initial_carry(params), jnp.ones((7, 3)))
+      >>> ys.shape
+      (7, 5)
+    """
     name = f"parallel({step_of('parallel', cell) and cell.about.name})"
     settings = _check("parallel", options)
     told = []
@@ -134,7 +184,27 @@ def newton_unroll(
     starts: jax.Array | None = None,
     **options: Unpack[NewtonOptions],
 ) -> tuple[Any, Any, NewtonReport]:
-    """As the unroll of `parallel(cell, **options)`, and how the states were found."""
+    """As the unroll of `parallel(cell, **options)`, and how the states were found.
+
+    Args:
+      cell, **options: as for `parallel`.
+      params, carry, xs, mask, reverse, starts: as for `cell.unroll`.
+
+    Returns:
+      The final carry, the outputs, and a `NewtonReport`.
+
+    Raises:
+      TypeError, ValueError: as `parallel` and its unroll.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxrnn as rnn
+      >>> cell = rnn.gru(3, 5)
+      >>> params = cell.init(jax.random.key(0))
+      >>> carry, xs = cell.initial_carry(params), jnp.ones((7, 3))
+      >>> carry, ys, report = rnn.newton_unroll(cell, params, carry, xs)
+      >>> ys.shape, bool(report.fell_back)
+      ((7, 5), False)
+    """
     step_of("newton_unroll", cell)
     settings = _check("newton_unroll", options)
     name = f"newton_unroll: {cell.about.name}"

@@ -5,6 +5,8 @@ fields the state is K pieces of n / K units, and A_t `[K, K, n / K]` holds a K b
 matrix for each unit, which sees itself alone; with K = 1 that is a diagonal.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -60,31 +62,38 @@ def solve(
     Returns:
       `[T, n]`.
     """
-    starts = jnp.zeros(len(b), bool) if starts is None else starts
-    starts = starts | (jnp.arange(len(b)) == 0)
+    starts = jnp.zeros(b.shape[0], bool) if starts is None else starts
+    starts = starts | (jnp.arange(b.shape[0]) == 0)
     if transposed:
         a, starts = jnp.roll(turned(fields, a), -1, 0), jnp.roll(starts, -1)
+    ways = {"cpu": in_turn, "default": together}
+    ways = {k: partial(way, fields, transposed) for k, way in ways.items()}
+    return lax.platform_dependent(a, b, starts, **ways)
 
-    def in_turn(a, b, starts):
-        def body(e, inputs):
-            a, b, start = inputs
-            e = jnp.where(start, b, product(fields, a, e) + b)
-            return e, e
 
-        zero = jnp.zeros_like(b[0])
-        return lax.scan(body, zero, (a, b, starts), reverse=transposed)[1]
+def in_turn(fields, reverse, a, b, starts):
+    """One step after the other, in reverse or not; at a start e_t = b_t."""
 
-    def together(a, b, starts):
-        def join(one, other):
-            (a, b, start), (later_a, later_b, later_start) = one, other
-            # By a choice, since a product with zero would let NaN through.
-            stop = later_start[:, None]
-            b = jnp.where(stop, later_b, product(fields, later_a, b) + later_b)
-            stop = later_start.reshape(-1, *[1] * (a.ndim - 1))
-            a = jnp.where(stop, later_a, composed(fields, later_a, a))
-            return a, b, start | later_start
+    def body(e, inputs):
+        a, b, start = inputs
+        e = jnp.where(start, b, product(fields, a, e) + b)
+        return e, e
 
-        elements = a, b, starts
-        return lax.associative_scan(join, elements, reverse=transposed)[1]
+    return lax.scan(body, jnp.zeros_like(b[0]), (a, b, starts), reverse=reverse)[1]
 
-    return lax.platform_dependent(a, b, starts, cpu=in_turn, default=together)
+
+def together(fields, reverse, a, b, starts):
+    """The same by an associative scan."""
+
+    def join(one, other):
+        (a, b, start), (later_a, later_b, later_start) = one, other
+        # By a choice, since a product with zero would let NaN through.
+        moved = product(fields, later_a, b) + later_b
+        stop = later_start.reshape(-1, *[1] * (a.ndim - 1))
+        return (
+            jnp.where(stop, later_a, composed(fields, later_a, a)),
+            jnp.where(later_start[:, None], later_b, moved),
+            start | later_start,
+        )
+
+    return lax.associative_scan(join, (a, b, starts), reverse=reverse)[1]
