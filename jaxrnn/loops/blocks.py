@@ -16,7 +16,7 @@ def product(fields: int | None, a: jax.Array, v: jax.Array) -> jax.Array:
     """A v, of matrices `[..., n, n]` or `[..., K, K, n / K]` and vectors `[..., n]`."""
     if fields is None:
         return jnp.einsum("...ij,...j->...i", a, v)
-    pieces = v.reshape(*v.shape[:-1], 1, fields, -1)
+    pieces = v.reshape(*v.shape[:-1], 1, fields, v.shape[-1] // fields)
     return (a * pieces).sum(-2).reshape(v.shape)
 
 
