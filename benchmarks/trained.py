@@ -38,6 +38,13 @@ class Net(NamedTuple):
     score: str = ""
 
 
+class _Reader(NamedTuple):
+    """The params of `experiments.rows`."""
+
+    reader: Any
+    readout: Any
+
+
 def text_net(cell: str, size: int, data_dir: Path, runs: Path, epochs: int) -> Net:
     """A language model of tiny Shakespeare reads the last tenth of it."""
     options = f"--cell {cell} --hidden-size {size} --embedding-size {EMBEDDING}"
@@ -51,7 +58,7 @@ def text_net(cell: str, size: int, data_dir: Path, runs: Path, epochs: int) -> N
         rnn.dropout(0.3),
         rnn.linear(size, len(characters)),
     )
-    trained = _params(folder, model)
+    trained = _params(folder, model.init)
     number = {c: i for i, c in enumerate(characters)}
     valid = np.array([number[c] for c in text[len(text) * 9 // 10 :]], np.int32)
 
@@ -69,8 +76,12 @@ def rows_net(cell: str, size: int, data_dir: Path, runs: Path, epochs: int) -> N
     options = f"--dataset mnist --cell {cell} --hidden-size {size} --seeds 1"
     folder = _run("rows", options, data_dir, runs, epochs)
     recurrent = CELLS[cell](28, size)
-    model = rnn.chain(recurrent, rnn.dropout(0.2), rnn.linear(size, 10))
-    trained = _params(folder, model)
+    chained = rnn.chain(recurrent, rnn.dropout(0.2))
+
+    def init(key):
+        return _Reader(chained.init(key), rnn.linear(size, 10).init(key))
+
+    trained = _params(folder, init)
     path = data_dir / "mnist" / "t10k-images-idx3-ubyte.gz"
     pixels = np.frombuffer(gzip.decompress(path.read_bytes())[16:], np.uint8)
     rows = pixels.reshape(-1, 28).astype(np.float32) / 255
@@ -79,8 +90,8 @@ def rows_net(cell: str, size: int, data_dir: Path, runs: Path, epochs: int) -> N
         begins = np.arange(batch) * 28 * (len(rows) // 28 // batch)
         return jnp.asarray(np.stack([rows[i : i + length] for i in begins]))
 
-    fresh = model.init(jax.random.key(0))[0]
-    return Net(f"rows {cell} {size}", recurrent, trained[0], fresh, read)
+    fresh = recurrent.init(jax.random.key(0))
+    return Net(f"rows {cell} {size}", recurrent, trained.reader[0], fresh, read)
 
 
 def parity_net(cell: str, *, updates: int = 3000, seed: int = 0) -> Net:
@@ -140,9 +151,9 @@ def _run(study: str, options: str, data_dir: Path, runs: Path, epochs: int) -> P
     return folder
 
 
-def _params(folder: Path, model: rnn.Cell) -> Any:
+def _params(folder: Path, init: Callable[..., Any]) -> Any:
     """The params of the first seed."""
-    like = jax.eval_shape(model.init, jax.random.key(0))
+    like = jax.eval_shape(init, jax.random.key(0))
     seeds = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape), a.dtype), like)
     params = interop.load_safetensors(folder / "params.safetensors", seeds)
     return jax.tree.map(lambda a: a[0], params)
