@@ -31,7 +31,8 @@ class NewtonOptions(TypedDict, total=False):
     Attributes:
       jacobian: "full" for the Jacobians of the step, `[n, n]` each; "block" for what a
         unit of the state has of itself, such as the 2 by 2 of h and c of an LSTM;
-        "diagonal" for what a number of the state has of itself.
+        "diagonal" for what a number of the state has of itself. None for "block" where
+        all fields of the carry have one size, else "diagonal".
       damping: from 0, for Newton's method, to 1, for s_t = f(s_{t-1}, x_t) everywhere
         at once: the Jacobians are multiplied by 1 - damping.
       radius: the trust radius. A step whose correction is larger takes
@@ -41,7 +42,7 @@ class NewtonOptions(TypedDict, total=False):
         None for eps^(3/4) of the dtype of the carry: 6e-6 in float32, 2e-12 in float64.
     """
 
-    jacobian: Literal["full", "block", "diagonal"]
+    jacobian: Literal["full", "block", "diagonal"] | None
     damping: float
     radius: float
     max_iterations: int
@@ -65,9 +66,9 @@ class NewtonReport(NamedTuple):
 
 
 class _Settings(NamedTuple):
-    jacobian: str = "block"
+    jacobian: str | None = None
     damping: float = 0.0
-    radius: float = 1e3
+    radius: float = 100.0
     max_iterations: int = 100
     tolerance: float | None = None
 
@@ -81,7 +82,7 @@ def _check(name: str, options: Any) -> _Settings:
             )
     made = _Settings(**options)
     kinds = "full", "block", "diagonal"
-    if made.jacobian not in kinds:
+    if made.jacobian not in (None, *kinds):
         raise ValueError(
             f'{name}: jacobian: expected "full", "block" or "diagonal", '
             f"got {made.jacobian!r}"
@@ -248,11 +249,14 @@ class _Layout:
             leaves.append(part.reshape(leaf.shape).astype(leaf.dtype))
         return self.tree.unflatten(leaves)
 
-    def fields(self, name: str, jacobian: str) -> int | None:
+    def fields(self, name: str, jacobian: str | None) -> int | None:
         """K of `loops.blocks`."""
-        if jacobian != "block":
-            return {"full": None, "diagonal": 1}[jacobian]
-        if len(set(self.sizes)) > 1:
+        if jacobian == "full":
+            return None
+        alike = len(set(self.sizes)) == 1
+        if jacobian == "diagonal" or (jacobian is None and not alike):
+            return 1
+        if not alike:
             raise ValueError(
                 f'{name}: jacobian: expected "full" or "diagonal" for a carry with '
                 f'fields of sizes {self.sizes}, got "block", which needs one size'
