@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ from benchmarks.pipe import until_closed
 from benchmarks.trained import Net, parity_net, rows_net, text_net
 
 JACOBIANS = "full", "block", "diagonal"
-LARGEST = 2**28  # numbers in the Jacobians of all steps
+LARGEST = 2**26  # numbers in the Jacobians of all steps
+LONGEST = 1e11  # operations of all evaluations in a pass that is timed
 
 
 @dataclass(frozen=True)
@@ -58,25 +60,25 @@ class Config:
     """T."""
     batches: tuple[int, ...] = (1, 8)
     """B of the comparison with the loop."""
-    sequences: int = 4
+    sequences: int = 2
     """In which the iterations are counted."""
     max_iterations: int = 200
     """After which the loop takes over."""
-    rounds: int = 5
+    rounds: int = 3
 
 
-def trained_nets(config: Config) -> list[Net]:
-    """All nets, from those of the experiments to those of parity."""
+def trained_nets(config: Config) -> list[Callable[[], Net]]:
+    """All nets, from those of the experiments to those of parity, yet to be made."""
     made = config.data_dir, config.runs, config.epochs
-    nets = [text_net("lstm", size, *made) for size in config.sizes]
-    nets += [text_net("gru", size, *made) for size in config.sizes]
-    nets += [rows_net("lstm", 128, *made)]
-    return nets + [parity_net(cell) for cell in ("elman", "lstm")]
+    pairs = itertools.product(("lstm", "gru"), config.sizes)
+    nets = [partial(text_net, *pair, *made) for pair in pairs]
+    nets += [partial(rows_net, "lstm", 128, *made)]
+    return nets + [partial(parity_net, cell) for cell in ("elman", "lstm")]
 
 
 def convergence(net: Net, length: int, config: Config) -> list[dict[str, Any]]:
     """The iterations of each kind of Jacobian, trained and untrained."""
-    xs = net.read(config.sequences, length)
+    xs, starts = net.read(config.sequences, length), {"starts": net.starts(length)}
     found = []
     for jacobian, trained in itertools.product(JACOBIANS, (True, False)):
         params = net.params if trained else net.fresh
@@ -87,10 +89,11 @@ def convergence(net: Net, length: int, config: Config) -> list[dict[str, Any]]:
 
         def newton(xs, params=params, carry=carry, jacobian=jacobian):
             options = {"jacobian": jacobian, "max_iterations": config.max_iterations}
+            options |= starts
             return rnn.newton_unroll(net.cell, params, carry, xs, **options)
 
         def loop(xs, params=params, carry=carry):
-            return net.cell.unroll(params, carry, xs)
+            return net.cell.unroll(params, carry, xs, **starts)
 
         # One after the other, so that each stops when it is done.
         _, ys, report = jax.jit(lambda xs, run=newton: jax.lax.map(run, xs))(xs)
@@ -111,44 +114,55 @@ def convergence(net: Net, length: int, config: Config) -> list[dict[str, Any]]:
 
 
 def speed(net: Net, length: int, batch: int, config: Config) -> dict[str, Any]:
-    """Seconds of both ways in every round, and the operations of one evaluation."""
+    """Seconds of both ways in every round, and the operations of one evaluation.
+
+    Newton's method is not timed where the loop has to compute the states in the end,
+    or where it would take minutes.
+    """
     options: Any = {"jacobian": "block", "max_iterations": config.max_iterations}
-    cells = {"loop": net.cell, "newton": rnn.parallel(net.cell, **options)}
     carry, xs = net.cell.initial_carry(net.params), net.read(batch, length)
+    starts = net.starts(length)
+
+    def report(xs):
+        run = net.params, carry, xs
+        return rnn.newton_unroll(net.cell, *run, starts=starts, **options)[2]
+
+    reports = jax.jit(jax.vmap(report))(xs)
+    weights = sum(np.size(w) for w in (net.params.w_x, net.params.w_h))
+    found = {
+        "net": net.name,
+        "T": length,
+        "B": batch,
+        "iterations": int(reports.iterations.max()),
+        "fell_back": bool(reports.fell_back.any()),
+        "operations": 2 * weights * batch * length,  # of the products, one evaluation
+    }
+    cells = {"loop": net.cell}
+    long = found["iterations"] * found["operations"] > LONGEST
+    if not (found["fell_back"] or long):
+        cells["newton"] = rnn.parallel(net.cell, **options)
     programs = {}
     for name, cell in cells.items():
 
         def forward(params, xs, cell=cell):
-            run = jax.vmap(lambda xs: cell.unroll(params, carry, xs)[1])
-            return run(xs)
+            def run(xs):
+                return cell.unroll(params, carry, xs, starts=starts)[1]
+
+            return jax.vmap(run)(xs)
 
         def total(params, xs, forward=forward):
             return (forward(params, xs) ** 2).sum()
 
         programs[name, "forward"] = jax.jit(forward)
         programs[name, "gradient"] = jax.jit(jax.grad(total))
-
-    def report(xs):
-        found = rnn.newton_unroll(net.cell, net.params, carry, xs, **options)
-        return found[2]
-
-    reports = jax.jit(jax.vmap(report))(xs)
-    gaps = compared(*(programs[name, "gradient"](net.params, xs) for name in cells))
+    first = {key: program(net.params, xs) for key, program in programs.items()}
+    gradients = [first[name, "gradient"] for name in cells]
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in programs}
-    for program in programs.values():
-        jax.block_until_ready(program(net.params, xs))
     for turn in range(config.rounds):
         for key in list(programs)[:: 1 if turn % 2 else -1]:
             seconds[key].append(timed(lambda key=key: programs[key](net.params, xs)))
-    weights = sum(np.size(w) for w in (net.params.w_x, net.params.w_h))
-    return {
-        "net": net.name,
-        "T": length,
-        "B": batch,
-        "iterations": int(reports.iterations.max()),
-        "fell_back": bool(reports.fell_back.any()),
-        "gradient_difference": gaps,
-        "operations": 2 * weights * batch * length,  # of the products, one evaluation
+    return found | {
+        "gradient_difference": compared(gradients[0], gradients[-1]),
         "seconds": {f"{way} {what}": s for (way, what), s in seconds.items()},
     }
 
@@ -179,10 +193,18 @@ def timed(fun: Callable[[], Any]) -> float:
 
 def table(results: dict[str, Any]) -> str:
     """The results in Markdown."""
-    lines = ["## Evaluations of all steps until the residual is within the tolerance", ""]
-    lines += _row("net", "T", *(f"{j}, {w}" for j in JACOBIANS for w in ("drawn", "trained")))
+    lines = [
+        "## Evaluations of all steps until the residual is within the tolerance",
+        "",
+    ]
+    lines += _row(
+        "net", "T", *(f"{j}, {w}" for j in JACOBIANS for w in ("drawn", "trained"))
+    )
     lines += _row(*["---"] * 8)
-    found = {(r["net"], r["T"], r["jacobian"], r["trained"]): r for r in results["convergence"]}
+    found = {
+        (r["net"], r["T"], r["jacobian"], r["trained"]): r
+        for r in results["convergence"]
+    }
     for net, length in dict.fromkeys(key[:2] for key in found):
         cells = []
         for jacobian, trained in itertools.product(JACOBIANS, (False, True)):
@@ -196,15 +218,26 @@ def table(results: dict[str, Any]) -> str:
     )
     lines += _row(*["---"] * 9)
     for r in results["speed"]:
-        cells = []
-        for what in ("forward", "gradient"):
-            loop, newton = (np.median(r["seconds"][f"{w} {what}"]) for w in ("loop", "newton"))
-            cells += [f"{loop * 1e3:,.1f} / {newton * 1e3:,.1f}", f"{loop / newton:.2f}"]
-        level = r["iterations"] * r["operations"] / np.median(r["seconds"]["loop forward"])
-        count = f"{r['iterations']}{', the loop ran' if r['fell_back'] else ''}"
-        rate = "-" if r["fell_back"] else f"{level / 1e9:,.0f}"
-        lines += _row(r["net"], f"{r['T']:,}", r["B"], count, *cells, rate)
+        cells = [*_times(r, "forward"), *_times(r, "gradient")]
+        level = (
+            r["iterations"] * r["operations"] / np.median(r["seconds"]["loop forward"])
+        )
+        count, level = r["iterations"], f"{level / 1e9:,.0f}"
+        if r["fell_back"]:
+            count, level = f"{count}, then the loop", "-"
+        lines += _row(r["net"], f"{r['T']:,}", r["B"], count, *cells, level)
     return "\n".join(lines)
+
+
+def _times(result: dict[str, Any], what: str) -> tuple[str, str]:
+    """Milliseconds of the loop and of Newton's method, and how they compare."""
+    loop, newton = (
+        np.median(result["seconds"].get(f"{way} {what}", np.nan)) * 1e3
+        for way in ("loop", "newton")
+    )
+    if np.isnan(newton):
+        return f"{loop:,.1f} / -", "-"
+    return f"{loop:,.1f} / {newton:,.1f}", f"{loop / newton:.2f}"
 
 
 def _row(*cells: Any) -> list[str]:
@@ -222,21 +255,37 @@ def _iterations(result: dict[str, Any] | None) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def measure(config: Config, nets: list[Net]) -> dict[str, Any]:
-    """Everything about these nets."""
-    results = {
+def measure(config: Config, nets: list[Callable[[], Net]]) -> dict[str, Any]:
+    """Everything about these nets; goes on with what the results hold already."""
+    path = config.out / "results.json"
+    results: dict[str, Any] = {
         "settings": {k: v for k, v in vars(config).items() if not isinstance(v, Path)},
         "machine": {"cores": os.cpu_count(), "device": jax.devices()[0].device_kind},
         "versions": {"jax": jax.__version__, "jaxrnn": rnn.__version__},
-        "scores": {net.name: net.score for net in nets if net.score},
+        "scores": {},
         "product_rate": product_rate(),
         "convergence": [],
         "speed": [],
     }
-    for net, length in itertools.product(nets, config.lengths):
-        results["convergence"] += convergence(net, length, config)
-        for batch in config.batches:
-            results["speed"].append(speed(net, length, batch, config))
+    results = json.loads(json.dumps(results))
+    if path.exists():
+        stored = json.loads(path.read_text())
+        if stored["settings"] != results["settings"]:
+            raise ValueError(f"--out: expected no results of other settings in {path}")
+        results = stored
+    for make in nets:
+        net = make()
+        done = [r["net"] for r in results["speed"]]
+        if done.count(net.name) == len(config.lengths) * len(config.batches):
+            continue
+        pairs = itertools.product(config.lengths, config.batches)
+        found = [convergence(net, length, config) for length in config.lengths]
+        results["convergence"] += itertools.chain(*found)
+        results["speed"] += [speed(net, *pair, config) for pair in pairs]
+        results["scores"][net.name] = net.score
+        config.out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        (config.out / "table.md").write_text(table(results) + "\n")
     return results
 
 
@@ -244,15 +293,14 @@ def main() -> None:
     """Trains what is not trained, measures, and writes results and table."""
     config = at_home(tyro.cli(Config, description=__doc__))
     try:
-        nets = trained_nets(config)
+        results = measure(config, trained_nets(config))
     except OSError as error:
         print(f"--data-dir: expected shakespeare and mnist: {error}", file=sys.stderr)
         sys.exit(2)
-    results = measure(config, nets)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     print(table(results))
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (config.out / "table.md").write_text(table(results) + "\n")
 
 
 if __name__ == "__main__":

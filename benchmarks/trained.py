@@ -36,6 +36,11 @@ class Net(NamedTuple):
     fresh: Any  # params as they were drawn
     read: Callable[[int, int], jax.Array]  # (B, T) -> xs [B, T, D]
     score: str = ""
+    every: int | None = None  # steps, after which the carry starts anew
+
+    def starts(self, length: int) -> jax.Array | None:
+        """Where the carry starts anew, [T], or None for nowhere."""
+        return None if self.every is None else jnp.arange(length) % self.every == 0
 
 
 class _Reader(NamedTuple):
@@ -91,7 +96,8 @@ def rows_net(cell: str, size: int, data_dir: Path, runs: Path, epochs: int) -> N
         return jnp.asarray(np.stack([rows[i : i + length] for i in begins]))
 
     fresh = recurrent.init(jax.random.key(0))
-    return Net(f"rows {cell} {size}", recurrent, trained.reader[0], fresh, read)
+    name = f"rows {cell} {size}"
+    return Net(name, recurrent, trained.reader[0], fresh, read, every=28)
 
 
 def parity_net(cell: str, *, updates: int = 3000, seed: int = 0) -> Net:

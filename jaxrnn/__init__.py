@@ -32,9 +32,9 @@ from jaxrnn.checks import Input as Input
 from jaxrnn.combinators import Directions as Directions
 from jaxrnn.combinators import FeedingCarry as FeedingCarry
 from jaxrnn.combinators import LearnedParams as LearnedParams
-from jaxrnn.combinators import TiedParams as TiedParams
 from jaxrnn.combinators import NewtonOptions as NewtonOptions
 from jaxrnn.combinators import NewtonReport as NewtonReport
+from jaxrnn.combinators import TiedParams as TiedParams
 from jaxrnn.combinators import bidirectional as bidirectional
 from jaxrnn.combinators import chain as chain
 from jaxrnn.combinators import input_feeding as input_feeding

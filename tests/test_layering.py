@@ -31,6 +31,8 @@ SIBLINGS = {
     "loops/rows": {"loops.primitives", "loops.substitute"},
     "loops/mix": {"loops.rows", "precision"},
     "loops/dense": {"loops.mix", "loops.rows"},
+    "loops/blocks": set(),
+    "loops/newton": {"core", "loops.blocks"},
     "loops/inner": {"loops.dense", "loops.mix", "loops.rows"},
     "loops/gated": {
         *("core", "loops.dense", "loops.mix", "loops.pointwise"),
@@ -68,6 +70,9 @@ SIBLINGS = {
         "precision",
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
+    "combinators/parallel": {
+        *("build", "checks", "core", "loops.newton", "precision"),
+    },
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
     "decode/choosers": {"checks"},
     "decode/inputs": {"checks", "core", "decode.choosers"},

@@ -18,7 +18,7 @@ from jaxrnn.checks import (
     check_size,
     check_starts,
 )
-from jaxrnn.core import Cell, blank, is_key, recorded, restarted, zero_where_not
+from jaxrnn.core import Cell, blank, is_key, recorded, restarted
 from jaxrnn.loops import newton
 from jaxrnn.precision import wide
 

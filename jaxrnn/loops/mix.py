@@ -38,8 +38,8 @@ class Mix(NamedTuple):
       ready: `(weights, dtype) -> ready`, once before a loop: the weights as `z` and
         `push` read them, with the operands of matrix products in the dtype.
       turned: `(weights, dtype) -> turned`, the same for `pull`.
-      local: None, or `(weights, d_h) -> d_z`, what of `push` a hidden unit gives itself,
-        or None where h has not as many numbers as a gate.
+      local: None, or `(weights, d_h) -> d_z`, what of `push` a hidden unit gives to
+        itself, or None where h has not as many numbers as a gate.
       inner: None, or `(weights, dtype) -> theta`, what the pointwise part reads of the
         weights; `tangents` sees to their derivative.
     """

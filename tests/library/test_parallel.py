@@ -60,7 +60,9 @@ def test_a_recurrence_with_matrices_is_solved(monkeypatch, jacobian, way, transp
     a[2] = np.nan  # nothing comes through a start, NaN included
     dense = np.zeros((length, n, n))
     for t in range(length):
-        columns = [blocks.product(fields, jnp.asarray(a[t]), jnp.asarray(e)) for e in np.eye(n)]
+        columns = [
+            blocks.product(fields, jnp.asarray(a[t]), jnp.asarray(e)) for e in np.eye(n)
+        ]
         dense[t] = np.stack(columns, axis=1)
     expected, e = np.zeros((length, n)), np.zeros(n)
     for t in range(length)[:: -1 if transposed else 1]:
@@ -83,7 +85,9 @@ def test_values_and_gradients_are_the_loops(jacobian):
         params = as_double(cell.init(jax.random.key(0)))
         params = jax.tree.map(lambda a: 2 * a, params)
         noise = np.random.default_rng(0)
-        carry = as_double(jax.tree.map(np.array, rnn.LSTMCarry(*noise.normal(size=(2, H)))))
+        carry = as_double(
+            jax.tree.map(np.array, rnn.LSTMCarry(*noise.normal(size=(2, H))))
+        )
         xs = jnp.asarray(noise.normal(size=(T, D)))
         options = {"mask": SOME_VALID, "starts": STARTS, "reverse": True}
 
@@ -113,9 +117,12 @@ def test_what_the_loop_had_to_compute_is_right_and_said(caplog):
     assert np.array_equal(np.sign(expected[1]), exact)
     options = {"jacobian": "diagonal", "max_iterations": 20}
     *got, report = rnn.newton_unroll(cell, params, carry, xs, **options)
-    assert bool(report.fell_back) and int(report.iterations) == 20
+    assert bool(report.fell_back)
+    assert int(report.iterations) == 20
     assert not report.residual < 1e-5
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6), tuple(got), expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, 1e-6), tuple(got), expected
+    )
     fast = rnn.parallel(cell, **options)
     with caplog.at_level(logging.WARNING, "jaxrnn"):
         for _ in range(2):
@@ -148,9 +155,7 @@ def test_a_batch_falls_back_where_it_must_and_reports_each():
         return found, report
 
     (_, (ys, (report,))), slopes = both(newton)
-    (_, (expected, _)), expected_slopes = both(
-        lambda *args: (loop_of(cell)(*args),)
-    )
+    (_, (expected, _)), expected_slopes = both(lambda *args: (loop_of(cell)(*args),))
     assert report.fell_back.tolist() == [True, False]
     assert report.iterations.tolist()[0] == 20 > report.iterations.tolist()[1]
     np.testing.assert_allclose(ys, expected, 1e-5, 1e-6)
