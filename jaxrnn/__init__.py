@@ -191,6 +191,10 @@ from jaxrnn.train import make_epoch as make_epoch
 from jaxrnn.train import make_update as make_update
 from jaxrnn.train import shuffled as shuffled
 from jaxrnn.train import train_state as train_state
+from jaxrnn.combinators import NewtonOptions as NewtonOptions
+from jaxrnn.combinators import NewtonReport as NewtonReport
+from jaxrnn.combinators import newton_unroll as newton_unroll
+from jaxrnn.combinators import parallel as parallel
 
 if TYPE_CHECKING:
     from jaxrnn import testing as testing

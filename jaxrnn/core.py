@@ -72,6 +72,9 @@ class About(NamedTuple):
         for `jaxrnn.trace`. None for a cell that gives nothing but its outputs.
       bind: `(params, memory, mask) -> prepared`, gives a memory to each attention that
         has none; see `attend`. None for a cell without such an attention.
+      local: `(params, carry, x) -> (carry, push)`, the step and its derivative
+        `push(d_carry) -> d_carry` if each hidden unit had come from itself alone, for
+        `parallel`. None where it is not known, by itself or as the result.
       made: the call that made the cell, or None; see `recorded`.
     """
 
@@ -80,6 +83,7 @@ class About(NamedTuple):
     prepare: Callable[[Any], Any] = _unprepared
     trace: Callable[..., tuple[Any, Any, Any]] | None = None
     bind: Callable[[Any, Any, Any], Any] | None = None
+    local: Callable[[Any, Any, Any], Any] | None = None
     made: Made | None = None
 
 

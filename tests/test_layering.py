@@ -349,6 +349,11 @@ SIBLINGS = {
     "interop/published/sru": {
         *("cells.sru", "core", "interop.published.named", "layers"),
     },
+    "loops/blocks": set(),
+    "loops/newton": {"core", "loops.blocks"},
+    "combinators/parallel": {
+        *("build", "checks", "core", "loops.newton", "precision"),
+    },
 }
 OUTSIDE = {
     "losses": {"optax"},

@@ -6,6 +6,7 @@ full or, with heads, has blocks on its diagonal.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -76,7 +77,25 @@ def gated(
         carry, hs = recurrence(loop._replace(reverse=reverse), inputs)
         return carry, blank(mask, hs)
 
-    cell = leaf(name, reads, init, initial_carry, step, unroll_fast, prepare=prepare)
+    def local(params, carry, x):
+        alike = len({a.shape for a in carry}) == 1
+        if not alike or mix.local is None or mix.inner is not None:
+            return None
+        weights, theta = split(params)
+        if mix.local(weights, carry.h) is None:
+            return None
+        x = x.astype(params.w_x.dtype)
+        z = mix.z(mix.ready(weights, x.dtype), x, carry.h)
+        apply = partial(part.apply, theta)
+
+        def push(d_carry):
+            d_z = mix.local(weights, d_carry.h)
+            return jax.jvp(apply, (z, carry), (d_z, d_carry))[1]
+
+        return apply(z, carry), push
+
+    functions = init, initial_carry, step, unroll_fast
+    cell = leaf(name, reads, *functions, prepare=prepare, local=local)
     return with_carry(cell, settings)
 
 
