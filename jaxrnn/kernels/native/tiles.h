@@ -170,15 +170,27 @@ void share(ffi::ThreadPool& pool, long n, F task) {
   state->all.wait(lock, [&] { return state->done.load() == n; });
 }
 
-// z [M, ...] += a [M, K] w [K, NV vectors]. With kApart the last vector of w is added to
-// the vector after its own, as for the candidate of a GRU.
+// Rows of an array: one after the other, or those `at` the indices.
+template <class T>
+struct Lines {
+  T* first;
+  long apart;
+  const long* at = nullptr;
+  T* operator[](long i) const { return first + (at ? at[i] : i) * apart; }
+};
+
+// z [M, ...] += a [M, K] w [K, NV vectors], from the i-th row on. With kApart the last
+// vector of w is added to the vector after its own, as for the candidate of a GRU.
 template <class T, int M, int NV, bool kApart>
-INLINE void tile(const T* a, long row, long col, const T* w, long depth, T* z, long zs) {
+INLINE void tile(Lines<const T> a, long col, const T* w, long depth, Lines<T> z, long i) {
   constexpr int L = kLanes<T>;
   auto at = [](int v) { return (kApart && v == NV - 1 ? v + 1 : v) * L; };
+  const T* from[M];
+  T* to[M];
   Vec<T> sum[M][NV];
   UNROLL for (int m = 0; m < M; ++m) {
-    UNROLL for (int v = 0; v < NV; ++v) sum[m][v] = load(z + m * zs + at(v));
+    from[m] = a[i + m], to[m] = z[i + m];
+    UNROLL for (int v = 0; v < NV; ++v) sum[m][v] = load(to[m] + at(v));
   }
   for (long k = 0; k < depth; ++k, w += NV * L) {
     Vec<T> of_w[NV];
@@ -187,24 +199,25 @@ INLINE void tile(const T* a, long row, long col, const T* w, long depth, T* z, l
       __builtin_prefetch(w + (8 * NV + v) * L);
     }
     UNROLL for (int m = 0; m < M; ++m) {
-      const T one = a[m * row + k * col];
+      const T one = from[m][k * col];
       UNROLL for (int v = 0; v < NV; ++v) sum[m][v] += one * of_w[v];
     }
   }
   UNROLL for (int m = 0; m < M; ++m) {
-    UNROLL for (int v = 0; v < NV; ++v) store(z + m * zs + at(v), sum[m][v]);
+    UNROLL for (int v = 0; v < NV; ++v) store(to[m] + at(v), sum[m][v]);
   }
 }
 
 template <class T, int NV, bool kApart>
-__attribute__((noinline)) void tiles(const T* a, long row, long col, const T* w, long depth, T* z, long zs, long rows) {
-  long count = (rows + kRows - 1) / kRows;
-  for (long i = 0; i < count; ++i) {
-    long left = (rows + count - i - 1) / (count - i);  // of nearly equal height
+__attribute__((noinline)) void tiles(Lines<const T> a, long col, const T* w, long depth,
+                                     Lines<T> z, long rows) {
+  const long count = (rows + kRows - 1) / kRows;
+  for (long i = 0, done = 0; i < count; ++i) {
+    const long height = (rows - done + count - i - 1) / (count - i);  // of nearly equal height
     const auto run = [&](auto m) {
-      tile<T, decltype(m)::value, NV, kApart>(a, row, col, w, depth, z, zs);
+      tile<T, decltype(m)::value, NV, kApart>(a, col, w, depth, z, done);
     };
-    switch (left) {
+    switch (height) {
       case 1: run(std::integral_constant<int, 1>()); break;
       case 2: run(std::integral_constant<int, 2>()); break;
       case 3: run(std::integral_constant<int, 3>()); break;
@@ -214,26 +227,26 @@ __attribute__((noinline)) void tiles(const T* a, long row, long col, const T* w,
       case 6: run(std::integral_constant<int, 6>()); break;
 #endif
     }
-    a += left * row, z += left * zs, rows -= left;
+    done += height;
   }
 }
 
 // The same for any number of rows, in blocks of the depth.
 template <class T, bool kApart = false>
-void product(int nv, const T* a, long row, long col, const T* w, long depth, T* z, long zs,
-             long rows) {
-  long block = rows > kRows ? kDepth : depth;
+void product(int nv, Lines<const T> a, long col, const T* w, long depth, Lines<T> z, long rows) {
+  const long block = rows > kRows ? kDepth : depth;
   for (long k = 0; k < depth; k += block) {
-    long n = std::min(block, depth - k);
-    const T *ak = a + k * col, *wk = w + k * nv * kLanes<T>;
+    const long n = std::min(block, depth - k);
+    const Lines<const T> ak{a.first + k * col, a.apart, a.at};
+    const T* wk = w + k * nv * kLanes<T>;
     if constexpr (kApart) {
-      tiles<T, 3, true>(ak, row, col, wk, n, z, zs, rows);
+      tiles<T, 3, true>(ak, col, wk, n, z, rows);
     } else {
       switch (nv) {
-        case 1: tiles<T, 1, false>(ak, row, col, wk, n, z, zs, rows); break;
-        case 2: tiles<T, 2, false>(ak, row, col, wk, n, z, zs, rows); break;
-        case 3: tiles<T, 3, false>(ak, row, col, wk, n, z, zs, rows); break;
-        default: tiles<T, 4, false>(ak, row, col, wk, n, z, zs, rows);
+        case 1: tiles<T, 1, false>(ak, col, wk, n, z, rows); break;
+        case 2: tiles<T, 2, false>(ak, col, wk, n, z, rows); break;
+        case 3: tiles<T, 3, false>(ak, col, wk, n, z, rows); break;
+        default: tiles<T, 4, false>(ak, col, wk, n, z, rows);
       }
     }
   }
