@@ -130,16 +130,17 @@ T* scratch(Kind kind, size_t n) {
   return static_cast<T*>(block.data);
 }
 
-// Asks for large pages where a result is large. The C library maps more than 32 MiB anew
-// at every call, and then each page of 4 KiB is a fault, when it is first written.
+// Asks for large pages where a result is large, from the one in which it begins to the one
+// in which it ends. The C library may map a program's memory anew at every call, and then
+// each page of 4 KiB is a fault, when it is first written.
 template <class T>
 void large_pages(T* data, size_t n) {
 #ifdef MADV_HUGEPAGE
   constexpr uintptr_t kLarge = 1 << 21;
-  const uintptr_t first = reinterpret_cast<uintptr_t>(data);
-  const uintptr_t begin = (first + kLarge - 1) / kLarge * kLarge;
-  const uintptr_t end = (first + n * sizeof(T)) / kLarge * kLarge;
-  if (end > begin + kLarge) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  const uintptr_t first = reinterpret_cast<uintptr_t>(data), size = n * sizeof(T);
+  const uintptr_t begin = first / kLarge * kLarge;
+  const uintptr_t end = (first + size + kLarge - 1) / kLarge * kLarge;
+  if (size >= kLarge) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #endif
 }
 
