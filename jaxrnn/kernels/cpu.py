@@ -46,8 +46,8 @@ RECURRENCES = {
     RESET_BEFORE.name: Recurrence(INNER, (2, 1), (0, 1)),
     LSTM.name: Recurrence(DENSE, (4, 1), (0,)),
 }
-# As many rows, those of a live stream, have their product without packing. XLA would run
-# the whole program of a tick on another thread if it had a product of its own.
+# As many rows, those of a live stream, have their product without packing. XLA would
+# run the whole program of a tick on another thread if it had a product of its own.
 FEW = 4
 
 

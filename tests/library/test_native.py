@@ -72,7 +72,7 @@ def hold_masked(cell, masks, starts=None, *, reverse=False, tolerance=1e-4):
     if starts is None:
         arguments = (*arguments[:-1], jnp.zeros((batch, 0)))
     expected = quick_jit(fun)(*arguments)
-    threads = mock.patch.object(cpu, "_threads", lambda: np.int64(3))
+    threads = mock.patch.object(cpu, "_threads", return_value=np.int64(3))
     with installed(kernels()), threads:
         got = quick_jit(lambda *args: fun(*args))(*arguments)
     assert_near(got, expected, tolerance)
