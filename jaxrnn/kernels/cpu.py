@@ -46,6 +46,9 @@ RECURRENCES = {
     RESET_BEFORE.name: Recurrence(INNER, (2, 1), (0, 1)),
     LSTM.name: Recurrence(DENSE, (4, 1), (0,)),
 }
+# As many rows, those of a live stream, have their product without packing. XLA would
+# run the whole program of a tick on another thread if it had a product of its own.
+FEW = 4
 
 
 @functools.cache
@@ -188,8 +191,8 @@ def _product(kind: str, key: Any, dtype: Any, a: jax.Array, b: jax.Array) -> jax
     return _call(name, out, (a, b), grouped=a.ndim == 3, kind=kind)
 
 
-def _why_not_product(dtype: Any, a: Any, b: Any) -> str:
-    if a.shape[0] < 16:
+def _why_not_product(kind: str, dtype: Any, a: Any, b: Any) -> str:
+    if a.shape[0] < 16 and (kind != "rows" or a.shape[0] > FEW):
         return "packing does not pay for fewer than 16 rows"
     if 0 in (*a.shape, *b.shape):
         return "a size is 0"
@@ -240,7 +243,7 @@ def kernels(key: Any = native) -> dict[str, Kernel]:
         return Kernel(partial(run, key), why_not, exports=False, groups=True)
 
     def product(kind):
-        return of(partial(_product, kind), _why_not_product)
+        return of(partial(_product, kind), partial(_why_not_product, kind))
 
     return {
         "forward_loop": of(_forward),
