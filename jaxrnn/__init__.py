@@ -131,6 +131,8 @@ from jaxrnn.checks import Input as Input
 from jaxrnn.combinators import Directions as Directions
 from jaxrnn.combinators import FeedingCarry as FeedingCarry
 from jaxrnn.combinators import LearnedParams as LearnedParams
+from jaxrnn.combinators import NewtonOptions as NewtonOptions
+from jaxrnn.combinators import NewtonReport as NewtonReport
 from jaxrnn.combinators import NoiseCarry as NoiseCarry
 from jaxrnn.combinators import TiedParams as TiedParams
 from jaxrnn.combinators import bidirectional as bidirectional
@@ -138,6 +140,8 @@ from jaxrnn.combinators import chain as chain
 from jaxrnn.combinators import dilated as dilated
 from jaxrnn.combinators import input_feeding as input_feeding
 from jaxrnn.combinators import learned_carry as learned_carry
+from jaxrnn.combinators import newton_unroll as newton_unroll
+from jaxrnn.combinators import parallel as parallel
 from jaxrnn.combinators import recurrent_dropout as recurrent_dropout
 from jaxrnn.combinators import rekeyed as rekeyed
 from jaxrnn.combinators import remat as remat
@@ -191,10 +195,6 @@ from jaxrnn.train import make_epoch as make_epoch
 from jaxrnn.train import make_update as make_update
 from jaxrnn.train import shuffled as shuffled
 from jaxrnn.train import train_state as train_state
-from jaxrnn.combinators import NewtonOptions as NewtonOptions
-from jaxrnn.combinators import NewtonReport as NewtonReport
-from jaxrnn.combinators import newton_unroll as newton_unroll
-from jaxrnn.combinators import parallel as parallel
 
 if TYPE_CHECKING:
     from jaxrnn import testing as testing

@@ -17,8 +17,8 @@ from jaxrnn.combinators.noise import NoiseCarry as NoiseCarry
 from jaxrnn.combinators.noise import recurrent_dropout as recurrent_dropout
 from jaxrnn.combinators.noise import weight_drop as weight_drop
 from jaxrnn.combinators.noise import zoneout as zoneout
-from jaxrnn.combinators.time import remat as remat
 from jaxrnn.combinators.parallel import NewtonOptions as NewtonOptions
 from jaxrnn.combinators.parallel import NewtonReport as NewtonReport
 from jaxrnn.combinators.parallel import newton_unroll as newton_unroll
 from jaxrnn.combinators.parallel import parallel as parallel
+from jaxrnn.combinators.time import remat as remat
