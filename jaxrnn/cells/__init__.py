@@ -1,7 +1,5 @@
 """Recurrent cells, one family a file."""
 
-from collections.abc import Callable
-
 from jaxrnn.cells.cfc import CfCCarry as CfCCarry
 from jaxrnn.cells.cfc import CfCParams as CfCParams
 from jaxrnn.cells.cfc import cfc as cfc
@@ -87,6 +85,8 @@ from jaxrnn.cells.mlstm_cell import mlstm_cell as mlstm_cell
 from jaxrnn.cells.mlstm_recurrence import MLSTMCarry as MLSTMCarry
 from jaxrnn.cells.mlstm_recurrence import MLSTMInputs as MLSTMInputs
 from jaxrnn.cells.mlstm_recurrence import mlstm_recurrence as mlstm_recurrence
+from jaxrnn.cells.names import NAMES as NAMES
+from jaxrnn.cells.names import by_name as by_name
 from jaxrnn.cells.options import Options as Options
 from jaxrnn.cells.orthogonal import OrthogonalCarry as OrthogonalCarry
 from jaxrnn.cells.orthogonal import OrthogonalParams as OrthogonalParams
@@ -119,56 +119,3 @@ from jaxrnn.cells.slstm_layer import slstm_layer as slstm_layer
 from jaxrnn.cells.sru import SRUCarry as SRUCarry
 from jaxrnn.cells.sru import SRUParams as SRUParams
 from jaxrnn.cells.sru import sru as sru
-from jaxrnn.core import Cell
-
-_BY_NAME: dict[str, Callable[..., Cell]] = {
-    "elman": elman,
-    "gru": gru,
-    "lstm": lstm,
-    "coupled_lstm": coupled_lstm,
-    "indrnn": indrnn,
-    "irnn": irnn,
-    "layer_norm_gru": layer_norm_gru,
-    "layer_norm_lstm": layer_norm_lstm,
-    "mgu": mgu,
-    "peephole_lstm": peephole_lstm,
-    "slstm": slstm,
-    "delta_net": delta_net,
-    "gated_delta_net": gated_delta_net,
-    "gla": gla,
-    "mlstm": mlstm,
-    "mingru": mingru,
-    "minlstm": minlstm,
-    "qrnn": qrnn,
-    "cfc": cfc,
-    "clockwork": clockwork,
-    "cornn": cornn,
-    "lem": lem,
-    "ltc": ltc,
-    "orthogonal": orthogonal,
-    "sru": sru,
-}
-
-
-def by_name(name: str) -> Callable[..., Cell]:
-    """The factory of a cell by its name, such as the value of an option.
-
-    Args:
-      name: of a factory that is called with two sizes, such as "elman", "gru", "lstm".
-
-    Returns:
-      `(input_size, hidden_size, **options) -> Cell`.
-
-    Raises:
-      ValueError: if there is no such cell.
-
-    Example:
-      >>> import jaxrnn as rnn
-      >>> rnn.cells.by_name("gru")(3, 5)
-      gru(3, 5)
-    """
-    if not isinstance(name, str) or name not in _BY_NAME:
-        raise ValueError(
-            f"by_name: name: expected one of {', '.join(_BY_NAME)}, got {name!r}"
-        )
-    return _BY_NAME[name]
