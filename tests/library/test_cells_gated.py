@@ -135,7 +135,8 @@ def test_values_and_gradients_are_those_of_numpy(name):
 
         def moved(step):
             new = [a + step * b for a, b in zip(leaves, along, strict=True)]
-            return by_reference(held, *tree.unflatten(new), initial, **options)[0]
+            params, carry, xs = tree.unflatten(new)
+            return by_reference(held, params, carry, xs, initial, **options)[0]
 
         slope = (moved(1e-6) - moved(-1e-6)) / 2e-6
         found = sum((a * b).sum() for a, b in zip(gradients, along, strict=True))
