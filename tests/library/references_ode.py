@@ -94,7 +94,7 @@ def modrelu_rnn(w_x, w_h, b, h, xs):
 def exponential(a):
     """The matrix exponential of a skew-symmetric matrix, by its eigenvectors."""
     angles, vectors = np.linalg.eigh(1j * a)
-    return ((vectors * np.exp(-1j * angles)) @ vectors.conj().T).real
+    return np.real((vectors * np.exp(-1j * angles)) @ vectors.conj().T)
 
 
 def skew(a, size):

@@ -22,7 +22,7 @@ T = 9
 KEY = jax.random.key(3)
 WIRING = np.random.default_rng(5).integers(-1, 2, (H, H))
 SENSORY = np.random.default_rng(6).integers(-1, 2, (D, H))
-CORNN = {"dt": 0.3, "gamma": 1.7, "epsilon": 0.9}
+CORNN: dict[str, Any] = {"dt": 0.3, "gamma": 1.7, "epsilon": 0.9}
 PERIODS = (1, 3)
 CLOSE = 1e-11, 1e-12  # relative and absolute
 
@@ -611,7 +611,7 @@ def test_published_arrays_that_do_not_fit():
         "weight_c": np.zeros(12),
     }
     of_sru = {k: a.astype(np.float32) for k, a in of_sru.items()}
-    scaled = of_sru | {"scale_x": np.float32([0.5])}
+    scaled = of_sru | {"scale_x": np.full(1, 0.5, np.float32)}
     assert_refused(
         lambda: interop.load_published("sru.cell", scaled), "at least 1, got 0.5"
     )
