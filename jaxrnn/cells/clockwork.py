@@ -131,16 +131,19 @@ def clockwork(
         return ClockworkCarry(h, jnp.zeros((), jnp.int32))
 
     clocks = np.array(periods, np.int32), math.lcm(*periods)
-    functions = [partial(fun, clocks) for fun in (_tanh_forward, _tanh_backward)]
-    if activation is not jnp.tanh:
-        functions = []
+    forward = backward = None
+    if activation is jnp.tanh:
+        forward, backward = (
+            partial(_tanh_forward, clocks),
+            partial(_tanh_backward, clocks),
+        )
     return gated(
         f"clockwork({input_size}, {hidden_size})",
         Input((input_size,)),
         init,
         initial_carry,
         lambda made: (dense(made), ()),
-        Pointwise(partial(_clockwork, clocks, activation), *functions),
+        Pointwise(partial(_clockwork, clocks, activation), forward, backward),
         settings=settings,
         prepare=prepare,
     )

@@ -115,14 +115,18 @@ def cornn(
         )
         return CoRNNParams(**weights)
 
-    functions = (partial(fun, motion) for fun in (_move, _move_forward, _move_backward))
+    part = Pointwise(
+        partial(_move, motion),
+        partial(_move_forward, motion),
+        partial(_move_backward, motion),
+    )
     both = gated(
         name,
         reads,
         init,
         zeros_of(ElmanCarry, 2 * hidden_size),
         lambda params: (dense(params), ()),
-        Pointwise(*functions),
+        part,
         settings=settings._replace(carry_init=None),
     )
 

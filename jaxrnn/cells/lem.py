@@ -94,14 +94,18 @@ def lem(
         weights, _ = dense_init(key, input_size, hidden_size, 4, settings)
         return LEMParams(**weights)
 
-    functions = (partial(fun, dt) for fun in (_lem, _lem_forward, _lem_backward))
+    part = Pointwise(
+        partial(_lem, dt),
+        partial(_lem_forward, dt),
+        partial(_lem_backward, dt),
+    )
     return gated(
         f"lem({input_size}, {hidden_size})",
         Input((input_size,)),
         init,
         zeros_of(LEMCarry, hidden_size),
         lambda params: (dense(params), ()),
-        Pointwise(*functions),
+        part,
         DENSE_MIX if settings.heads == 1 else HEADS_MIX,
         settings,
     )

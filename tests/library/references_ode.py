@@ -4,8 +4,6 @@ Each takes the equations of a paper or of its authors' code, one step and one un
 time where that is clearer, and shares nothing with the library.
 """
 
-from itertools import pairwise
-
 import numpy as np
 
 
@@ -96,7 +94,7 @@ def modrelu_rnn(w_x, w_h, b, h, xs):
 def exponential(a):
     """The matrix exponential of a skew-symmetric matrix, by its eigenvectors."""
     angles, vectors = np.linalg.eigh(1j * a)
-    return ((vectors * np.exp(-1j * angles)) @ vectors.conj().T).real
+    return np.real((vectors * np.exp(-1j * angles)) @ vectors.conj().T)
 
 
 def skew(a, size):
@@ -151,8 +149,3 @@ def sru(params, c, xs, use_tanh, scale):
         c = f * c + (1 - f) * (read @ w[0])
         past = read @ w[3] if len(w) == 4 else scale * x
         yield r * (np.tanh(c) if use_tanh else c) + (1 - r) * past, c
-
-
-def blocks(matrix):
-    """The entries just above the diagonal of a matrix."""
-    return np.array([matrix[i, j] for i, j in pairwise(range(len(matrix)))])

@@ -7,19 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import references_ode as reference
+import references_ode
 from battery import D, H, assert_close, assert_refused, step_of
 
 import jaxrnn as rnn
+from jaxrnn import interop
 from jaxrnn.cells.cfc import lecun_tanh
 from jaxrnn.testing.trees import as_dtype, jitter, quick_jit
 from jaxrnn.testing.trial import Trial
 
+reference: Any = references_ode
+ANY: Any = rnn  # for arguments of wrong kinds
 T = 9
 KEY = jax.random.key(3)
 WIRING = np.random.default_rng(5).integers(-1, 2, (H, H))
 SENSORY = np.random.default_rng(6).integers(-1, 2, (D, H))
-CORNN = {"dt": 0.3, "gamma": 1.7, "epsilon": 0.9}
+CORNN: dict[str, Any] = {"dt": 0.3, "gamma": 1.7, "epsilon": 0.9}
 PERIODS = (1, 3)
 CLOSE = 1e-11, 1e-12  # relative and absolute
 
@@ -366,8 +369,10 @@ def test_pure_cfc_of_the_code_and_of_the_paper():
     np.testing.assert_allclose(y, [code], rtol=1e-6)
     assert abs(code - paper) > 0.5
     # LeCun's 2/3 is 0.666 in ncps.
-    np.testing.assert_allclose(lecun_tanh(2.0), 1.7159 * np.tanh(1.332), rtol=1e-6)
-    assert abs(lecun_tanh(2.0) - 1.7159 * np.tanh(4 / 3)) > 5e-4
+    np.testing.assert_allclose(
+        lecun_tanh(jnp.float32(2.0)), 1.7159 * np.tanh(1.332), rtol=1e-6
+    )
+    assert abs(lecun_tanh(jnp.float32(2.0)) - 1.7159 * np.tanh(4 / 3)) > 5e-4
 
 
 def test_a_span_of_zero_leaves_a_neuron_as_it_is():
@@ -513,42 +518,42 @@ def test_a_matrix_is_made_once_for_a_sequence():
 @pytest.mark.parametrize(
     ("make", "parts"),
     [
-        (lambda: rnn.cornn(0, H), ("cornn: input_size", "at least 1")),
-        (lambda: rnn.cornn(D, 6, heads=2), ("cornn: heads", "got 2")),
-        (lambda: rnn.clockwork(D, 4, heads=2), ("clockwork: heads", "got 2")),
-        (lambda: rnn.cornn(D, H, dt=0), ("cornn: dt", "positive", "got 0")),
-        (lambda: rnn.cornn(D, H, gamma=-1), ("cornn: gamma", "at least 0")),
-        (lambda: rnn.cornn(D, H, epsilon="a"), ("cornn: epsilon", "got 'a'")),
-        (lambda: rnn.lem(D, H, dt=float("nan")), ("lem: dt", "got nan")),
-        (lambda: rnn.cfc(D, H, mode="gate"), ("cfc: mode", "no_gate", "got 'gate'")),
-        (lambda: rnn.cfc(D, H, backbone_layers=-1), ("cfc: backbone_layers",)),
-        (lambda: rnn.cfc(D, H, activation="tanh"), ("cfc: activation", "function")),
-        (lambda: rnn.cfc(D, H, timed=1), ("cfc: timed", "bool")),
-        (lambda: rnn.ltc(D, H, motor_size=H + 1), ("ltc: motor_size", "at most")),
-        (lambda: rnn.ltc(D, H, wiring=np.ones((H, D))), ("ltc: wiring", "[5, 5]")),
-        (lambda: rnn.ltc(D, H, wiring=2 * np.ones((H, H))), ("ltc: wiring", "-1, 0")),
-        (lambda: rnn.ltc(D, H, sensory_wiring="all"), ("ltc: sensory_wiring", "'all'")),
-        (lambda: rnn.ltc(D, H, input_mapping="no"), ("ltc: input_mapping", "'no'")),
-        (lambda: rnn.ltc(D, H, unfolds=0), ("ltc: unfolds", "at least 1")),
-        (lambda: rnn.ltc(D, H, epsilon=-1), ("ltc: epsilon", "at least 0")),
-        (lambda: rnn.orthogonal(D, H, matrix="qr"), ("orthogonal: matrix", "'qr'")),
-        (lambda: rnn.orthogonal(D, H, a_init=None), ("orthogonal: a_init", "None")),
-        (lambda: rnn.clockwork(D, 6), ("clockwork: hidden_size", "multiple of 4")),
-        (lambda: rnn.clockwork(D, 4, periods=(2, 1)), ("periods", "(2, 1)")),
-        (lambda: rnn.clockwork(D, 4, periods=()), ("clockwork: periods", "()")),
-        (lambda: rnn.clockwork(D, 4, periods=(0, 1)), ("clockwork: periods",)),
-        (lambda: rnn.clockwork(D, 4, periods=3), ("clockwork: periods", "got 3")),
+        (lambda: ANY.cornn(0, H), ("cornn: input_size", "at least 1")),
+        (lambda: ANY.cornn(D, 6, heads=2), ("cornn: heads", "got 2")),
+        (lambda: ANY.clockwork(D, 4, heads=2), ("clockwork: heads", "got 2")),
+        (lambda: ANY.cornn(D, H, dt=0), ("cornn: dt", "positive", "got 0")),
+        (lambda: ANY.cornn(D, H, gamma=-1), ("cornn: gamma", "at least 0")),
+        (lambda: ANY.cornn(D, H, epsilon="a"), ("cornn: epsilon", "got 'a'")),
+        (lambda: ANY.lem(D, H, dt=float("nan")), ("lem: dt", "got nan")),
+        (lambda: ANY.cfc(D, H, mode="gate"), ("cfc: mode", "no_gate", "got 'gate'")),
+        (lambda: ANY.cfc(D, H, backbone_layers=-1), ("cfc: backbone_layers",)),
+        (lambda: ANY.cfc(D, H, activation="tanh"), ("cfc: activation", "function")),
+        (lambda: ANY.cfc(D, H, timed=1), ("cfc: timed", "bool")),
+        (lambda: ANY.ltc(D, H, motor_size=H + 1), ("ltc: motor_size", "at most")),
+        (lambda: ANY.ltc(D, H, wiring=np.ones((H, D))), ("ltc: wiring", "[5, 5]")),
+        (lambda: ANY.ltc(D, H, wiring=2 * np.ones((H, H))), ("ltc: wiring", "-1, 0")),
+        (lambda: ANY.ltc(D, H, sensory_wiring="all"), ("ltc: sensory_wiring", "'all'")),
+        (lambda: ANY.ltc(D, H, input_mapping="no"), ("ltc: input_mapping", "'no'")),
+        (lambda: ANY.ltc(D, H, unfolds=0), ("ltc: unfolds", "at least 1")),
+        (lambda: ANY.ltc(D, H, epsilon=-1), ("ltc: epsilon", "at least 0")),
+        (lambda: ANY.orthogonal(D, H, matrix="qr"), ("orthogonal: matrix", "'qr'")),
+        (lambda: ANY.orthogonal(D, H, a_init=None), ("orthogonal: a_init", "None")),
+        (lambda: ANY.clockwork(D, 6), ("clockwork: hidden_size", "multiple of 4")),
+        (lambda: ANY.clockwork(D, 4, periods=(2, 1)), ("periods", "(2, 1)")),
+        (lambda: ANY.clockwork(D, 4, periods=()), ("clockwork: periods", "()")),
+        (lambda: ANY.clockwork(D, 4, periods=(0, 1)), ("clockwork: periods",)),
+        (lambda: ANY.clockwork(D, 4, periods=3), ("clockwork: periods", "got 3")),
         (
-            lambda: rnn.clockwork(D, 4, carry_init=jax.nn.initializers.ones),
+            lambda: ANY.clockwork(D, 4, carry_init=jax.nn.initializers.ones),
             ("clockwork: carry_init", "expected None"),
         ),
-        (lambda: rnn.sru(D, H, projection_size=0), ("sru: projection_size",)),
-        (lambda: rnn.sru(D, H, highway_bias=np.inf), ("sru: highway_bias", "finite")),
-        (lambda: rnn.sru(D, H, rescale=None), ("sru: rescale", "bool")),
-        (lambda: rnn.dilated(rnn.gru(D, H), 0), ("dilated: dilation", "at least 1")),
-        (lambda: rnn.dilated("gru", 2), ("dilated: cell", "expected a Cell")),
+        (lambda: ANY.sru(D, H, projection_size=0), ("sru: projection_size",)),
+        (lambda: ANY.sru(D, H, highway_bias=np.inf), ("sru: highway_bias", "finite")),
+        (lambda: ANY.sru(D, H, rescale=None), ("sru: rescale", "bool")),
+        (lambda: ANY.dilated(rnn.gru(D, H), 0), ("dilated: dilation", "at least 1")),
+        (lambda: ANY.dilated("gru", 2), ("dilated: cell", "expected a Cell")),
         (
-            lambda: rnn.dilated(rnn.bidirectional(rnn.gru(D, H), rnn.gru(D, H)), 2),
+            lambda: ANY.dilated(rnn.bidirectional(rnn.gru(D, H), rnn.gru(D, H)), 2),
             ("dilated: cell", "reads the future"),
         ),
     ],
@@ -558,9 +563,9 @@ def test_bad_arguments(make, parts):
 
 
 def test_an_option_that_the_cell_does_not_have():
-    for make in (rnn.cornn, rnn.lem, rnn.clockwork):
+    for make in (ANY.cornn, ANY.lem, ANY.clockwork):
         with pytest.raises(TypeError, match="periodz: there is no such option"):
-            make(D, 4, periodz=1)  # pyright: ignore
+            make(D, 4, periodz=1)
 
 
 def test_bad_inputs():
@@ -581,4 +586,35 @@ def test_bad_inputs():
     assert_refused(
         lambda: cell.unroll(params, cell.initial_carry(params), xs[:, 1:]),
         "dilated(cfc(3, 5), 3): xs: expected size 3",
+    )
+
+
+def test_published_arrays_that_do_not_fit():
+    def arrays(**changes):
+        shapes = {"i2h.weight": (5, 13), "i2h.bias": (5,)} | changes
+        return {k: np.zeros(s, np.float32) for k, s in shapes.items() if s}
+
+    read = partial(interop.load_published, "cornn")
+    assert repr(read(arrays())[0]) == "cornn(3, 5)"
+    layer = {f"cell.{k}": a for k, a in arrays().items()}
+    assert repr(read(layer, prefix="cell")[0]) == "cornn(3, 5)"
+    bias = {"i2h.bias": None}
+    assert_refused(lambda: read(arrays(**bias)), "['i2h.bias']: expected an array")
+    narrow = {"i2h.weight": (5, 10)}
+    assert_refused(lambda: read(arrays(**narrow)), "expected shape [H, D+2H]")
+    more = {"h2h.weight": (5, 5)}
+    assert_refused(lambda: read(arrays(**more)), "['h2h.weight']", "expected only")
+    assert_refused(lambda: read(arrays(), dt=-1), "cornn: dt", "got -1")
+    of_sru = {
+        "weight": np.zeros((6, 18)),
+        "bias": np.zeros(12),
+        "weight_c": np.zeros(12),
+    }
+    of_sru = {k: a.astype(np.float32) for k, a in of_sru.items()}
+    scaled = of_sru | {"scale_x": np.full(1, 0.5, np.float32)}
+    assert_refused(
+        lambda: interop.load_published("sru.cell", scaled), "at least 1, got 0.5"
+    )
+    assert_refused(
+        lambda: interop.load_published("ncps.cfc", {}, mode="gate"), "mode", "no_gate"
     )

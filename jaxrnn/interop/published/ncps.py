@@ -69,7 +69,9 @@ def read_cfc(
         return LinearParams(jnp.asarray(w), jnp.asarray(b))
 
     vectors = [jnp.asarray(found[name][0]) for name in ("w_tau", "A") if pure]
-    linear = tuple(joined(names) for names in [*([layer] for layer in layers), heads])
+    linear: tuple[Any, ...] = tuple(
+        joined(names) for names in [*([layer] for layer in layers), heads]
+    )
     hidden = len(found["ff1.bias"])
     cell = cfc(
         len(linear[0].w) - hidden,
@@ -124,10 +126,9 @@ def read_ltc(
         return Synapses(*map(jnp.asarray, fields))
 
     def mapping(side) -> Mapped:
-        for name, value in (("b", "affine"), ("w", "linear")):
-            if f"{side}_{name}" in found:
-                return value
-        return None
+        if f"{side}_b" in found:
+            return "affine"
+        return "linear" if f"{side}_w" in found else None
 
     if "output_w" in found:
         motor_size = len(found["output_w"])
@@ -145,9 +146,9 @@ def read_ltc(
         timed=timed,
         dtype=found["cm"].dtype,
     )
-    vectors = (jnp.asarray(found[name]) for name in ("cm", "gleak", "vleak"))
-    maps = (jnp.asarray(found[name]) if name in found else None for name in mapped)
-    return cell, LTCParams(*vectors, synapses(""), synapses("sensory_"), *maps)
+    names = ("cm", "gleak", "vleak", *mapped)
+    vectors = {name: jnp.asarray(found[name]) for name in names if name in found}
+    return cell, LTCParams(**vectors, inner=synapses(""), sensory=synapses("sensory_"))
 
 
 READERS = {"ncps.cfc": read_cfc, "ncps.ltc": read_ltc}
