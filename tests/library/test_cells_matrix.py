@@ -1,6 +1,7 @@
 """Cells with a matrix for a state: gated linear attention, delta rules, mLSTM."""
 
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ def make(name, **options):
     return getattr(rnn, name)(HEADS, K, V, **options)
 
 
-def draw(name, length=T, dtype=np.float64, seed=0, sizes=(HEADS, K, V)):
+def draw(name, length=T, dtype: Any = np.float64, seed=0, sizes=(HEADS, K, V)):
     """Inputs of a recurrence, with keys of length one and gates of every kind."""
     noise = np.random.default_rng(seed)
     heads, key_size, value_size = sizes
@@ -290,7 +291,8 @@ def test_bad_arguments():
         assert_refused(
             lambda: cell.unroll((), cell.initial_carry(()), xs.q), "expected"
         )
-    for factory in (rnn.gla, rnn.delta_net, rnn.gated_delta_net):
+    factories: Any = rnn.gla, rnn.delta_net, rnn.gated_delta_net
+    for factory in factories:
         name = factory.__name__
         for option in ("heads", "key_size", "value_size", "conv_size"):
             assert_refused(lambda: factory(3, 8, **{option: 0}), f"{name}: {option}: ")
@@ -418,7 +420,7 @@ def test_best_is_in_chunks_where_a_sequence_is_long():
     (t,) = export.symbolic_shape("T")
     like = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct((t, *a.shape[1:]), jnp.float32),
-        draw("delta_rule"),
+        draw("delta_rule", dtype=np.float32),
     )
     run = jax.jit(partial(cell.unroll, (), cell.initial_carry(())))
     _, ys = export.export(run)(like).call(draw("delta_rule", 9, np.float32))
