@@ -126,11 +126,11 @@ def convolution_init(
     """Draws w [W, D] and b [D]."""
     w_key, b_key = jax.random.split(key)
     w, b = w_init(w_key, (width, size), dtype), None
-    if bias and b_init is None:
+    if bias and b_init is not None:
+        b = b_init(b_key, (size,), dtype)
+    elif bias:
         bound = width**-0.5
         b = jax.random.uniform(b_key, (size,), dtype, -bound, bound)
-    elif bias:
-        b = b_init(b_key, (size,), dtype)
     return ConvolutionParams(w, b)
 
 
@@ -172,7 +172,7 @@ def _plus_bias(params: ConvolutionParams, taps: list[jax.Array]) -> jax.Array:
     like = wide(params.w.dtype)
     w, b = params.w.astype(like), params.b
     shape = (1,) * (taps[0].ndim - 1) + w.shape[1:]
-    y = sum(w[j].reshape(shape) * tap.astype(like) for j, tap in enumerate(taps))
+    y: Any = sum(w[j].reshape(shape) * tap.astype(like) for j, tap in enumerate(taps))
     if b is not None:
         y = y + b.astype(like).reshape(shape)
     return y.astype(params.w.dtype)

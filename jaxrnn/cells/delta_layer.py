@@ -140,7 +140,7 @@ def _init(
     names = "w_q", "w_k", "w_v", "w_beta", "w_y", "w_z", "conv", "decay"
     key_of = dict(zip(names, jax.random.split(key, len(names)), strict=True))
 
-    def matrix(name, rows, columns, there=True):
+    def matrix(name, rows, columns, there=True) -> Any:
         shape = rows, columns
         return layer.w_init(key_of[name], shape, layer.dtype) if there else None
 

@@ -142,8 +142,8 @@ def cell_steps(params: MLSTMCellParams, heads: int, q, k, v) -> Steps:
     i, f = times(rows, params.w_i, params.w_f)
     i, f = plus(i, params.b_i[None]), plus(f, params.b_f[None])
     like = wide(params.w_i.dtype)
-    gates = i.astype(like), f.astype(like)
-    return gated_steps(*(by_heads(a.astype(like), heads) for a in (q, k, v)), *gates)
+    q, k, v = (by_heads(a.astype(like), heads) for a in (q, k, v))
+    return gated_steps(q, k, v, i.astype(like), f.astype(like))
 
 
 def cell_output(params: MLSTMCellParams, read: Read) -> jax.Array:

@@ -102,7 +102,7 @@ def _in_chunks(
     length = xs.q.shape[0]
     chunks = -(-length // size)
 
-    def cut(a, fill=0):
+    def cut(a, fill=0.0):
         """From [T, ...] to [chunks, size, ...]."""
         edges = [(0, chunks * size - length, 0)] + [(0, 0, 0)] * (a.ndim - 1)
         return lax.pad(a, jnp.asarray(fill, a.dtype), edges).reshape(

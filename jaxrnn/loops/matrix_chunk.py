@@ -36,7 +36,7 @@ class State(NamedTuple):
     """The state between two steps."""
 
     s: jax.Array  # [heads, K, V]
-    m: jax.Array | None = None  # [heads], where there is an input gate
+    m: Any = None  # [heads], where there is an input gate
 
 
 class Steps(NamedTuple):
@@ -45,16 +45,16 @@ class Steps(NamedTuple):
     q: jax.Array  # [heads, K]
     k: jax.Array  # [heads, K]
     v: jax.Array  # [heads, V]
-    g: jax.Array | None = None  # log decay, [heads] or [heads, K]; None for none
-    beta: jax.Array | None = None  # [heads], how much of the error is written
-    i: jax.Array | None = None  # [heads], log of the input gate
+    g: Any = None  # log decay, [heads] or [heads, K]; None for none
+    beta: Any = None  # [heads], how much of the error is written
+    i: Any = None  # [heads], log of the input gate
 
 
 class Read(NamedTuple):
     """What one step gives; of all steps with a leading axis T."""
 
     y: jax.Array  # [heads, V]
-    m: jax.Array | None = None  # [heads], where there is an input gate
+    m: Any = None  # [heads], where there is an input gate
 
 
 class _Ways(NamedTuple):

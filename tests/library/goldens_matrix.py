@@ -41,6 +41,7 @@ def in_every_way(kind, arrays, options, carries, xs, check):
         cell, params = load_published(kind, arrays, **options, **more)
         run = partial(cell.unroll, params)
         check(*jax.jit(jax.vmap(run))(carries, xs))
+    cell, params = load_published(kind, arrays, **options)
     check(*jax.jit(partial(in_turn, cell, params))(carries, xs))
 
 
