@@ -100,7 +100,7 @@ def slstm_layer(
     settings = check_options("slstm_layer", given)
     settings = decay_biased(settings, size, heads, depth)
     conv = None
-    if width != 0 or isinstance(width, bool):
+    if type(width) is not int or width != 0:
         conv = causal_conv(size, check_size("slstm_layer: width", width), dtype=dtype)
     units = size // heads
     normal = initializers.normal((2 / 5 / size) ** 0.5)

@@ -152,6 +152,8 @@ FREE: Any = rnn  # in calls that no checker of types is to look at
         (lambda: FREE.conv_lstm((4, 3), H, heads=2), "heads: expected a divisor of 1"),
         (lambda: FREE.slstm(D, H, depth=1.5), "slstm: depth: expected a number from 0"),
         (lambda: FREE.slstm_layer(H, 2, width=-1), "slstm_layer: width: expected an"),
+        (lambda: FREE.slstm_layer(H, 2, width=False), "slstm_layer: width: expected"),
+        (lambda: FREE.slstm_layer(H, 2, width=np.ones(3)), "slstm_layer: width: exp"),
         (
             lambda: FREE.slstm_layer(H, 2, scale=1),
             "slstm_layer: scale: expected a bool",
