@@ -164,9 +164,9 @@ def s5(
             step_key, (states,), real, math.log(dt_min), math.log(dt_max)
         )
         parts = lambdas.real, lambdas.imag, log_step, b.real, b.imag, c.real, c.imag
-        parts: Any = [jnp.asarray(part, dtype) for part in parts]
+        given: Any = [jnp.asarray(part, dtype) for part in parts]
         d = skip_init(d_key, size, outputs, dtype)
-        return S5Params(*parts, d)
+        return S5Params(*given, d)
 
     def prepare(params, way=0):
         exact = widened(params)

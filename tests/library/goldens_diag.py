@@ -140,7 +140,7 @@ def minimal(arrays, kind):
             near(ys, y, x)
             if after is not None:
                 near(last.h, after[0], x)
-        if hidden is not None:
+        if hidden is not None and carries is not None:
             near(carries.h, hidden, x)
 
 

@@ -137,7 +137,8 @@ def test_the_law_with_a_mask_and_starts_in_reverse(name):
             run, by_the_law = with_gradient(unroll), with_gradient(expected)
             return run(params, carry, xs), by_the_law(params, carry, xs)
 
-        assert_close(*quick_jit(both)(params, carry, xs), 1e-10)
+        got, expected = quick_jit(both)(params, carry, xs)
+        assert_close(got, expected, 1e-10)
 
 
 @pytest.mark.slow
