@@ -1,6 +1,7 @@
 """How the diagonal system of `s5` begins: as the normal part of HiPPO-LegS."""
 
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ C_INITS = ("trunc_standard_normal", "lecun_normal", "complex_normal")
 
 
 @cache
-def hippo(pairs: int, conj_sym: bool) -> tuple[np.ndarray, np.ndarray]:
+def hippo(pairs: int, conj_sym: bool) -> tuple[Any, Any]:
     """Eigenvalues, and eigenvectors as columns, of the normal part of HiPPO-LegS.
 
     The matrix is -sqrt((2n + 1)(2k + 1)) below the diagonal and -(n + 1) on it. What is

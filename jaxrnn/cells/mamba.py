@@ -21,7 +21,7 @@ from jaxrnn.checks import Input, check_flag, check_floating, check_number, check
 from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.rows import rows_product
 from jaxrnn.precision import plus, widened
-from jaxrnn.steps import AllSteps, At, OneStep
+from jaxrnn.steps import AllSteps, OneStep
 
 
 class MambaCarry(NamedTuple):
@@ -167,7 +167,7 @@ def mamba(
         h = scan.initial_carry(prepare(params).scan).h
         return MambaCarry(h, conv.initial_carry(params.conv).window)
 
-    def run(at: At, ready: _Ready, carry: MambaCarry, x: jax.Array):
+    def run(at: Any, ready: _Ready, carry: MambaCarry, x: jax.Array):
         params = ready.params
 
         def product(x, w, b=None):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from jaxrnn.build import leaf
+from jaxrnn.build import leaf, step_of
 from jaxrnn.cells.linear import linear_recurrence
 from jaxrnn.checks import Input, check_floating, check_size
 from jaxrnn.core import Cell, blank, recorded
@@ -124,6 +124,8 @@ def qrnn(
         name, reads, init, initial_state, terms, output, method=method
     )
 
+    advance = step_of(name, inner)
+
     def initial_carry(params, key=None):
         zeros = jnp.zeros((window - 1, input_size), params.w_x.dtype)
         return QRNNCarry(initial_state(params).h, zeros)
@@ -137,7 +139,7 @@ def qrnn(
     def step(params, carry, x):
         xs = jnp.concatenate([carry.window, x.astype(params.w_x.dtype)[None]])
         z = gated(params, *xs[::-1, None])[0]
-        state, y = inner.step(params, _State(carry.h), z)
+        state, y = advance(params, _State(carry.h), z)
         return QRNNCarry(state.h, xs[1:]), y
 
     def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):

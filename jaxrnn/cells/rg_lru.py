@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid, softplus
 
-from jaxrnn.build import leaf
+from jaxrnn.build import leaf, step_of
 from jaxrnn.cells.linear import linear_recurrence
 from jaxrnn.checks import Input, check_flag, check_floating, check_number, check_size
 from jaxrnn.core import Cell, recorded
@@ -173,12 +173,14 @@ def rg_lru(
         method=method,
     )
 
+    advance = step_of(name, inner)
+
     def initial_carry(params, key=None):
         one = jnp.ones((), wide(params.a_param.dtype))
         return RGLRUCarry(initial_state(params).h, one)
 
     def step(params, carry, x):
-        state, y = inner.step(params, _State(carry.h), _Inputs(x, carry.fresh))
+        state, y = advance(params, _State(carry.h), _Inputs(x, carry.fresh))
         return RGLRUCarry(state.h, jnp.zeros_like(carry.fresh)), y
 
     def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):

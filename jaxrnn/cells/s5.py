@@ -154,7 +154,7 @@ def s5(
     def init(key):
         b_key, d_key, step_key, *c_keys = jax.random.split(key, 5)
         eigenvalues, vectors = hippo(states // blocks, conj_sym)
-        lambdas = np.tile(eigenvalues, blocks)
+        lambdas: Any = np.tile(eigenvalues, blocks)
         v = lax.complex(*(jnp.asarray(a, real) for a in (vectors.real, vectors.imag)))
         b = initializers.lecun_normal()(b_key, (blocks * len(v), size), real)
         b = in_blocks(v.conj(), b).T
@@ -164,9 +164,9 @@ def s5(
             step_key, (states,), real, math.log(dt_min), math.log(dt_max)
         )
         parts = lambdas.real, lambdas.imag, log_step, b.real, b.imag, c.real, c.imag
-        parts = (jnp.asarray(part, dtype) for part in parts)
+        given: Any = [jnp.asarray(part, dtype) for part in parts]
         d = skip_init(d_key, size, outputs, dtype)
-        return S5Params(*parts, d)
+        return S5Params(*given, d)
 
     def prepare(params, way=0):
         exact = widened(params)

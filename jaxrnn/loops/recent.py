@@ -38,7 +38,7 @@ def recent(
     if not count:
         return carry, []
     if reverse:
-        xs, mask, starts = (None if a is None else a[::-1] for a in (xs, mask, starts))
+        xs, mask, starts = jax.tree.map(lambda a: a[::-1], (xs, mask, starts))
     if mask is None and starts is None:
         line = jnp.concatenate([carry, xs])
         before = [lax.slice_in_dim(line, k, k + length) for k in range(count)]

@@ -3,6 +3,7 @@
 What a check needs to know, such as the number of heads, it finds in the file.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -60,7 +61,7 @@ def in_precision(check):
     return checked
 
 
-def rows(arrays, *names, axis=0):
+def rows(arrays, *names, axis=0) -> Iterator[Any]:
     """The examples of a batch, of those arrays that are there."""
     found = [arrays.get(name) for name in names]
     count = next(a for a in found if a is not None).shape[axis]
@@ -139,7 +140,7 @@ def minimal(arrays, kind):
             near(ys, y, x)
             if after is not None:
                 near(last.h, after[0], x)
-        if hidden is not None:
+        if hidden is not None and carries is not None:
             near(carries.h, hidden, x)
 
 

@@ -127,17 +127,18 @@ def test_the_law_with_a_mask_and_starts_in_reverse(name):
         def both(params, carry, xs):
             options: Any = {"mask": SOME_VALID, "reverse": True}
 
-            def unroll(*args):
-                return cell.unroll(*args, starts=STARTS, **options)
+            def unroll(params, carry, xs):
+                return cell.unroll(params, carry, xs, starts=STARTS, **options)
 
-            def expected(*args):
-                initial = cell.initial_carry(args[0])
-                return law(cell, *args, initial, starts=STARTS, **options)
+            def expected(params, carry, xs):
+                initial = cell.initial_carry(params)
+                return law(cell, params, carry, xs, initial, starts=STARTS, **options)
 
             run, by_the_law = with_gradient(unroll), with_gradient(expected)
             return run(params, carry, xs), by_the_law(params, carry, xs)
 
-        assert_close(*quick_jit(both)(params, carry, xs), 1e-10)
+        got, expected = quick_jit(both)(params, carry, xs)
+        assert_close(got, expected, 1e-10)
 
 
 @pytest.mark.slow

@@ -48,12 +48,9 @@ def read_s5(
     found = fitted(arrays, shapes | {"D": "D"}, {})
     c = np.concatenate([found["C1"], found["C2"]], axis=1) if two else found["C"]
     b, dtype = found["B"], found["D"].dtype
-    params = S5Params(
-        *(jnp.array(found[name]) for name in ("Lambda_re", "Lambda_im")),
-        jnp.array(found["log_step"][:, 0]),
-        *(jnp.array(w[..., part].T) for w in (b, c) for part in (0, 1)),
-        d=jnp.array(found["D"]),
-    )
+    given = [found["Lambda_re"], found["Lambda_im"], found["log_step"][:, 0]]
+    given += [w[..., part].T for w in (b, c) for part in (0, 1)]
+    params = S5Params(*map(jnp.array, [*given, found["D"]]))
     cell = s5(
         b.shape[1],
         b.shape[0],
@@ -87,7 +84,7 @@ def read_selective_scan(
     weights = {name: value for name, value in arrays.items() if name not in inputs}
     pair = "A" in weights and np.iscomplexobj(weights["A"])
     if pair:
-        a = np.asarray(weights["A"])
+        a: Any = np.asarray(weights["A"])
         weights |= {"A": a.real, "A.imag": a.imag}
     optional = {"D": "D", "delta_bias": "D", "A.imag": "D N"}
     found = fitted(weights, {"A": "D N"}, optional)
