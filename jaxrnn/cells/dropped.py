@@ -88,8 +88,8 @@ def dropout_lstm(
     dropped = _dropped("dropout_lstm", name, rate, per_step)
 
     def initial_carry(params, key=None):
-        zeros = [jnp.zeros(hidden_size, params.w_x.dtype) for _ in range(2)]
-        return DropoutLSTMCarry(*zeros, _noise(key))
+        h, c = (jnp.zeros(hidden_size, params.w_x.dtype) for _ in range(2))
+        return DropoutLSTMCarry(h, c, _noise(key))
 
     def part(theta, z, carry):
         del theta
