@@ -54,6 +54,9 @@ IMAGES = "pixels", "permuted"
 COUNTS = "parity", "counting"  # that ask at each step
 
 
+EVERY_TASK = get_args(TaskName)
+
+
 @dataclass(frozen=True)
 class Config(lab.Config):
     """Measures what recurrent cells can remember: every cell on every task.
@@ -67,7 +70,7 @@ class Config(lab.Config):
     """What is to be remembered, in one run."""
     cell: CellName = "lstm"
     """The recurrent cell, in one run."""
-    tasks: lab.Asked[tuple[TaskName, ...]] = get_args(TaskName)
+    tasks: lab.Asked[tuple[TaskName, ...]] = EVERY_TASK
     """The columns of the table."""
     cells: lab.Asked[tuple[CellName, ...]] = ()
     """The rows of the table; none: every cell."""
