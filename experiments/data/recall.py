@@ -39,8 +39,8 @@ class Made(NamedTuple):
     outputs: int  # K; 1 for a number
     chance: float  # the accuracy, or the squared error, of one who knows nothing
     # (numbers, how many, longest length or None for that of the test) -> examples;
-    # with a longest length every step asks; None where there are no more than these
-    make: Callable[[np.random.Generator, int, int | None], Examples] | None
+    # with a longest length every step asks
+    make: Callable[[np.random.Generator, int, int | None], Examples]
 
 
 def adding(length: int) -> Made:

@@ -13,7 +13,7 @@ from experiments.plots import save
 def heat(
     path: Path,
     shares: np.ndarray,
-    texts: Sequence[Sequence[str]],
+    texts: list[list[str]],
     rows: Sequence[str],
     columns: Sequence[str],
 ) -> None:

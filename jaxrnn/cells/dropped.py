@@ -10,7 +10,7 @@ from jaxrnn.cells.gated import dense, gated
 from jaxrnn.cells.gru import gru
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.options import Options, check_options
-from jaxrnn.checks import Input, check_flag, check_number, note_keyless
+from jaxrnn.checks import Input, check_flag, check_number, check_size, note_keyless
 from jaxrnn.core import Cell, recorded
 from jaxrnn.layers import DropoutCarry
 from jaxrnn.loops.pointwise import Pointwise
@@ -80,13 +80,16 @@ def dropout_lstm(
       >>> cell.unroll(params, carry, jnp.ones((7, 3)))[1].shape
       (7, 5)
     """
+    input_size = check_size("dropout_lstm: input_size", input_size)
+    hidden_size = check_size("dropout_lstm: hidden_size", hidden_size)
+    settings = check_options("dropout_lstm", options, hidden_size)
     plain = lstm(input_size, hidden_size, forget_bias=forget_bias, **options)
     name = f"dropout_lstm({input_size}, {hidden_size}, {rate})"
     dropped = _dropped("dropout_lstm", name, rate, per_step)
 
     def initial_carry(params, key=None):
-        zeros = [jnp.zeros(hidden_size, params.w_x.dtype) for _ in range(2)]
-        return DropoutLSTMCarry(*zeros, _noise(key))
+        h, c = (jnp.zeros(hidden_size, params.w_x.dtype) for _ in range(2))
+        return DropoutLSTMCarry(h, c, _noise(key))
 
     def part(theta, z, carry):
         del theta
@@ -102,7 +105,7 @@ def dropout_lstm(
         initial_carry,
         lambda params: (dense(params), ()),
         Pointwise(part),
-        settings=check_options("dropout_lstm", options),
+        settings=settings,
     )
 
 
@@ -151,6 +154,9 @@ def dropout_gru(
       >>> cell.unroll(params, carry, jnp.ones((7, 3)))[1].shape
       (7, 5)
     """
+    input_size = check_size("dropout_gru: input_size", input_size)
+    hidden_size = check_size("dropout_gru: hidden_size", hidden_size)
+    settings = check_options("dropout_gru", options, hidden_size)
     plain = gru(input_size, hidden_size, **options)
     name = f"dropout_gru({input_size}, {hidden_size}, {rate})"
     dropped = _dropped("dropout_gru", name, rate, per_step)
@@ -177,7 +183,7 @@ def dropout_gru(
         initial_carry,
         split,
         Pointwise(part),
-        settings=check_options("dropout_gru", options),
+        settings=settings,
     )
 
 

@@ -1,6 +1,7 @@
 """Zoneout, recurrent dropout, dropped weights, and penalties on activations."""
 
 from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jaxrnn.core import is_key
 KEY = jax.random.key(7)
 XS = jnp.asarray(np.random.default_rng(0).normal(size=(T, D)), jnp.float32)
 MASK = jnp.array([True, True, False, True, False, True, True])
-RATES = rnn.LSTMCarry(h=0.25, c=0.5)
+RATES: Any = rnn.LSTMCarry(*cast(Any, (0.25, 0.5)))  # h, c
 LINEAR = rnn.elman(D, H, activation=lambda z: z)
 CELLS = {
     "zoneout": rnn.zoneout(rnn.lstm(D, H), RATES),
