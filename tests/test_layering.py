@@ -71,7 +71,7 @@ SIBLINGS = {
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
     "combinators/parallel": {
-        *("build", "checks", "core", "loops.newton", "precision"),
+        *("build", "checks", "core", "loops", "precision"),
     },
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
     "decode/choosers": {"checks"},
