@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxrnn.checks import (
-    Input,
     check_flag,
     check_input,
     check_key,
@@ -67,7 +66,7 @@ class _Once:
 @recorded
 def leaf(
     name: str,
-    reads: Input,
+    reads: Any,
     init: Init,
     initial_carry: InitialCarry,
     step: Step,
@@ -81,7 +80,8 @@ def leaf(
 
     Args:
       name: as the factory was called, for messages.
-      reads: what one step reads, such as `Input((input_size,))`.
+      reads: what one step reads, such as `Input((input_size,))`, or a pytree of them,
+        such as a NamedTuple, for a step that reads several arrays.
       init, initial_carry, step: see `Cell`.
       unroll: a faster equal of `scan_unroll(step, initial_carry)`, which is the
         default.
@@ -157,10 +157,11 @@ def leaf(
     ) -> tuple[Any, Any]:
         prepared = check(params, carry)
         xs = check_input(f"{name}: xs", xs, reads, ("T",))
+        length = jax.tree.leaves(xs)[0].shape[0]
         options: Any = {
-            "mask": check_mask(name, mask, xs.shape[0]),
+            "mask": check_mask(name, mask, length),
             "reverse": check_flag(f"{name}: reverse", reverse),
-            "starts": check_starts(name, starts, xs.shape[0]),
+            "starts": check_starts(name, starts, length),
         }
         if unroll is None:
             return scanned(prepared, carry, xs, **options)

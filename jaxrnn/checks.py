@@ -234,8 +234,57 @@ def check_tree(name: str, got: Any, expected: Any, with_dtype: bool = False) -> 
             raise ValueError(f"{where}: expected dtype {want.dtype}, got {dtype}")
 
 
-def check_input(name: str, x: Any, reads: Input, leading: tuple[str, ...]) -> jax.Array:
-    """Returns x as an array that `reads` fits, or raises a ValueError."""
+def is_input(reads: Any) -> bool:
+    """Whether it is what one array holds, and not a pytree of such."""
+    return isinstance(reads, Input)
+
+
+def inputs_like(
+    reads: Any, leading: tuple[Any, ...] = (), dtype: Any = jnp.float32
+) -> Any:
+    """The shapes of what a cell reads, or None where it does not say.
+
+    Floating arrays are of the dtype, and integers of 32 bits.
+    """
+    leaves = jax.tree.leaves(reads, is_leaf=is_input)
+    if reads is None or any(one.shape is None for one in leaves):
+        return None
+
+    def like(one):
+        kind = jnp.int32 if one.kind is jnp.integer else dtype
+        return jax.ShapeDtypeStruct((*leading, *one.shape), kind)
+
+    return jax.tree.map(like, reads, is_leaf=is_input)
+
+
+def check_input(name: str, x: Any, reads: Any, leading: tuple[str, ...]) -> Any:
+    """Returns x as arrays that `reads`, an `Input` or a pytree of them, fits.
+
+    Raises:
+      ValueError: if it does not.
+    """
+    if is_input(reads):
+        return _check_one(name, x, reads, leading)
+    expected = jax.tree.structure(reads, is_leaf=is_input)
+    if type(x) is not type(reads) or jax.tree.structure(x) != expected:
+        what = ", ".join(getattr(reads, "_fields", ())) or expected
+        raise ValueError(
+            f"{name}: expected {type(reads).__name__}({what}) of arrays, got "
+            f"{type(x).__name__}"
+        )
+    ones = jax.tree.leaves(reads, is_leaf=is_input)
+    found = [
+        _check_one(f"{name}{jax.tree_util.keystr(path)}", leaf, one, leading)
+        for (path, leaf), one in zip(
+            jax.tree_util.tree_leaves_with_path(x), ones, strict=True
+        )
+    ]
+    if leading:
+        check_length(name, found)
+    return expected.unflatten(found)
+
+
+def _check_one(name: str, x: Any, reads: Input, leading: tuple[str, ...]) -> jax.Array:
     x = check_array(name, x)
     if reads.kind is not None and not jnp.issubdtype(x.dtype, reads.kind):
         hint = "; convert it with x.astype(float)" if reads.kind is jnp.floating else ""

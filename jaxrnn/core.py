@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrnn.checks import Input, check_flag, check_length, check_mask, check_starts
+from jaxrnn.checks import check_flag, check_length, check_mask, check_starts
 from jaxrnn.made import Made, by_the_call
 from jaxrnn.made import recorded as recorded
 from jaxrnn.precision import narrowed, widened
@@ -62,7 +62,8 @@ class About(NamedTuple):
 
     Attributes:
       name: the cell as its factory was called, `lstm(28, 128)`.
-      reads: what one step reads, or None where that is not known.
+      reads: what one step reads, an `Input` or a pytree of them, or None where that is
+        not known.
       prepare: `(params) -> prepared`, computes once what depends on the params and on
         no step, such as the keys of a memory. `initial_carry`, `step` and `unroll`
         accept `prepared` in the place of the params and return the same; so does
@@ -78,7 +79,7 @@ class About(NamedTuple):
     """
 
     name: str = "cell"
-    reads: Input | None = None
+    reads: Any = None
     prepare: Callable[[Any], Any] = _unprepared
     trace: Callable[..., tuple[Any, Any, Any]] | None = None
     bind: Callable[[Any, Any, Any], Any] | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jaxrnn.build import check_cell, step_of
-from jaxrnn.checks import Input, check_flag, check_key
+from jaxrnn.checks import check_flag, check_key
 from jaxrnn.core import About, Cell, Init, InitialCarry
 from jaxrnn.steps import AllSteps, OneStep, Tracing, traced
 
@@ -93,7 +93,7 @@ def lifted(
     split: Callable[[Any], Sequence[Any]],
     join: Callable[[Any, Sequence[Any]], Any],
     join_outputs: Callable[[Sequence[Any], Any], Any] | None = None,
-    reads: Input | None = None,
+    reads: Any = None,
     step: bool = True,
 ) -> Cell:
     """Builds a combinator: a cell that runs others.

@@ -54,7 +54,7 @@ def test_ten_thousand(name, tmp_path):
 
 
 # What makes cells of functions of the user: `rnn.testing.check` is for these.
-BUILDERS = {"leaf", "lifted", "around"}
+BUILDERS = {"leaf", "lifted", "around", "linear_recurrence"}
 SENDERS = {"test_travel.py", "test_options_travel.py"}  # to other processes
 ARCHIVES = {"pictures.py", "fuzz.py", "test_data_captions.py", "made.py"}
 

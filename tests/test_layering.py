@@ -38,16 +38,38 @@ SIBLINGS = {
         *("core", "loops.dense", "loops.mix", "loops.pointwise"),
         *("loops.primitives", "loops.substitute", "precision"),
     },
+    "loops/forms": {"core"},
+    "loops/linear": {
+        *("core", "loops.forms", "loops.mix"),
+        *("loops.primitives", "loops.substitute"),
+    },
+    "cells/linear": {"build", "checks", "core", "loops.forms", "loops.linear"},
     "cells/options": {"checks", "combinators.carries", "core"},
     "cells/gated": {
         *("build", "checks", "core", "cells.options"),
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
+    },
+    "cells/convolution": {
+        *("build", "cells.options", "checks", "core", "precision"),
     },
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
     "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
+    "cells/irnn": {*CELL, "cells.elman"},
+    "cells/indrnn": {*CELL, "cells.elman", "loops.mix", "loops.pointwise"},
+    "cells/mgu": {*CELL, "loops.inner", "loops.pointwise"},
+    "cells/peephole": {*CELL, "cells.lstm", "loops.pointwise"},
+    "cells/coupled": {*CELL, "cells.lstm", "loops.pointwise"},
+    "cells/layer_norm": {
+        *(*CELL, "cells.gru", "cells.lstm", "layers", "loops.pointwise", "precision"),
+    },
+    "cells/conv_lstm": {*CELL, "cells.lstm", "cells.peephole", "loops.mix"},
+    "cells/slstm": {*CELL, "loops.pointwise"},
+    "cells/slstm_layer": {
+        *(*CELL, "build", "cells.convolution", "cells.slstm", "loops.mix", "precision"),
+    },
     "layers": {"build", "checks", "core", "loops.rows", "precision"},
     "pooling": {"checks", "core", "precision"},
     "attention": {
@@ -97,18 +119,20 @@ SIBLINGS = {
     "kernels/build": set(),
     "kernels/check": {
         *("cells.elman", "cells.gru", "cells.lstm", "loops.dense", "loops.gated"),
+        "loops.linear",
         *("loops.inner", "loops.mix", "loops.pointwise", "loops.rows"),
         "loops.substitute",
     },
     "kernels/cpu": {
         *("cells.elman", "cells.gru", "cells.lstm", "kernels.build", "kernels.check"),
-        *("loops.dense", "loops.gated", "loops.inner", "loops.mix"),
+        *("loops.dense", "loops.gated", "loops.inner", "loops.linear", "loops.mix"),
         "loops.substitute",
     },
     "kernels/gates": set(),
     "kernels/fused": {"kernels.gates"},
+    "kernels/fused_linear": {"loops.linear"},
     "kernels/gpu": {
-        *("kernels.fused", "kernels.gates", "loops.dense", "loops.gated"),
+        *("kernels", "kernels.fused", "kernels.gates", "loops.dense", "loops.gated"),
         *("loops.inner", "loops.substitute"),
     },
     "kernels/explain": {
@@ -127,7 +151,13 @@ SIBLINGS = {
         *("train.batch", "train.optimizer", "train.state"),
     },
     "train/epoch": {"checks", "core", "train.state"},
+    "train/projection": {"checks", "train.optimizer"},
     "interop/entries": set(),
+    "interop/published/indrnn": {"cells.indrnn", "core", "interop.entries"},
+    "interop/published/xlstm": {
+        *("cells.convolution", "cells.slstm", "cells.slstm_layer", "core"),
+        "interop.entries",
+    },
     "interop/weights": {"cells", "checks", "combinators", "core", "interop.entries"},
     "interop/layers": READER,
     "interop/torch": {*READER, "interop.layers"},
@@ -192,6 +222,7 @@ SIBLINGS = {
     "interop/onnx/recognized": {
         *("cells.elman", "cells.gru", "cells.lstm", "cells.projected"),
         *("interop.onnx.cell", "interop.onnx.graph", "interop.weights"),
+        *("loops.dense", "loops.inner"),
     },
     "interop/onnx/native": {
         *("interop.onnx.cell", "interop.onnx.graph", "interop.onnx.recognized"),
@@ -237,6 +268,7 @@ SIBLINGS = {
 OUTSIDE = {
     "losses": {"optax"},
     "train/optimizer": {"optax"},
+    "train/projection": {"optax"},
     "train/state": {"optax"},
     "train/update": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called

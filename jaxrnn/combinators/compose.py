@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.build import check_cell
-from jaxrnn.checks import check_array, check_floating, check_size
+from jaxrnn.checks import check_array, check_floating, check_size, inputs_like
 from jaxrnn.core import Cell, recorded
 from jaxrnn.layers import EmbeddingParams, embedding
 from jaxrnn.lift import around, lifted
@@ -53,11 +53,9 @@ def chain(*cells: Cell) -> Cell:
     def init(key):
         keys = jax.random.split(key, len(cells))
         params = tuple(cell.init(k) for cell, k in zip(cells, keys, strict=True))
-        reads = cells[0].about.reads
-        if reads is not None and reads.shape is not None:
+        xs = inputs_like(cells[0].about.reads, (1,))
+        if xs is not None:
             # A trial run of one step, in shapes only, finds neighbors that do not fit.
-            dtype = jnp.int32 if reads.kind is jnp.integer else jnp.float32
-            xs = jax.ShapeDtypeStruct((1, *reads.shape), dtype)
             jax.eval_shape(
                 lambda p, xs: chained.unroll(p, initial_carry(p), xs), params, xs
             )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.build import step_of
-from jaxrnn.checks import Input, check_array, check_input, check_size
+from jaxrnn.checks import Input, check_array, check_input, check_size, is_input
 from jaxrnn.core import Cell, recorded
 from jaxrnn.lift import around
 from jaxrnn.pooling import Attended
@@ -57,6 +57,11 @@ def input_feeding(cell: Cell, size: int) -> Cell:
     name = f"input_feeding({cell.about.name}, {size})"
     inner = cell.about.reads
     reads = Input(None)
+    if not (inner is None or is_input(inner)):
+        raise ValueError(
+            "input_feeding: cell: expected one that reads one array, got "
+            f"{cell.about.name}, which reads {type(inner).__name__}"
+        )
     if inner is not None and inner.shape is not None:
         if len(inner.shape) != 1 or inner.shape[0] <= size:
             raise ValueError(

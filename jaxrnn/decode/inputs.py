@@ -12,6 +12,7 @@ from jaxrnn.checks import (
     check_input,
     check_key,
     check_token,
+    is_input,
 )
 from jaxrnn.core import Cell, Step
 from jaxrnn.decode.choosers import Choose
@@ -33,7 +34,7 @@ def check_first(
     """The prepared params and the first input, or a ValueError for a prompt."""
     first = jax.tree.map(lambda a: check_array(f"{name}: first", a), first)
     check_arrays(name, params, carry)
-    reads = cell.about.reads
+    reads = cell.about.reads if is_input(cell.about.reads) else None
     ndim = None if reads is None or reads.shape is None else len(reads.shape)
     if isinstance(first, jax.Array) and ndim is not None and first.ndim == ndim + 1:
         raise ValueError(

@@ -25,6 +25,7 @@ from jaxrnn.interop.keras import load_keras, to_keras
 from jaxrnn.interop.mlx import load_mlx, to_mlx
 from jaxrnn.interop.onnx import load_onnx, to_onnx
 from jaxrnn.interop.paddle import load_paddle, to_paddle
+from jaxrnn.interop.published import load_published
 from jaxrnn.interop.safetensors import load_safetensors, save_safetensors
 from jaxrnn.interop.sonnet import load_sonnet, to_sonnet
 from jaxrnn.interop.tensorflow import load_tensorflow, to_tensorflow
@@ -40,6 +41,7 @@ __all__ = [
     "load_mlx",
     "load_onnx",
     "load_paddle",
+    "load_published",
     "load_safetensors",
     "load_sonnet",
     "load_tensorflow",

@@ -30,6 +30,13 @@ SWITCH = "JAXRNN_KERNELS"
 VALUES = ("on", "off", "all", "interpret")
 CACHE = "JAXRNN_CACHE"
 
+REAL = ("float32", "float64")
+# The functions of a library, and the dtypes of each.
+PARTS = {
+    **dict.fromkeys(("forward", "backward", "product"), REAL),
+    "linear": (*REAL, "complex64", "complex128"),
+}
+
 _LOADED: dict[str, ctypes.CDLL] = {}
 
 
@@ -140,8 +147,8 @@ def load(library: Library) -> None:
     if library.key in _LOADED:  # JAX refuses a name that it knows, and it is the same
         return
     functions = _LOADED[library.key] = ctypes.CDLL(library.path)
-    for part in ("forward", "backward", "product"):
-        for dtype in ("float32", "float64"):
+    for part, dtypes in PARTS.items():
+        for dtype in dtypes:
             jax.ffi.register_ffi_target(
                 target(library, part, dtype),
                 jax.ffi.pycapsule(getattr(functions, f"{part}_{dtype}")),

@@ -19,6 +19,7 @@ from jaxrnn.loops.gated import (
     forward_loop,
 )
 from jaxrnn.loops.inner import INNER
+from jaxrnn.loops.linear import Linear, linear_loop
 from jaxrnn.loops.mix import Mix
 from jaxrnn.loops.pointwise import Pointwise
 from jaxrnn.loops.rows import rows_gradient, rows_times, rows_turned
@@ -68,6 +69,24 @@ def difference(kernels: dict[str, Kernel], tolerance: float = 1e-4) -> str:
         error = float(jnp.abs(got - product.__wrapped__(dtype, a, b)).max())
         if not error < tolerance:
             return f"{product.__name__}: {error:.2g}"
+    return _of_linear(kernels["linear_loop"], tolerance)
+
+
+def _of_linear(kernel: Kernel, tolerance: float) -> str:
+    a, b, h = _arrays((B, T, D, H), (B, T, D, H), (B, D, H))
+    draw = np.random.default_rng(0)
+    mask, starts = (jnp.asarray(draw.random((B, T)) < p) for p in (0.7, 0.3))
+    for after in (False, True):
+        loop = Linear(reverse=after, after=after)
+        decay = a[:, :1] if after else a  # one for all steps, or one for each
+        for kind in (lambda a: a, lambda a: jax.lax.complex(a / 2, a)):
+            operands = *map(kind, (decay, b, h)), mask, starts
+            want = _batched(linear_loop, 0, 0, loop, *operands)
+            got = kernel.run(loop, *operands)
+            pairs = zip(got, want, strict=True)
+            error = max(float(jnp.abs(a - b).max()) for a, b in pairs)
+            if not error < tolerance:
+                return f"linear_loop: {error:.2g}"
     return ""
 
 

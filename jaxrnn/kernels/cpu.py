@@ -13,11 +13,20 @@ import numpy as np
 from jaxrnn.cells.elman import RELU, TANH
 from jaxrnn.cells.gru import GRU, RESET_BEFORE
 from jaxrnn.cells.lstm import LSTM
-from jaxrnn.kernels.build import Library, library, load, loaded, target
+from jaxrnn.kernels.build import (
+    PARTS,
+    REAL,
+    Library,
+    library,
+    load,
+    loaded,
+    target,
+)
 from jaxrnn.kernels.check import difference
 from jaxrnn.loops.dense import DENSE
 from jaxrnn.loops.gated import Coefficients, Inputs, Kept, Loop
 from jaxrnn.loops.inner import INNER
+from jaxrnn.loops.linear import Linear
 from jaxrnn.loops.mix import Mix
 from jaxrnn.loops.substitute import Kernel
 
@@ -37,7 +46,6 @@ RECURRENCES = {
     RESET_BEFORE.name: Recurrence(INNER, (2, 1), (0, 1)),
     LSTM.name: Recurrence(DENSE, (4, 1), (0,)),
 }
-DTYPES = ("float32", "float64")
 
 
 @functools.cache
@@ -65,9 +73,9 @@ def _why_not(loop: Loop, *operands: Any) -> str:
         return f"there are native loops of {', '.join(RECURRENCES)} only"
     if loop.compute_dtype:
         dtypes = dtypes | {jnp.dtype(loop.compute_dtype).name}
-    if len(dtypes) != 1 or not dtypes <= set(DTYPES):
+    if len(dtypes) != 1 or not dtypes <= set(REAL):
         found = ", ".join(sorted(dtypes))
-        return f"native loops compute in {' or in '.join(DTYPES)} alone, not in {found}"
+        return f"native loops compute in {' or in '.join(REAL)} alone, not in {found}"
     return native().why_not
 
 
@@ -184,8 +192,42 @@ def _why_not_product(dtype: Any, a: Any, b: Any) -> str:
     if 0 in (*a.shape, *b.shape):
         return "a size is 0"
     found = {a.dtype.name, b.dtype.name, dtype.name}
-    if len(found) != 1 or not found <= set(DTYPES):
-        return f"native products are in {' or in '.join(DTYPES)} alone"
+    if len(found) != 1 or not found <= set(REAL):
+        return f"native products are in {' or in '.join(REAL)} alone"
+    return native().why_not
+
+
+def _linear(key: Any, loop: Linear, a, b, h, mask, starts) -> Any:
+    """The loop of `jaxrnn.loops.linear`."""
+    return _call(
+        target(key(), "linear", b.dtype.name),
+        (h, b),
+        (a, b, h, mask, starts),
+        grouped=False,
+        aliases=_spent(loop, a.shape == b.shape),
+        reverse=loop.reverse,
+        after=loop.after,
+        masked=mask is not None,
+        started=starts is not None,
+    )
+
+
+def _spent(loop: Linear, full: bool) -> dict[int, int]:
+    """In whose place the outputs are written, so that no new memory is mapped."""
+    if loop.after:  # the gradient of the outputs, which is read once
+        return {1: 1}
+    return {0: 1} if full and not loop.keep else {}
+
+
+def _why_not_linear(loop: Linear, a: Any, b: Any, h: Any, *flags: Any) -> str:
+    del flags
+    if loop.method != "best":
+        return f"the method is {loop.method}"
+    if 0 in b.shape:
+        return "a size is 0"
+    found = {a.dtype.name, b.dtype.name, h.dtype.name}
+    if len(found) != 1 or not found <= set(PARTS["linear"]):
+        return f"native linear loops are in {' or in '.join(PARTS['linear'])} alone"
     return native().why_not
 
 
@@ -202,6 +244,7 @@ def kernels(key: Any = native) -> dict[str, Kernel]:
         "forward_loop": of(_forward),
         "backward_loop": of(_backward),
         "one_step": of(_step),
+        "linear_loop": of(_linear, _why_not_linear),
         "rows_times": product("rows"),
         "rows_turned": product("turned"),
         "rows_gradient": product("gradient"),

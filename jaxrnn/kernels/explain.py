@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrnn.checks import check_size
+from jaxrnn.checks import check_size, inputs_like
 from jaxrnn.core import Cell
 from jaxrnn.kernels import gpu
 from jaxrnn.kernels.build import switched_off
@@ -55,16 +55,15 @@ def explain(
     """
     batch = check_size("explain: batch", batch)
     time = check_size("explain: time", time)
-    reads = cell.about.reads
-    if reads is None or reads.shape is None:
+    if inputs_like(cell.about.reads) is None:
         raise ValueError(f"explain: cell: expected one that says what it reads: {cell}")
     if platform is None:
         platform = jax.default_backend()
         platform = {"gpu": "cuda"}.get(platform, platform)
     params = jax.eval_shape(cell.init, jax.random.key(0))
     dtype = next((a.dtype for a in jax.tree.leaves(params)), jnp.dtype("float32"))
-    dtype = jnp.int32 if reads.kind is jnp.integer else dtype
-    xs = jax.ShapeDtypeStruct((batch, time, *reads.shape), dtype)
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.float32
+    xs = inputs_like(cell.about.reads, (batch, time), dtype)
 
     def loss(params, xs):
         def one(xs):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrnn.kernels import fused_linear
 from jaxrnn.kernels.fused import ROWS, Plan, backward, forward, launch
 from jaxrnn.kernels.gates import GATES
 from jaxrnn.loops.dense import DENSE, dot
@@ -231,4 +232,7 @@ def kernels(*, interpret: bool = False) -> dict[str, Kernel]:
     return {
         "forward_loop": Kernel(partial(_forward, interpret), _why_not, exports=False),
         "backward_loop": Kernel(partial(_backward, interpret), _why_not, exports=False),
+        "linear_loop": Kernel(
+            partial(fused_linear.run, interpret), fused_linear.why_not, exports=False
+        ),
     }

@@ -15,9 +15,10 @@ class Kernel(NamedTuple):
     """What replaces a loop.
 
     Attributes:
-      run: `(static, *operands) -> outputs`, as the loop, but for a batch: arrays with a
-        time axis are `[T, B, ...]`, all others of a sequence `[B, ...]`; what sequences
-        share, such as weights, is as in the loop.
+      run: `(static, *operands) -> outputs`, as the loop, but for a batch, whose
+        axis is where the loop's `substituted` has it: arrays of gated recurrences with
+        a time axis are `[T, B, ...]`, those of linear ones `[B, T, ...]`, all others of
+        a sequence `[B, ...]`; what sequences share, such as weights, is as in the loop.
       why_not: `(static, *shapes) -> str`, why it does not run operands of these
         `jax.ShapeDtypeStruct`s; an empty string if it does.
       exports: whether a program that `jax.export` writes may call it. One that calls

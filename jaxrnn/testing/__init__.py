@@ -50,7 +50,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrnn.build import check_cell
-from jaxrnn.checks import check_flag, check_floating, check_length, check_number
+from jaxrnn.checks import (
+    check_flag,
+    check_floating,
+    check_length,
+    check_number,
+    inputs_like,
+)
 from jaxrnn.core import Cell, is_key
 from jaxrnn.testing.forms import FORMS
 from jaxrnn.testing.laws import LAWS
@@ -168,13 +174,18 @@ def _inputs(cell: Cell, xs: Any) -> Any:
         if length < 4:
             raise ValueError(f"check: xs: expected at least 4 steps, got {length}")
         return jax.tree.map(jnp.asarray, xs)
-    reads = cell.about.reads
-    if reads is None or reads.shape is None:
+    like = inputs_like(cell.about.reads, (7,))
+    if like is None:
         raise ValueError(
             "check: xs: expected the inputs of a sequence, arrays [T, ...], since "
             f"{cell.about.name} does not say what it reads, got None"
         )
-    noise, shape = np.random.default_rng(0), (7, *reads.shape)
-    if reads.kind is jnp.integer:
-        return jnp.asarray(noise.permuted(np.resize([1, 0], shape), axis=0), jnp.int32)
-    return jnp.asarray(noise.normal(size=shape))
+    noise = np.random.default_rng(0)
+
+    def drawn(one):
+        if jnp.issubdtype(one.dtype, jnp.integer):
+            tokens = np.resize([1, 0], one.shape)
+            return jnp.asarray(noise.permuted(tokens, axis=0), jnp.int32)
+        return jnp.asarray(noise.normal(size=one.shape))
+
+    return jax.tree.map(drawn, like)

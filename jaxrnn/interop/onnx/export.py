@@ -11,7 +11,7 @@ from jax import export
 
 from jaxrnn.attention import AttentionParams
 from jaxrnn.build import check_cell
-from jaxrnn.checks import check_flag, check_size
+from jaxrnn.checks import check_flag, check_size, is_input
 from jaxrnn.core import Cell, is_key, scan_unroll
 from jaxrnn.interop.onnx.graph import Graph, UnsaidError, helper, onnx, width
 from jaxrnn.interop.onnx.program import Given, examples, leaves, runner, written
@@ -132,6 +132,11 @@ def _one(cell: Cell, x: Any) -> jax.ShapeDtypeStruct:
     reads = cell.about.reads
     if x is not None:
         shape, dtype = jnp.shape(x), jnp.result_type(x)
+    elif reads is not None and not is_input(reads):
+        raise ValueError(
+            f"to_onnx: cell: expected one that reads one array, got {cell}, which "
+            f"reads {type(reads).__name__}"
+        )
     elif reads is None or reads.shape is None:
         raise ValueError(
             f"to_onnx: x: expected one input of {cell}, which does not tell what it "

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "gated.h"
+#include "linear.h"
 #include "products.h"
 #include "reset.h"
 
@@ -25,6 +26,7 @@ class Flat {
   }
   // The size of an axis of the i-th, the groups' own left out.
   long size(size_t i, size_t axis) { return get(i).dimensions()[axis + 1]; }
+  size_t rank(size_t i) { return get(i).dimensions().size() - 1; }
   size_t at() const { return at_; }
 
  private:
@@ -164,6 +166,23 @@ ffi::Error product_call(ffi::ThreadPool pool, int64_t threads, std::string_view 
   });
 }
 
+template <class T, bool kComplex>
+ffi::Error linear_call(ffi::ThreadPool pool, int64_t threads, bool reverse, bool after,
+                       bool masked, bool started, ffi::RemainingArgs args,
+                       ffi::RemainingRets rets) {
+  return each_group(pool, threads, args, rets, [&](In in, Out out, long threads) {
+    const long batch = in.size(1, 0), steps = in.size(1, 1);
+    long units = kComplex ? 2 : 1;
+    for (size_t axis = 2; axis < in.rank(1); ++axis) units *= in.size(1, axis);
+    Linear<T> io = {batch, steps, units, in.size(0, 1) < steps};
+    io.a = in.next<T>(), io.b = in.next<T>(), io.h = in.next<T>();
+    if (masked) io.mask = in.next<bool>();
+    if (started) io.starts = in.next<bool>();
+    io.last = out.next<T>(), io.out = out.next<T>();
+    linear<T, kComplex>(pool, threads, reverse, after, io);
+  });
+}
+
 auto forward_binding() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()
@@ -187,6 +206,17 @@ auto backward_binding() {
       .RemainingArgs()
       .RemainingRets();
 }
+auto linear_binding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Attr<int64_t>("threads")
+      .Attr<bool>("reverse")
+      .Attr<bool>("after")
+      .Attr<bool>("masked")
+      .Attr<bool>("started")
+      .RemainingArgs()
+      .RemainingRets();
+}
 auto product_binding() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()
@@ -204,3 +234,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(backward_float32, backward_call<float>, backward_b
 XLA_FFI_DEFINE_HANDLER_SYMBOL(backward_float64, backward_call<double>, backward_binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(product_float32, product_call<float>, product_binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(product_float64, product_call<double>, product_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(linear_float32, (linear_call<float, false>), linear_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(linear_float64, (linear_call<double, false>), linear_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(linear_complex64, (linear_call<float, true>), linear_binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(linear_complex128, (linear_call<double, true>), linear_binding());

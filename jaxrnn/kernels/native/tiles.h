@@ -46,6 +46,7 @@ constexpr int kPanel = 4;  // vectors of a full panel
 
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
+#define IVDEP _Pragma("GCC ivdep")
 
 template <class T>
 struct Vector {
