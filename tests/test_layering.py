@@ -352,7 +352,7 @@ SIBLINGS = {
     "loops/blocks": set(),
     "loops/newton": {"core", "loops.blocks"},
     "combinators/parallel": {
-        *("build", "checks", "core", "loops.newton", "precision"),
+        *("build", "checks", "core", "loops", "precision"),
     },
 }
 OUTSIDE = {

@@ -166,13 +166,14 @@ def heads_product(
 
 
 def _own(w, d_h):
-    """Of `_heads`: the diagonals of the matrices, where they are square."""
-    heads, size = w.w_h.shape[:2]
-    if w.w_h.ndim == 4:
+    """Of `_heads`: what of a block reaches the gates of the same unit."""
+    if w.w_h.ndim != 3:
         return None
+    heads, size, _ = w.w_h.shape
     blocks = w.w_h.reshape(heads, size, -1, size)
     own = jnp.diagonal(blocks, axis1=1, axis2=3)  # [heads, gates, size]
-    return _among(w, (own * d_h.reshape(heads, 1, size)).swapaxes(0, 1).reshape(-1))
+    by_head = own * d_h.reshape(heads, 1, size)
+    return _among(w, by_head.swapaxes(0, 1).reshape(-1))
 
 
 # Both read weights with the fields w_x, w_h and b [G]; z has the columns of a `Dense`.
