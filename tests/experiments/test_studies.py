@@ -160,7 +160,7 @@ CASES = [
             ("--task selective --length 3", "--length: expected at least 16 for selec"),
             (
                 "--task recall --pairs 9 --symbols 5",
-                "--length: expected at least 36 for",
+                "--pairs: expected at most 5",
             ),
             ("--modulus 1", "--modulus: expected at least 2, got 1"),
             ("--cell nothing", "invalid choice 'nothing'"),
