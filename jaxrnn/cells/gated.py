@@ -31,6 +31,8 @@ def gated(
     part: Pointwise,
     mix: Mix | None = None,
     settings: Settings = DEFAULTS,
+    *,
+    elementwise: bool = True,
 ) -> Cell:
     """Builds a cell from its mix and its pointwise part.
 
@@ -47,6 +49,8 @@ def gated(
       part: the pointwise part, with or without a derivative.
       mix: how x and h reach z; None for `DENSE` or, with heads, `HEADS`.
       settings: of which `carry_init`, `compute_dtype`, `unroll` and `heads` are read.
+      elementwise: whether the pointwise part of a unit reads that unit alone, as with
+        a layer norm in it it does not.
 
     Returns:
       The cell.
@@ -91,7 +95,8 @@ def gated(
 
         return apply(z, carry), push
 
-    cell = leaf(name, reads, init, initial_carry, step, unroll_fast, local=local)
+    known = local if elementwise else None
+    cell = leaf(name, reads, init, initial_carry, step, unroll_fast, local=known)
     return with_carry(cell, settings)
 
 
