@@ -184,7 +184,10 @@ def test_a_linear_cell_takes_one_correction():
 
 @pytest.mark.parametrize(
     "cell",
-    [rnn.elman(D, H), rnn.gru(D, H), rnn.lstm(D, H)],
+    [
+        *(rnn.elman(D, H), rnn.gru(D, H), rnn.lstm(D, H), rnn.slstm(D, H)),
+        *(rnn.indrnn(D, H), rnn.lstm(D, H, heads=5)),
+    ],
     ids=repr,
 )
 def test_what_a_unit_gives_itself_is_in_the_whole_jacobian(cell):
@@ -204,6 +207,10 @@ def test_what_a_unit_gives_itself_is_in_the_whole_jacobian(cell):
             np.testing.assert_allclose(got, expected, 1e-5, 1e-6)
     expected = cell.step(params, carry, x)[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6), new, expected)
+
+
+def test_a_layer_norm_mixes_units_so_none_is_by_itself():
+    assert rnn.layer_norm_lstm(D, H).about.local is None
 
 
 def test_what_does_not_fit_is_told():
