@@ -31,12 +31,9 @@ def gated(
     part: Pointwise,
     mix: Mix | None = None,
     settings: Settings = DEFAULTS,
-<<<<<<< HEAD
     prepare: Callable[[Any], Any] | None = None,
-=======
     *,
     elementwise: bool = True,
->>>>>>> newton
 ) -> Cell:
     """Builds a cell from its mix and its pointwise part.
 
@@ -53,13 +50,10 @@ def gated(
       part: the pointwise part, with or without a derivative.
       mix: how x and h reach z; None for `DENSE` or, with heads, `HEADS`.
       settings: of which `carry_init`, `compute_dtype`, `unroll` and `heads` are read.
-<<<<<<< HEAD
       prepare: as of `leaf`: `split` is given what it returns, which has the field `w_x`
         and serves `initial_carry` as well as the params do.
-=======
       elementwise: whether the pointwise part of a unit reads that unit alone, as with
         a layer norm in it it does not.
->>>>>>> newton
 
     Returns:
       The cell.
@@ -104,13 +98,9 @@ def gated(
 
         return apply(z, carry), push
 
-<<<<<<< HEAD
     functions = init, initial_carry, step, unroll_fast
-    cell = leaf(name, reads, *functions, prepare=prepare, local=local)
-=======
     known = local if elementwise else None
-    cell = leaf(name, reads, init, initial_carry, step, unroll_fast, local=known)
->>>>>>> newton
+    cell = leaf(name, reads, *functions, prepare=prepare, local=known)
     return with_carry(cell, settings)
 
 

@@ -7,7 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from battery import ALL_VALID, STARTS, D, H, T, assert_close, assert_refused, law
+from battery import (
+    ALL_VALID,
+    STARTS,
+    D,
+    H,
+    T,
+    assert_close,
+    assert_refused,
+    law,
+    step_of,
+)
 from battery import quick_jit as jit
 
 import jaxrnn as rnn
@@ -85,8 +95,8 @@ def test_zoneout_keeps_a_unit_or_steps_it():
     params, carry = drawn(cell)
     kept = {"h": [], "c": []}
     for x in XS:
-        stepped, _ = plain.step(params, carry.cell, x)
-        new, y = cell.step(params, carry, x)
+        stepped, _ = step_of(plain)(params, carry.cell, x)
+        new, y = step_of(cell)(params, carry, x)
         assert (y == new.cell.h).all()
         for field, shares in kept.items():
             old, other, mixed = (
@@ -110,7 +120,7 @@ def test_zoneout_in_evaluation_is_the_mean():
     _, ys = cell.unroll(params, cell.initial_carry(params), XS)
     for x, y in zip(XS, ys, strict=True):
         state = rnn.LSTMCarry(jnp.float32(h), jnp.float32(c))
-        new, _ = plain.step(params, state, x)
+        new, _ = step_of(plain)(params, state, x)
         h, c = 0.25 * h + 0.75 * np.asarray(new.h), 0.5 * c + 0.5 * np.asarray(new.c)
         np.testing.assert_allclose(y, h, atol=1e-6)
 
@@ -256,18 +266,21 @@ def test_traced_outputs_are_those_of_the_cell():
 
 def test_mistakes():
     lstm, key = rnn.lstm(D, H), jax.random.key(0)
+    no_cell: Any = 3
+    unknown: Any = {"biass": False}
     for make in (rnn.zoneout, rnn.weight_drop, rnn.recurrent_dropout):
         name = make.__name__
-        for rate in (-0.1, 1.0, "x", True):
+        wrong: list[Any] = [-0.1, 1.0, "x", True]
+        for rate in wrong:
             expected = f"{name}: rate: expected a number in [0, 1), got {rate!r}"
             assert_refused(lambda m=make, r=rate: m(lstm, r), expected)
         assert_refused(
-            lambda m=make: m(3, 0.5), f"{name}: cell: expected a Cell, got 3"
+            lambda m=make, c=no_cell: m(c, 0.5), f"{name}: cell: expected a Cell, got 3"
         )
     for make in (rnn.dropout_lstm, rnn.dropout_gru):
         assert_refused(lambda m=make: m(D, H, 2), "rate: expected a number in [0, 1)")
     with pytest.raises(TypeError, match="biass"):
-        rnn.dropout_lstm(D, H, 0.5, biass=False)
+        rnn.dropout_lstm(D, H, 0.5, **unknown)
 
     def run(cell, carry=None):
         params = cell.init(key)
@@ -287,7 +300,8 @@ def test_mistakes():
     )
     dropped = rnn.weight_drop(lstm, 0.5, where="u")
     assert_refused(lambda: run(dropped), "weight_drop(lstm(3, 5)): where", "got u")
-    for where in ((), 3, ("w_h", 1)):
+    places: list[Any] = [(), 3, ("w_h", 1)]
+    for where in places:
         assert_refused(
             lambda w=where: rnn.weight_drop(lstm, 0.5, where=w),
             "weight_drop: where: expected names of weights",

@@ -1,15 +1,16 @@
 """Unrolls by Newton's method: the loop's values and gradients, or the loop itself."""
 
 import logging
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from battery import SOME_VALID, STARTS, T, quick_jit
 
 import jaxrnn as rnn
 from jaxrnn.loops import blocks
-from tests.library.battery import SOME_VALID, STARTS, T, quick_jit
 
 D, H = 3, 5
 FORMS = "full", "block", "diagonal"
@@ -125,6 +126,7 @@ def test_what_the_loop_had_to_compute_is_right_and_said(caplog):
     )
     fast = rnn.parallel(cell, **options)
     with caplog.at_level(logging.WARNING, "jaxrnn"):
+        found: Any = None
         for _ in range(2):
             found = fast.unroll(params, carry, xs)
             jax.effects_barrier()
@@ -215,12 +217,14 @@ def test_a_layer_norm_mixes_units_so_none_is_by_itself():
 
 def test_what_does_not_fit_is_told():
     cell = rnn.lstm(D, H)
+    wrong: Any = {"jacobian": "whole"}
+    unknown: Any = {"speed": 2}
     with pytest.raises(ValueError, match='jacobian: expected "full", "block"'):
-        rnn.parallel(cell, jacobian="whole")
+        rnn.parallel(cell, **wrong)
     with pytest.raises(ValueError, match="damping: expected a number from 0 to 1"):
         rnn.parallel(cell, damping=1.5)
     with pytest.raises(TypeError, match="speed: there is no such option"):
-        rnn.parallel(cell, speed=2)
+        rnn.parallel(cell, **unknown)
     with pytest.raises(ValueError, match="reads the future"):
         rnn.parallel(rnn.bidirectional(cell, cell))
     projected = rnn.projected_lstm(D, H, 2)
