@@ -78,7 +78,8 @@ def trained_nets(config: Config) -> list[Callable[[], Net]]:
 
 def convergence(net: Net, length: int, config: Config) -> list[dict[str, Any]]:
     """The iterations of each kind of Jacobian, trained and untrained."""
-    xs, starts = net.read(config.sequences, length), {"starts": net.starts(length)}
+    xs = net.read(config.sequences, length)
+    starts: Any = {"starts": net.starts(length)}
     found = []
     for jacobian, trained in itertools.product(JACOBIANS, (True, False)):
         params = net.params if trained else net.fresh
@@ -88,7 +89,10 @@ def convergence(net: Net, length: int, config: Config) -> list[dict[str, Any]]:
             continue
 
         def newton(xs, params=params, carry=carry, jacobian=jacobian):
-            options = {"jacobian": jacobian, "max_iterations": config.max_iterations}
+            options: Any = {
+                "jacobian": jacobian,
+                "max_iterations": config.max_iterations,
+            }
             options |= starts
             return rnn.newton_unroll(net.cell, params, carry, xs, **options)
 

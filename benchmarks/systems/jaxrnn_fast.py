@@ -96,11 +96,12 @@ class Tick(Run):
     def _tick(self):
         case = self.case
         linear = rnn.linear(case.hidden_size, CLASSES, dtype=jnp.dtype(case.dtype))
+        read: Any = linear.step
 
         def tick(params, carry, x):
             carry, y = self.model.tick(params.layers, carry, x)
             readout = rnn.LinearParams(params.w, params.b)
-            _, logits = jax.vmap(linear.step, (None, None, 0))(readout, (), y)
+            _, logits = jax.vmap(read, (None, None, 0))(readout, (), y)
             return carry, logits
 
         specs = (P(), P("batch"), P("batch"))

@@ -165,8 +165,8 @@ def s5(
         )
         parts = lambdas.real, lambdas.imag, log_step, b.real, b.imag, c.real, c.imag
         given: Any = [jnp.asarray(part, dtype) for part in parts]
-        d = skip_init(d_key, size, outputs, dtype)
-        return S5Params(*given, d)
+        given.append(skip_init(d_key, size, outputs, dtype))
+        return S5Params(*given)
 
     def prepare(params, way=0):
         exact = widened(params)
