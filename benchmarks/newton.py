@@ -39,6 +39,7 @@ from benchmarks.trained import Net, parity_net, rows_net, text_net
 
 JACOBIANS = "full", "block", "diagonal"
 LARGEST = 2**26  # numbers in the Jacobians of all steps
+LARGEST_PASS = 5e9  # operations of an evaluation of all steps of a sequence
 LONGEST = 1e11  # operations of all evaluations in a pass that is timed
 
 
@@ -74,6 +75,11 @@ def trained_nets(config: Config) -> list[Callable[[], Net]]:
     nets = [partial(text_net, *pair, *made) for pair in pairs]
     nets += [partial(rows_net, "lstm", 128, *made)]
     return nets + [partial(parity_net, cell) for cell in ("elman", "lstm")]
+
+
+def operations(net: Net) -> int:
+    """Of the products of one step."""
+    return 2 * sum(np.size(w) for w in (net.params.w_x, net.params.w_h))
 
 
 def convergence(net: Net, length: int, config: Config) -> list[dict[str, Any]]:
@@ -132,14 +138,13 @@ def speed(net: Net, length: int, batch: int, config: Config) -> dict[str, Any]:
         return rnn.newton_unroll(net.cell, *run, starts=starts, **options)[2]
 
     reports = jax.jit(jax.vmap(report))(xs)
-    weights = sum(np.size(w) for w in (net.params.w_x, net.params.w_h))
     found = {
         "net": net.name,
         "T": length,
         "B": batch,
         "iterations": int(reports.iterations.max()),
         "fell_back": bool(reports.fell_back.any()),
-        "operations": 2 * weights * batch * length,  # of the products, one evaluation
+        "operations": operations(net) * batch * length,  # one evaluation of all
     }
     cells = {"loop": net.cell}
     long = found["iterations"] * found["operations"] > LONGEST
@@ -277,19 +282,18 @@ def measure(config: Config, nets: list[Callable[[], Net]]) -> dict[str, Any]:
         if stored["settings"] != results["settings"]:
             raise ValueError(f"--out: expected no results of other settings in {path}")
         results = stored
+    config.out.mkdir(parents=True, exist_ok=True)
     for make in nets:
         net = make()
-        done = [r["net"] for r in results["speed"]]
-        if done.count(net.name) == len(config.lengths) * len(config.batches):
-            continue
-        pairs = itertools.product(config.lengths, config.batches)
-        found = [convergence(net, length, config) for length in config.lengths]
-        results["convergence"] += itertools.chain(*found)
-        results["speed"] += [speed(net, *pair, config) for pair in pairs]
         results["scores"][net.name] = net.score
-        config.out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        (config.out / "table.md").write_text(table(results) + "\n")
+        done = {r["T"] for r in results["speed"] if r["net"] == net.name}
+        fits = [t for t in config.lengths if operations(net) * t <= LARGEST_PASS]
+        for length in (t for t in fits if t not in done):
+            found = [speed(net, length, batch, config) for batch in config.batches]
+            results["convergence"] += convergence(net, length, config)
+            results["speed"] += found
+            path.write_text(json.dumps(results, indent=1) + "\n")
+            (config.out / "table.md").write_text(table(results) + "\n")
     return results
 
 
