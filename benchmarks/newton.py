@@ -50,7 +50,7 @@ class Config:
     data_dir: Path
     """The folder that holds shakespeare/input.txt and the four files of MNIST."""
     out: Path
-    """A folder for results.json and table.md."""
+    """A folder for measured.json and table.md."""
     runs: Path = Path("runs/newton")
     """A folder for the runs of the experiments; those that it holds are read."""
     epochs: int = 2
@@ -266,7 +266,7 @@ def _iterations(result: dict[str, Any] | None) -> str:
 
 def measure(config: Config, nets: list[Callable[[], Net]]) -> dict[str, Any]:
     """Everything about these nets; goes on with what the results hold already."""
-    path = config.out / "results.json"
+    path = config.out / "measured.json"
     results: dict[str, Any] = {
         "settings": {k: v for k, v in vars(config).items() if not isinstance(v, Path)},
         "machine": {"cores": os.cpu_count(), "device": jax.devices()[0].device_kind},
