@@ -32,6 +32,7 @@ SIBLINGS = {
     "loops/mix": {"loops.rows", "precision"},
     "loops/dense": {"loops.mix", "loops.rows"},
     "loops/blocks": set(),
+    "loops/flat": {"core", "precision"},
     "loops/newton": {"core", "loops.blocks"},
     "loops/inner": {"loops.dense", "loops.mix", "loops.rows"},
     "loops/gated": {
@@ -92,8 +93,10 @@ SIBLINGS = {
         "precision",
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
+    "combinators/newton": {"checks"},
     "combinators/parallel": {
-        *("build", "checks", "core", "loops", "precision"),
+        *("build", "checks", "core", "loops", "loops.flat", "steps"),
+        *("combinators.newton", "combinators.time"),
     },
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
     "decode/choosers": {"checks"},

@@ -82,15 +82,15 @@ def gated(
         weights, theta = split(params)
         x = x.astype(params.w_x.dtype)
         z = mix.z(mix.ready(weights, x.dtype), x, carry.h)
-        alike = len({a.shape for a in carry}) == 1
-        if not alike or mix.local is None or mix.inner is not None:
+        alike, own = len({a.shape for a in carry}) == 1, mix.local
+        if not alike or own is None or mix.inner is not None:
             return None
-        if mix.local(weights, carry.h) is None:
+        if own(weights, carry.h) is None:
             return None
         apply = partial(part.apply, theta)
 
         def push(d_carry):
-            d_z = mix.local(weights, d_carry.h)
+            d_z = own(weights, d_carry.h)
             return jax.jvp(apply, (z, carry), (d_z, d_carry))[1]
 
         return apply(z, carry), push

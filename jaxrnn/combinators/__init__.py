@@ -12,8 +12,8 @@ from jaxrnn.combinators.compose import residual as residual
 from jaxrnn.combinators.compose import tied_embedding as tied_embedding
 from jaxrnn.combinators.feedback import FeedingCarry as FeedingCarry
 from jaxrnn.combinators.feedback import input_feeding as input_feeding
-from jaxrnn.combinators.parallel import NewtonOptions as NewtonOptions
-from jaxrnn.combinators.parallel import NewtonReport as NewtonReport
+from jaxrnn.combinators.newton import NewtonOptions as NewtonOptions
+from jaxrnn.combinators.newton import NewtonReport as NewtonReport
 from jaxrnn.combinators.parallel import newton_unroll as newton_unroll
 from jaxrnn.combinators.parallel import parallel as parallel
 from jaxrnn.combinators.time import remat as remat

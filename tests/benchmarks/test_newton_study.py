@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import jaxrnn as rnn
-from benchmarks.newton import Config, measure, table
+from benchmarks.figures.newton import table
+from benchmarks.newton import Config, measure
 from benchmarks.trained import Net
 
 
