@@ -22,3 +22,5 @@ from jaxrnn.combinators.parallel import NewtonReport as NewtonReport
 from jaxrnn.combinators.parallel import newton_unroll as newton_unroll
 from jaxrnn.combinators.parallel import parallel as parallel
 from jaxrnn.combinators.time import remat as remat
+from jaxrnn.combinators.newton import NewtonOptions as NewtonOptions
+from jaxrnn.combinators.newton import NewtonReport as NewtonReport
