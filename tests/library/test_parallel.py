@@ -8,10 +8,10 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from battery import SOME_VALID, STARTS, T, quick_jit
 
 import jaxrnn as rnn
 from jaxrnn.loops import blocks
-from tests.library.battery import SOME_VALID, STARTS, T, quick_jit
 
 D, H = 3, 5
 FORMS = "full", "block", "diagonal"
