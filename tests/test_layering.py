@@ -175,7 +175,7 @@ SIBLINGS = {
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
     "combinators/weight_drop": {"build", "checks", "core", "lift"},
     "combinators/zoneout": {
-        *("build", "checks", "combinators/weight_drop", "core", "layers", "lift"),
+        *("build", "checks", "combinators.weight_drop", "core", "layers", "lift"),
     },
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
     "combinators/dilated": {"build", "checks", "core", "lift", "steps"},

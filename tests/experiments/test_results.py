@@ -133,9 +133,7 @@ def test_a_table_of_runs_is_stored_with_the_command_of_each(elsewhere, table_of_
 
 
 @pytest.mark.parametrize("missing", ["table.json", "parity"])
-def test_a_table_without_runs_stores_nothing(
-    elsewhere, table_of_runs, capsys, missing
-):
+def test_a_table_without_runs_stores_nothing(elsewhere, table_of_runs, capsys, missing):
     path = table_of_runs / missing
     path.write_text("{") if path.is_file() else shutil.rmtree(path)
     with pytest.raises(SystemExit) as caught:
