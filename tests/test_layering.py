@@ -173,7 +173,10 @@ SIBLINGS = {
         "precision",
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
-    "combinators/noise": {"build", "checks", "core", "layers", "lift"},
+    "combinators/weight_drop": {"build", "checks", "core", "lift"},
+    "combinators/zoneout": {
+        *("build", "checks", "combinators.weight_drop", "core", "layers", "lift"),
+    },
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
     "combinators/dilated": {"build", "checks", "core", "lift", "steps"},
     "combinators/parallel": {

@@ -57,8 +57,10 @@ class Server:
             return {"status": "not installed", "reason": str(error)}
         answer = {"device": _device()}
         if "jaxrnn" in sys.modules:
-            folder = Path(sys.modules["jaxrnn"].__file__ or "").parent
-            answer["library"] = str(folder.resolve())
+            folder = Path(sys.modules["jaxrnn"].__file__ or "").parent.resolve()
+            here = Path.cwd()
+            inside = folder.is_relative_to(here)
+            answer["library"] = str(folder.relative_to(here) if inside else folder)
         return answer
 
     def variant(self, case: dict[str, Any]) -> dict[str, Any]:

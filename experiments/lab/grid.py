@@ -166,7 +166,10 @@ def _is_done(study: Study, config: Any) -> bool:
     path = config.run.out / "summary.json"
     if config.run.overwrite or not path.exists():
         return False
-    saved = study.recipes.completed(saved_options(config.run.out)[0])
+    try:
+        saved = study.recipes.completed(saved_options(config.run.out)[0])
+    except ValueError:
+        return False  # the run itself says what is wrong
     return saved == identity(config)  # else the run itself says what differs
 
 

@@ -3,6 +3,8 @@
 python -m experiments.results                # writes the tables
 python -m experiments.results --check        # status 1 if one would change
 python -m experiments.results add RUN...     # stores runs first: RUN's name.json
+
+A RUN may be the folder of a table of runs, too.
 """
 
 import argparse
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.lab.errors import UsageError
+from experiments.lab.grid import MARK
 from experiments.lab.pipe import until_closed
 from experiments.results import pages, stored
 
@@ -32,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--check stores nothing")
     try:
         if options.do == "add":
-            runs = [run.expanduser() for run in options.runs]
-            found = {
-                run.resolve().name: stored.summarized(run, options.note) for run in runs
-            }
+            found = {}
+            for run in (run.expanduser() for run in options.runs):
+                kept = stored.tabled if (run / MARK).exists() else stored.summarized
+                found[run.resolve().name] = kept(run, options.note)
             for name, summary in found.items():
                 text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
                 _replace(stored.FOLDER / f"{name}.json", text)

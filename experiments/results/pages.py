@@ -155,6 +155,20 @@ def horizons() -> str:
     return table(("mean squared (absolute) error", *columns.values()), rows)
 
 
+def memory() -> str:
+    """What each cell remembers of each task."""
+    scores = stored.read("memory")["tables"][0]
+    forms = list(scores["columns"].values())
+    rows = []
+    for row in scores["rows"]:
+        told = [
+            "" if value is None else number(value, form)
+            for value, form in zip(row["values"], forms, strict=True)
+        ]
+        rows.append((row["name"], *told))
+    return table(("", *(f"`{task}`" for task in scores["columns"])), rows)
+
+
 def number(value: float | dict, form: str) -> str:
     """A number as the pages write it.
 
@@ -195,7 +209,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"results": lambda: experiments(0)},
     "README.ko.md": {"results": lambda: experiments(1)},
-    "experiments/README.md": {"mnist": mnist, "horizons": horizons},
+    "experiments/README.md": {
+        **{"mnist": mnist, "horizons": horizons, "memory": memory},
+    },
 }
 
 

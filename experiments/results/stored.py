@@ -3,7 +3,8 @@
 A summary has the experiment, the command, the date, the seconds that the run took (null
 where it was resumed), the versions, the device and the tables. Where a table of the run
 has a number for each seed, the summary has their mean, median, lowest, highest and
-count. Where a summary is not made of the files of a run, its "origin" says so.
+count. Where a summary is not made of the files of a run, its "origin" says so. That of
+a table of runs has the tables of all, and the command of each.
 """
 
 import datetime
@@ -16,6 +17,7 @@ from typing import Any
 
 from experiments.lab.cli import arguments
 from experiments.lab.errors import UsageError
+from experiments.lab.grid import MARK
 from experiments.lab.options import identity
 
 FOLDER = Path(__file__).parent
@@ -54,6 +56,38 @@ def summarized(run: Path, note: str | None = None) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         why = error if isinstance(error, OSError) else f"{type(error).__name__} {error}"
         raise UsageError(f"{run} holds no finished run: {why}") from None
+
+
+def tabled(folder: Path, note: str | None = None) -> dict[str, Any]:
+    """The summary of the runs that make a table.
+
+    Args:
+      folder: of the table, with a run in each FOLDER/COLUMN/ROW.
+      note: as in `summarized`.
+
+    Raises:
+      UsageError: if there is no table of finished runs in the folder.
+    """
+    paths = sorted(path.parent for path in folder.glob("*/*/summary.json"))
+    runs = [summarized(path) for path in paths]
+    try:
+        tables = json.loads((folder / MARK).read_text())["tables"]
+        for row in (row for table in tables for row in table["rows"]):
+            row["values"] = [condensed(value) for value in row["values"]]
+        seconds = [run["seconds"] for run in runs]
+        return {
+            "experiment": runs[0]["experiment"],
+            "commands": [run["command"] for run in runs],
+            "measured": max(run["measured"] for run in runs),
+            "seconds": None if None in seconds else sum(seconds),
+            "note": note,
+            "versions": runs[0]["versions"],
+            "device": runs[0]["device"],
+            "tables": tables,
+        }
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        why = error if isinstance(error, OSError) else f"{type(error).__name__} {error}"
+        raise UsageError(f"{folder} holds no table of runs: {why}") from None
 
 
 def command(name: str, config: dict[str, Any]) -> str:

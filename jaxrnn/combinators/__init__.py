@@ -15,10 +15,10 @@ from jaxrnn.combinators.feedback import FeedingCarry as FeedingCarry
 from jaxrnn.combinators.feedback import input_feeding as input_feeding
 from jaxrnn.combinators.newton import NewtonOptions as NewtonOptions
 from jaxrnn.combinators.newton import NewtonReport as NewtonReport
-from jaxrnn.combinators.noise import NoiseCarry as NoiseCarry
-from jaxrnn.combinators.noise import recurrent_dropout as recurrent_dropout
-from jaxrnn.combinators.noise import weight_drop as weight_drop
-from jaxrnn.combinators.noise import zoneout as zoneout
 from jaxrnn.combinators.parallel import newton_unroll as newton_unroll
 from jaxrnn.combinators.parallel import parallel as parallel
 from jaxrnn.combinators.time import remat as remat
+from jaxrnn.combinators.weight_drop import NoiseCarry as NoiseCarry
+from jaxrnn.combinators.weight_drop import recurrent_dropout as recurrent_dropout
+from jaxrnn.combinators.weight_drop import weight_drop as weight_drop
+from jaxrnn.combinators.zoneout import zoneout as zoneout

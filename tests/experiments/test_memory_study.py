@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -84,6 +85,15 @@ def test_what_is_finished_is_not_made_again(table, capsys, monkeypatch):
     code, said = refused(capsys, *SMOKE, "--out", str(table), *AXES, "--layers", "2")
     assert code == 2
     assert "was made with --layers 1, now it is 2" in said
+
+
+def test_a_run_with_damaged_options_is_named(table, tmp_path, capsys):
+    out = tmp_path / "table"
+    shutil.copytree(table, out, ignore=shutil.ignore_patterns(".lock"))
+    (out / "adding" / "gru" / "config.json").write_text('{"cell')
+    code, said = refused(capsys, *SMOKE, "--out", str(out), *AXES)
+    assert code == 2
+    assert "adding/gru/config.json is damaged" in said
 
 
 @pytest.mark.slow

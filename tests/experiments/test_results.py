@@ -102,3 +102,42 @@ def test_a_run_that_is_not_finished_stores_nothing(elsewhere, run, capsys, missi
     assert caught.value.code == 2
     assert "holds no finished run" in capsys.readouterr().err
     assert not (elsewhere / "results" / "rows_kmnist.json").exists()
+
+
+@pytest.fixture
+def table_of_runs(tmp_path, run) -> Path:
+    """What the lab leaves of a table with one run."""
+    from experiments.lab.options import identity, plain
+    from experiments.memory import STUDY
+
+    path = tmp_path / "memory_two"
+    shutil.copytree(run, path / "parity" / "gru")
+    summary = json.loads((run / "summary.json").read_text())
+    config = plain(identity(STUDY.recipes(task="parity", cell="gru")))
+    config |= {"task": "parity", "cell": "gru", "seeds": 2}
+    summary |= {"experiment": "memory", "config": config}
+    (path / "parity" / "gru" / "summary.json").write_text(json.dumps(summary))
+    row = {"name": "gru", "values": [[0.5, 1.0]]}
+    table = {"title": "t", "columns": {"parity": ".2%"}, "rows": [row]}
+    (path / "table.json").write_text(json.dumps({"tables": [table]}))
+    return path
+
+
+def test_a_table_of_runs_is_stored_with_the_command_of_each(elsewhere, table_of_runs):
+    main(["add", str(table_of_runs)])
+    found = stored.read("memory_two")
+    told = "python -m experiments.memory --cell=gru --seeds=2"
+    assert found["commands"] == [told]
+    assert (found["experiment"], found["seconds"]) == ("memory", 90)
+    assert found["tables"][0]["rows"][0]["values"][0]["mean"] == 0.75
+
+
+@pytest.mark.parametrize("missing", ["table.json", "parity"])
+def test_a_table_without_runs_stores_nothing(elsewhere, table_of_runs, capsys, missing):
+    path = table_of_runs / missing
+    path.write_text("{") if path.is_file() else shutil.rmtree(path)
+    with pytest.raises(SystemExit) as caught:
+        main(["add", str(table_of_runs)])
+    assert caught.value.code == 2
+    assert "holds no table of runs" in capsys.readouterr().err
+    assert not (elsewhere / "results" / "memory_two.json").exists()

@@ -380,6 +380,14 @@ class TestToOnnx:
     def test_a_cell_that_unrolls_as_onnx_cannot_is_scanned(self):
         assert kinds(check_export(running_sum(), D)) == ["Scan"]
 
+    def test_parts_of_an_input_are_stacked_and_taken_apart(self):
+        def turned(x):
+            first, *_, last = jnp.unstack(x)
+            return jnp.stack([jnp.stack([last, first]), x[:2]], axis=-1).ravel()
+
+        cell = rnn.chain(rnn.gru(D, H), rnn.activation(turned))
+        check_export(cell, D)
+
     def test_what_cannot_be_scanned_needs_its_length(self):
         cell = rnn.bidirectional(running_sum(), rnn.remat(running_sum()))
         with pytest.raises(

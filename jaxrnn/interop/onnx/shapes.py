@@ -56,6 +56,19 @@ def _split(g, eqn, x):
     return g.ops("Split", x, g.shape(sizes), outputs=len(sizes), axis=axis)
 
 
+@says("stack")
+def _stack(g, eqn, *xs):
+    axis = int(eqn.params["axis"])
+    return g.op("Concat", *(g.op("Unsqueeze", x, ints([axis])) for x in xs), axis=axis)
+
+
+@says("unstack")
+def _unstack(g, eqn, x):
+    count, axis = len(eqn.outvars), int(eqn.params["axis"])
+    parts = g.ops("Split", x, g.shape([1] * count), outputs=count, axis=axis)
+    return [g.op("Squeeze", part, ints([axis])) for part in parts]
+
+
 @says("iota")
 def _iota(g, eqn, *_):
     aval, axis = eqn.outvars[0].aval, int(eqn.params["dimension"])
