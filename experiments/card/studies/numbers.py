@@ -84,6 +84,9 @@ def memory(network: Any, config: Any, finished: lab.Finished) -> Shared:
     """Of `experiments.memory`."""
     task, known = config.task, TASKS[config.task]
     size = finished.summary.get("hidden_size")
+    if not isinstance(size, int):
+        path = finished.path / "summary.json"
+        raise lab.UsageError(f"--out: {path} is damaged: it says no hidden_size")
     net = network(config, size)
     reads = config.pool if task in ("adding", *IMAGES) else "steps"
     tokens = task not in ("adding", *IMAGES)
