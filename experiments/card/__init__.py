@@ -7,7 +7,7 @@ the layers, the tensors have torch's names and layouts.
 """
 
 from experiments.card.options import Sharing as Sharing
-from experiments.card.options import options as options
+from experiments.card.options import config as config
 from experiments.card.studies.numbers import forecasting as forecasting
 from experiments.card.studies.numbers import memory as memory
 from experiments.card.studies.numbers import music as music

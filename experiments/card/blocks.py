@@ -22,10 +22,12 @@ def blocks(layout: Layout | None, shared: Shared, study: str) -> str:
       shared: what the study says.
       study: its name.
     """
+    inputs = [f"### Inputs\n\n{_fenced(shared.example)}"] if shared.example else []
     if layout is None:
-        return f"{ALONE}\n\n{_fenced(of_study(shared, study))}"
-    found = layout.codes.items()
-    return "\n".join(f"### {TITLES[name]}\n\n{_fenced(code)}" for name, code in found)
+        alone = f"### jaxrnn\n\n{ALONE}\n\n{_fenced(of_study(shared, study))}"
+        return "\n".join([alone, *inputs])
+    found = [f"### {TITLES[k]}\n\n{_fenced(code)}" for k, code in layout.codes.items()]
+    return "\n".join([*found, *inputs])
 
 
 def of_study(shared: Shared, study: str) -> str:
@@ -37,7 +39,7 @@ import jax
 from experiments import card, {study}
 {more}from jaxrnn import interop
 
-config = card.options({study}.STUDY, "config.json")
+config = card.config({study}.STUDY, "config.json")
 {shared.make}
 like = jax.eval_shape(net.init, jax.random.key(0))
 params = interop.load_safetensors("model.safetensors", like)

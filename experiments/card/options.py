@@ -1,4 +1,4 @@
-"""The option that asks for a folder, and the options that a folder holds."""
+"""The option that asks for a folder, and the options that are in one."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def without_places(config: lab.Config, saved: dict[str, Any]) -> dict[str, Any]:
     return {k: name(v) if k in paths else v for k, v in saved.items()}
 
 
-def options(study: lab.Study, path: str | os.PathLike[str]) -> Any:
+def config(study: lab.Study, path: str | os.PathLike[str]) -> Any:
     """The config of a study that made a network, from the config.json beside it.
 
     Raises:
@@ -46,9 +46,9 @@ def options(study: lab.Study, path: str | os.PathLike[str]) -> Any:
         saved = json.loads(Path(path).read_text(encoding="utf-8"))
         if saved["study"] != study.name:
             raise ValueError(f"it is of {saved['study']}")
-        config = study.recipes.base
+        base = study.recipes.base
         found = study.recipes.completed(saved["options"])
-        return replaced(config, restored(config, found))
+        return replaced(base, restored(base, found))
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise lab.UsageError(f"{path} holds no options of {study.name}: {error}") from (
             error

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,9 +19,6 @@ PIPELINES = {  # of the tasks, those for which hubs have a page
     *("image-classification", "image-to-text", "text-classification"),
     *("text-generation", "time-series-forecasting", "translation"),
 }
-NOT_THOSE = (  # options that say nothing of a network
-    *("preset", "data_dir"),
-)
 
 
 class Card(NamedTuple):
@@ -126,7 +124,7 @@ def front_matter(card: Card) -> str:
         tags=list(dict.fromkeys(tags)),
         datasets=[s.licence.hub or s.name for s in shared.sources],
         metrics=list(dict.fromkeys(result.metric for result in shared.results)),
-        model_name=card.name,
+        model_name=card.name if found else None,
         eval_results=found or None,
     ).to_yaml()
 
@@ -165,9 +163,8 @@ def data(card: Card) -> str:
 def training(card: Card) -> str:
     """Options, versions and the machine."""
     summary = card.finished.summary
-    shown = {k: v for k, v in card.options.items() if k not in NOT_THOSE}
     lines = ["| option | value |", "|---|---|"]
-    for name, value in shown.items():
+    for name, value in card.options.items():
         if value not in (None, [], ""):
             text = value if isinstance(value, str) else json.dumps(value)
             lines.append(f"| `--{name.replace('_', '-')}` | {_cell(text)} |")
@@ -223,4 +220,4 @@ def _whole(text: str) -> str:
 
 
 def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-")
+    return re.sub(r"\W+", "-", text.lower()).strip("-")

@@ -46,6 +46,7 @@ class Shared(NamedTuple):
     files: Mapping[str, str] = {}  # by name, what they are: those of the run
     texts: Mapping[str, tuple[str, str]] = {}  # by name, what is in it, what it is
     imports: str = ""
+    example: str = ""  # code that makes inputs of text
     note: str = ""
 
 

@@ -199,7 +199,7 @@ def test_the_tensors_are_torchs(finished, shared):
         **{"output.weight": (10, 7), "output.bias": (10,)},
     }
     assert {name: a.shape for name, a in state.items()} == shapes
-    config = card.options(rows.STUDY, shared / "config.json")
+    config = card.config(rows.STUDY, shared / "config.json")
     xs = sequences(load_images("digits").test.images[:5], 16, "rows")
     net = rows.network(config, 8, 10)
     like = jax.eval_shape(net.init, jax.random.key(0))

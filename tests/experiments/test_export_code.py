@@ -260,6 +260,11 @@ class Study(NamedTuple):
     xs: Any  # (the config.json of the folder) -> inputs of a batch
 
 
+EXAMPLES = {  # what the code for inputs makes
+    "language_model": ("tokens",),
+    "sentiment": ("tokens",),
+    "translation": ("source", "mask"),
+}
 STUDIES = {
     "rows": Study(
         rows,
@@ -332,12 +337,17 @@ def test_the_card_of_each_study_loads_its_network(name, tmp_path, monkeypatch):
     lab.main(study, ["--out", str(out), "--export", str(folder)])
     known = json.loads((folder / "config.json").read_text())
     codes = blocks(folder)
-    assert set(codes) == (
-        set(FRAMEWORKS) if known["tensors"] == "torch" else {"jaxrnn"}
-    )
+    example = codes.pop("inputs", "")
+    in_torch = known["tensors"] == "torch"
+    assert set(codes) == (set(FRAMEWORKS) if in_torch else {"jaxrnn"})
     xs = inputs(known)
     place(folder, xs, codes)
     monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    for one in EXAMPLES.get(name, ()):
+        assert names[one].shape[0] == 1
+        assert names[one].size > 2
     ys = computed(module, out, folder, known, xs)
     ran = []
     for framework in codes:
@@ -353,16 +363,13 @@ def test_the_card_of_each_study_loads_its_network(name, tmp_path, monkeypatch):
 def blocks(folder: Path) -> dict[str, str]:
     """The code of a card, by framework."""
     text = (folder / "README.md").read_text().split("## How to load it\n")[1]
-    named = re.findall(r"### (\w+)\n[^`]*```python\n(.*?)```", text, re.S)
-    if named:
-        return {title.lower(): code for title, code in named}
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    return {"jaxrnn": code}
+    named = re.findall(r"### (\w+)\n.*?```python\n(.*?)```", text, re.S)
+    return {title.lower(): code for title, code in named}
 
 
 def computed(module, out, folder, known, xs) -> np.ndarray:
     """What the network of the study computes with the params of the run."""
-    config = card.options(module.STUDY, folder / "config.json")
+    config = card.config(module.STUDY, folder / "config.json")
     config = replace(config, run=replace(config.run, out=out))
     describe, network = module.STUDY.answers["export"].args
     config, finished = find_finished(module.STUDY, config, "export")

@@ -6,6 +6,7 @@ import jax
 
 from experiments import lab
 from experiments.card.forecasts import Sizes, forecasts
+from experiments.card.layout import KINDS
 from experiments.card.recurrent import recurrent
 from experiments.card.shared import Result, Shared
 from experiments.card.sources import made, source
@@ -46,6 +47,8 @@ def forecasting(network: Any, config: Any, finished: lab.Finished) -> Shared:
     sizes = Sizes(C, L, F, config.patch, config.hidden_size, Q)
 
     def layout(params):
+        if config.cell not in KINDS:
+            return None
         start = params.start.w
         if config.structure == "direct":
             dense, _, inner, _ = params.reader

@@ -27,7 +27,9 @@ def rows(network: Any, config: Any, finished: lab.Finished) -> Shared:
     T, D = how.rows * how.columns, 3 if how.color else 1
     if config.order == "rows":
         T, D = how.rows, how.columns * D
-    net, brightest = network(config, D, K), known.max_value if known else 255
+    net = network(config, D, K)
+    order = ORDERS[config.order].format(T=T)
+    light = ", light on dark" if known or config.light_on_dark else ""
     split = "holdout" if config.holdout else "test"
     right = finished.per_seed(f"{split}_accuracy")
     rounded = config.compute_dtype
@@ -38,8 +40,7 @@ def rows(network: Any, config: Any, finished: lab.Finished) -> Shared:
     return Shared(
         about=f"A network that reads an image of {how.rows} x {how.columns} pixels as "
         f"a sequence, and tells which of {K} classes it shows.",
-        inputs=f"xs [{T}, {D}], float32: bytes / {brightest}; "
-        + ORDERS[config.order].format(T=T),
+        inputs=f"xs [{T}, {D}], float32, pixels from 0 to 1{light}; {order}",
         outputs=f"[{K}], logits of the classes in classes.json",
         task="image-classification",
         init=net.init,

@@ -13,11 +13,32 @@ from experiments.data.classes import kept_classes
 from experiments.data.subwords import Subwords
 
 SUBWORDS = "the subwords, for `tokenizers.Tokenizer.from_file`"
+CHARACTERS = """\
+import json
+
+import numpy as np
+
+with open("vocabulary.json", encoding="utf-8") as file:
+    characters = json.load(file)
+text = {text!r}
+tokens = np.array([[characters.index(letter) for letter in text]])
+"""
+TOKENS = """\
+import numpy as np
+from tokenizers import Tokenizer
+
+subwords = Tokenizer.from_file("{name}")
+subwords.encode_special_tokens = True  # "<unk>" in a text is text
+text = "{text}"
+{tokens} = np.array([subwords.encode(text, add_special_tokens=False).ids{stop}])
+"""
+TEXTS = {"ko": "좋은 영화", "de": "Ein Hund rennt."}
 
 
 def language_model(network: Any, config: Any, finished: lab.Finished) -> Shared:
     """Of `experiments.language_model`."""
-    V = corpus.Vocabulary.load(finished.path / "vocabulary.json").size
+    vocabulary = corpus.Vocabulary.load(finished.path / "vocabulary.json")
+    V = vocabulary.size
     net, name = network(config, V), "own" if config.text else config.dataset
 
     def layout(params):
@@ -49,6 +70,7 @@ def language_model(network: Any, config: Any, finished: lab.Finished) -> Shared:
         best="-valid_loss",
         files={"vocabulary.json": "all characters, in one string, by their numbers"},
         note="The validation part chose the epoch and the seed; there is no test part.",
+        example=CHARACTERS.format(text=vocabulary.characters[-5:]),
     )
 
 
@@ -71,6 +93,8 @@ def sentiment(network: Any, config: Any, finished: lab.Finished) -> Shared:
     told = f"[1], the logit of {classes[-1]!r} against {classes[0]!r}"
     many = f"[{K}], logits of the classes in classes.json"
     chooses = "accuracy" if config.class_weights == "none" else "macro_f1"
+    data = source(config.dataset, documents.DATASETS.get(config.dataset))
+    text = TEXTS.get("".join(data.licence.languages), "a good film")
     right, f1 = (finished.per_seed(f"test_{n}") for n in ("accuracy", "macro_f1"))
     said = "accuracy on test documents", "mean F1 of the classes"
     return Shared(
@@ -84,7 +108,7 @@ def sentiment(network: Any, config: Any, finished: lab.Finished) -> Shared:
         layout=layout,
         make=f"net = sentiment.network(config, {V}, {K})",
         call=f"lambda tokens: net.read(params, tokens)[0]{'[None]' * binary}",
-        sources=(source(config.dataset, documents.DATASETS.get(config.dataset)),),
+        sources=(data,),
         results=(
             Result("accuracy", said[0], ".2%", right),
             Result("f1", said[1], ".4f", f1),
@@ -97,6 +121,9 @@ def sentiment(network: Any, config: Any, finished: lab.Finished) -> Shared:
                 "the names of the classes",
             )
         },
+        example=TOKENS.format(
+            name="subwords.json", text=text, tokens="tokens", stop=""
+        ),
     )
 
 
@@ -130,4 +157,11 @@ def translation(network: Any, config: Any, finished: lab.Finished) -> Shared:
         files=dict.fromkeys(names, SUBWORDS),
         imports="from pathlib import Path\n"
         "from experiments.data.subwords import Subwords",
+        example=TOKENS.format(
+            name=names[0],
+            text=TEXTS.get(config.source, "A dog runs."),
+            tokens="source",
+            stop=" + [2]",
+        )
+        + "mask = np.ones(source.shape, bool)\n",
     )
