@@ -6,6 +6,8 @@ the files that its inputs or outputs need (classes, vocabulary, subwords), and t
 the layers, the tensors have torch's names and layouts.
 """
 
+from experiments.card.decoders import captioner_params as captioner_params
+from experiments.card.decoders import translator_params as translator_params
 from experiments.card.options import Sharing as Sharing
 from experiments.card.options import config as config
 from experiments.card.studies.numbers import forecasting as forecasting

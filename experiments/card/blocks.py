@@ -9,9 +9,12 @@ TITLES = {  # with the versions that the blocks are tested with
     "flax": "flax\n\nWith flax 0.12, safetensors and jaxrnn:",
     "jaxrnn": "jaxrnn\n\nWith jaxrnn and safetensors:",
 }
-ALONE = """\
-torch, Keras and flax have no layers for all that this network computes. jaxrnn loads it,
-in a clone of its repository after `pip install -e '.[experiments]'`:"""
+CLONE = "in a clone of jaxrnn's repository, after `pip install -e '.[experiments]'`"
+WITHOUT = {  # why there is no code of them
+    "all": "torch, Keras and flax have no layers for all that this network computes.",
+    "some": "Keras and flax have no decoder that reads its own last output; the names "
+    "of the tensors say what one would be made of.",
+}
 
 
 def blocks(layout: Layout | None, shared: Shared, study: str) -> str:
@@ -22,27 +25,41 @@ def blocks(layout: Layout | None, shared: Shared, study: str) -> str:
       shared: what the study says.
       study: its name.
     """
-    inputs = [f"### Inputs\n\n{_fenced(shared.example)}"] if shared.example else []
-    if layout is None:
-        alone = f"### jaxrnn\n\n{ALONE}\n\n{_fenced(of_study(shared, study))}"
-        return "\n".join([alone, *inputs])
-    found = [f"### {TITLES[k]}\n\n{_fenced(code)}" for k, code in layout.codes.items()]
-    return "\n".join([*found, *inputs])
+    codes = {} if layout is None else layout.codes
+    found = [f"### {TITLES[name]}\n\n{_fenced(code)}" for name, code in codes.items()]
+    if "jaxrnn" not in codes:
+        why = WITHOUT["some" if codes else "all"]
+        read = shared.read if codes else ""
+        code = _fenced(of_study(shared, study, read))
+        found.append(f"### jaxrnn\n\nThis runs {CLONE}. {why}\n\n{code}")
+    if shared.example:
+        found.append(f"### Inputs\n\n{_fenced(shared.example)}")
+    return "\n".join(found)
 
 
-def of_study(shared: Shared, study: str) -> str:
-    """Loads params under this library's own names, into the network of a study."""
+def of_study(shared: Shared, study: str, read: str = "") -> str:
+    """Loads params into the network of a study.
+
+    Args:
+      shared: what the study says.
+      study: its name.
+      read: see `Shared`; without it the params have this library's own names.
+    """
     more = f"{shared.imports}\n" if shared.imports else ""
+    head, load = "", 'interop.load_safetensors("model.safetensors", like)'
+    tail = "from jaxrnn import interop\n"
+    if read:
+        head = "from safetensors.numpy import load_file\n"
+        tail, load = "", read.replace("state", 'load_file("model.safetensors")')
     return f"""\
 import jax
-
+{head}
 from experiments import card, {study}
-{more}from jaxrnn import interop
-
+{more}{tail}
 config = card.config({study}.STUDY, "config.json")
 {shared.make}
 like = jax.eval_shape(net.init, jax.random.key(0))
-params = interop.load_safetensors("model.safetensors", like)
+params = {load}
 network = jax.jit(jax.vmap({shared.call}))
 """
 

@@ -112,7 +112,9 @@ def front_matter(card: Card) -> str:
         for result, value in card.own
     ]
     languages = [s for source in shared.sources for s in source.licence.languages]
-    frameworks = [] if card.layout is None else ["pytorch", "keras", "flax"]
+    codes = {} if card.layout is None else card.layout.codes
+    known_by = {"torch": "pytorch", "keras": "keras", "flax": "flax"}
+    frameworks = [tag for name, tag in known_by.items() if name in codes]
     tags = ["jaxrnn", "jax", *frameworks, "rnn", card.cell, card.study, first.name]
     other = {"license_name": _slug(first.licence.said), "license_link": link}
     return ModelCardData(

@@ -45,6 +45,9 @@ class Shared(NamedTuple):
     last: bool = False  # whether the params are of the last epoch, not of the best
     files: Mapping[str, str] = {}  # by name, what they are: those of the run
     texts: Mapping[str, tuple[str, str]] = {}  # by name, what is in it, what it is
+    # Where the tensors have torch's names, and `codes` of the layout no jaxrnn: makes
+    # params `like` those of the network from `state`, the tensors.
+    read: str = ""
     imports: str = ""
     example: str = ""  # code that makes inputs of text
     note: str = ""

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from experiments import lab
+from experiments.card.decoders import captioner
 from experiments.card.recurrent import recurrent
 from experiments.card.shared import Result, Shared, of_each_seed
 from experiments.card.sources import source
@@ -85,9 +86,12 @@ def captioning(network: Any, config: Any, finished: lab.Finished) -> Shared:
         "likeliest one by one, up to a stop (2)",
         task="image-to-text",
         init=net.init,
-        layout=lambda params: None,
+        layout=lambda params: captioner(
+            params, captioned.SIZE, (size, known.channels), length
+        ),
         make=f"net = captioning.network(config, {known.channels}, {V})",
         call=f"lambda image: net.greedy(params, image, {length})",
+        read="card.captioner_params(like, state)",
         sources=(data,),
         results=(result,),
         best="-validation_loss",

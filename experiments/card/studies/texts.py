@@ -5,6 +5,7 @@ from typing import Any
 
 import jaxrnn as rnn
 from experiments import lab
+from experiments.card.decoders import translator
 from experiments.card.recurrent import recurrent
 from experiments.card.shared import Result, Shared, of_each_seed
 from experiments.card.sources import source
@@ -142,15 +143,16 @@ def translation(network: Any, config: Any, finished: lab.Finished) -> Shared:
     return Shared(
         about=f"A network that translates from {config.source} to {config.target}.",
         inputs=f"source [S], integers below {V}: the subwords of a sentence, and a "
-        "stop (2); mask [S], True",
+        "stop (2); all sentences of a batch have one length",
         outputs=f"integers below {W}: the subwords of the translation, the likeliest "
         "one by one, up to a stop (2)",
         task="translation",
         init=net.init,
-        layout=lambda params: None,
+        layout=lambda params: translator(config.cell, config.attention, params),
         make=f"subwords = [Subwords.load(Path(name)) for name in {names}]\n"
         "net = translation.make_interpreter(config, *subwords).net",
-        call="lambda source, mask: net.greedy(params, source, mask)",
+        call="lambda source: net.greedy(params, source, source >= 0)",
+        read=f"card.translator_params(\"{config.cell}\", like, state)",
         sources=(data,),
         results=(Result("bleu", f"BLEU, a beam of {config.beam_size}", ".2f", bleu),),
         best="val_bleu",
@@ -162,6 +164,5 @@ def translation(network: Any, config: Any, finished: lab.Finished) -> Shared:
             text=TEXTS.get(config.source, "A dog runs."),
             tokens="source",
             stop=" + [2]",
-        )
-        + "mask = np.ones(source.shape, bool)\n",
+        ),
     )
