@@ -14,7 +14,8 @@ READ = {
 }
 TWO = """\
     for both in {several}:
-        ahead, back = ({{"params": {{"cell": interop.to_flax("{kind}", p)}}}} for p in both)
+        ways = [interop.to_flax("{kind}", weights) for weights in both]
+        ahead, back = ({{"params": {{"cell": way}}}} for way in ways)
         back = layer.apply(back, xs, reverse=True, keep_order=True)
         xs = jnp.concatenate([layer.apply(ahead, xs), back], -1)
 """

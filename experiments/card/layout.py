@@ -46,4 +46,5 @@ def read_layers(cell: str, layers: int = 1, both: bool = False) -> str:
         options.append("bidirectional=True")
     if nonlinearity != "tanh":
         options.append(f'nonlinearity="{nonlinearity}"')
-    return f"interop.load_torch({', '.join([*options, 'prefix="rnn."'])})"
+    options.append('prefix="rnn."')
+    return f"interop.load_torch({', '.join(options)})"

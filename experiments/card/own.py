@@ -42,7 +42,9 @@ def code(net: Net) -> str:
         rows = 'state["h_0"]'
         if net.kind == "lstm":
             rows = '(a for pair in zip(state["h_0"], state["c_0"]) for a in pair)'
-        start += f"\nstart = jax.tree.unflatten(jax.tree.structure(start), list({rows}))"
+        start += (
+            f"\nstart = jax.tree.unflatten(jax.tree.structure(start), list({rows}))"
+        )
     xs = "tokens" if tokens else "xs"
     return f"""\
 import jax

@@ -173,7 +173,10 @@ def training(card: Card) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in summary["versions"].items())
     device = summary["device"]
     machine = f"{device['platform']}, {device['kind']}"
-    lines += ["", f"By `python -m experiments.{card.study}`, with {versions}, on {machine}."]
+    lines += [
+        "",
+        f"By `python -m experiments.{card.study}`, with {versions}, on {machine}.",
+    ]
     return "\n".join([*lines, ""])
 
 

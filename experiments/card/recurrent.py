@@ -1,4 +1,4 @@
-"""Recurrent layers between an embedding and an output, as other frameworks have them."""
+"""Recurrent layers before an output, as other frameworks have them."""
 
 from collections.abc import Sequence
 from typing import Any

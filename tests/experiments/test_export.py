@@ -1,4 +1,4 @@
-"""`--export FOLDER`: a finished run as model hubs expect it, and the code of its card."""
+"""`--export FOLDER`: a finished run as model hubs expect it."""
 
 import json
 import math
@@ -276,9 +276,7 @@ def test_runs_that_cannot_be_shared(finished, tmp_path, capsys):
     save_file(arrays, tmp_path / "nan")
     nan = (tmp_path / "nan").read_bytes()
     damaged("params.safetensors", nan, "--export: expected a run whose params are fin")
-    assert "--resume: expected no --export" in failing(
-        capsys, run, folder, "--resume"
-    )
+    assert "--resume: expected no --export" in failing(capsys, run, folder, "--resume")
 
 
 def test_all_studies_share_and_none_trains_when_asked_without_a_run(tmp_path, capsys):

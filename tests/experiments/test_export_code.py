@@ -211,7 +211,9 @@ def made() -> dict[str, Case]:
     for cell in KINDS:
         found[f"two layers of {cell}"] = of_reader(cell, layers=2)
         found[f"{cell} without biases"] = of_reader(cell, bias=False)
-        found[f"{cell} with a learned start"] = of_reader(cell, init_scale=1.0, layers=2)
+        found[f"{cell} with a learned start"] = of_reader(
+            cell, init_scale=1.0, layers=2
+        )
         found[f"{cell}, mean"] = of_memory(cell)
         for tied in (False, True):
             found[f"text, {cell}, tied {tied}"] = of_text(cell, tied)

@@ -104,7 +104,9 @@ def memory(network: Any, config: Any, finished: lab.Finished) -> Shared:
             (more["embedding"],), *layers = layers
         return recurrent(config.cell, layers, params.readout, reads, **more)
 
-    vocabulary = f"tokens [T], integers below {len(shapes.reader[0].w)}" if tokens else ""
+    vocabulary = (
+        f"tokens [T], integers below {len(shapes.reader[0].w)}" if tokens else ""
+    )
     data = made(task, f"the task {task} of experiments.data.recall")
     if task in IMAGES:
         data = source("mnist", images.DATASETS["mnist"])

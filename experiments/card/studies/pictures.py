@@ -35,8 +35,8 @@ def rows(network: Any, config: Any, finished: lab.Finished) -> Shared:
     right = finished.per_seed(f"{split}_accuracy")
     rounded = config.compute_dtype
     note = (
-        f"In training the operands of the recurrent products were rounded to {rounded}; "
-        "below they are not, and the logits differ a little."
+        f"In training the operands of the recurrent products were rounded to "
+        f"{rounded}; below they are not, and the logits differ a little."
     )
     return Shared(
         about=f"A network that reads an image of {how.rows} x {how.columns} pixels as "

@@ -49,9 +49,7 @@ def language_model(network: Any, config: Any, finished: lab.Finished) -> Shared:
             table, output = params.w, rnn.LinearParams(params.w.T, params.b)
         else:
             (table,), *cells, output = params
-        return recurrent(
-            config.cell, cells, output, "steps", embedding=table, **more
-        )
+        return recurrent(config.cell, cells, output, "steps", embedding=table, **more)
 
     nats = finished.per_seed("valid_loss")
     said = "nats per character of the validation part"
@@ -87,9 +85,7 @@ def sentiment(network: Any, config: Any, finished: lab.Finished) -> Shared:
         (table,), *layers = params.reader
         more = {"query": params.query} if reads == "attention" else {}
         output = params.readout[-1]
-        return recurrent(
-            config.cell, layers, output, reads, embedding=table, **more
-        )
+        return recurrent(config.cell, layers, output, reads, embedding=table, **more)
 
     told = f"[1], the logit of {classes[-1]!r} against {classes[0]!r}"
     many = f"[{K}], logits of the classes in classes.json"
@@ -152,7 +148,7 @@ def translation(network: Any, config: Any, finished: lab.Finished) -> Shared:
         make=f"subwords = [Subwords.load(Path(name)) for name in {names}]\n"
         "net = translation.make_interpreter(config, *subwords).net",
         call="lambda source: net.greedy(params, source, source >= 0)",
-        read=f"card.translator_params(\"{config.cell}\", like, state)",
+        read=f'card.translator_params("{config.cell}", like, state)',
         sources=(data,),
         results=(Result("bleu", f"BLEU, a beam of {config.beam_size}", ".2f", bleu),),
         best="val_bleu",
