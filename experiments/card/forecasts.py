@@ -27,7 +27,7 @@ RELU = {
 }
 CARRY = {"torch": "h", "keras": "[h]", "flax": "h"}
 CARRY_OF_LSTM = {
-    "torch": "h, torch.zeros_like(h)",
+    "torch": "(h, torch.zeros_like(h))",
     "keras": "[h, ops.zeros_like(h)]",
     "flax": "(jnp.zeros_like(h), h)",
 }
