@@ -5,6 +5,7 @@
     python -m experiments.captioning --images FOLDER --captions FILE.csv
     python -m experiments.captioning --out RUN --describe IMAGE.jpg
     python -m experiments.captioning --out RUN --predict IMAGE.jpg FOLDER
+    python -m experiments.captioning --out RUN --export FOLDER
 
 A few convolutions make of an image a grid of vectors m_1 ... m_S, which are the memory
 of a decoder (Xu et al., 2015). With the word w_t as a vector and c_t what attention
@@ -38,7 +39,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import lab
+from experiments import card, lab
 from experiments.data import captioned
 from experiments.data.captions import SETS
 from experiments.data.image_folder import image_paths
@@ -51,7 +52,7 @@ Penalty = Annotated[float, lab.Range("in [0, 10]", lambda v: 0 <= v <= 10)]
 
 
 @dataclass(frozen=True)
-class Config(captioned.OwnPhotographs):
+class Config(captioned.OwnPhotographs, card.Sharing):
     """Says in a sentence what an image shows.
 
     The defaults shown are those of the chosen --dataset and --preset.
@@ -243,7 +244,10 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
 STUDY = lab.Study(
     *("captioning", RECIPES, load, task, report),
     prepare=prepare,
-    answers={"predict": predict, "describe": describe},
+    answers={
+        **{"predict": predict, "describe": describe},
+        "export": partial(card.share, card.captioning, network),
+    },
 )
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
     python -m experiments.forecasting --dataset stocks
     python -m experiments.forecasting --csv FILE --columns a b --horizon 12 --out RUN
     python -m experiments.forecasting --out RUN --predict NEWER
+    python -m experiments.forecasting --out RUN --export FOLDER
 
 Every variable is a sequence of its own, read by the same network; which variable it is
 decides the state s_0 that the network starts from. The window is cut into patches p_k
@@ -57,7 +58,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import lab
+from experiments import card, lab
 from experiments.data.csv_options import CsvConfig
 from experiments.data.series import DATASETS, forecast_csv
 from experiments.data.windows import Windowed, make_windows
@@ -72,7 +73,7 @@ QUANTILES = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 
 
 @dataclass(frozen=True)
-class Config(CsvConfig):
+class Config(CsvConfig, card.Sharing):
     """Forecasts time series, with intervals.
 
     The defaults shown are those of the chosen --preset, --dataset or --csv.
@@ -263,7 +264,10 @@ STUDY = lab.Study(
     *("forecasting", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: data.values,
-    answers={"predict": predict},
+    answers={
+        "predict": predict,
+        "export": partial(card.share, card.forecasting, network),
+    },
 )
 
 if __name__ == "__main__":

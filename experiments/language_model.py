@@ -5,6 +5,7 @@
     python -m experiments.language_model --text FILE
     python -m experiments.language_model --generate "ROMEO:" --out RUN
     python -m experiments.language_model --predict FILE --out RUN
+    python -m experiments.language_model --export FOLDER --out RUN
 
 With x_t the character at place t, E its vector, and h_t the state after it,
 
@@ -49,7 +50,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import lab
+from experiments import card, lab
 from experiments.data import corpus
 from experiments.measures.ngrams import ngram_losses
 from experiments.models.stack import stack
@@ -67,7 +68,7 @@ FEWEST = lab.Range(f"at least {corpus.FEWEST}", lambda v: v >= corpus.FEWEST)
 
 
 @dataclass(frozen=True)
-class Config(Writing):
+class Config(Writing, card.Sharing):
     """Writes text, character by character, like the text that it has read.
 
     The defaults shown are those of the chosen --preset and --dataset.
@@ -269,7 +270,10 @@ STUDY = lab.Study(
     *("language_model", RECIPES, load, task, report),
     prepare=prepare,
     digested=corpus.digested,
-    answers={"generate": generate, "prompt_file": generate, "predict": predict},
+    answers={
+        **{"generate": generate, "prompt_file": generate, "predict": predict},
+        "export": partial(card.share, card.language_model, network),
+    },
 )
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python -m experiments.memory --out FOLDER
     python -m experiments.memory --out FOLDER --cells lstm gru --tasks parity adding
     python -m experiments.memory --task permuted --cell lstm --data-dir FOLDER
+    python -m experiments.memory --out RUN --export FOLDER
 
 The first two make a table, a run for each cell and task in FOLDER/TASK/CELL; the same
 command again makes those that are missing, and goes on with one that was stopped. With
@@ -22,14 +23,14 @@ Shapes: S seeds, N examples, T steps, K outputs.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import lab
+from experiments import card, lab
 from experiments.data import recall
-from experiments.data.images import load_images, sequences
+from experiments.data.images import DATASETS, load_images, sequences
 from experiments.data.recall import Examples, Made
 from experiments.measures.memory import PUBLISHED, TASKS, Grid
 from experiments.models.decays import DECAYS
@@ -51,6 +52,7 @@ GATED = (  # not linear in their state: stacked without shortcuts
     *("cornn", "lem", "cfc", "ltc"),
 )
 IMAGES = "pixels", "permuted"
+ONE_ANSWER = "adding", *IMAGES
 COUNTS = "parity", "counting"  # that ask at each step
 
 
@@ -58,7 +60,7 @@ EVERY_TASK = get_args(TaskName)
 
 
 @dataclass(frozen=True)
-class Config(lab.Config):
+class Config(card.Sharing):
     """Measures what recurrent cells can remember: every cell on every task.
 
     The defaults shown are those of the chosen --preset, --task and --cell.
@@ -134,6 +136,28 @@ RECIPES = lab.Recipes(
 )
 
 
+def known_task(config: Config, images: Any = None) -> Made:
+    """The task of the options; that of images has those that are given."""
+    if config.task in IMAGES:
+        return Made(None, 1, len(DATASETS["mnist"].classes), 0.1, lambda *_: images)
+    pairs, modulus = (config.pairs, config.symbols), (config.modulus,)
+    more = {"recall": pairs, "counting": modulus}.get(config.task, ())
+    return recall.TASKS[config.task](config.length, *more)
+
+
+def network(config: Config, hidden_size: int) -> Sequence:
+    """The equations above, for the task of the options."""
+    task = known_task(config)
+    return sequence(
+        *(config.cell, task.vocab_size, task.input_size, hidden_size, task.outputs),
+        layers=config.layers,
+        block=config.block,
+        reads=config.pool if config.task in ONE_ANSWER else "steps",
+        window=config.window,
+        dropout=config.dropout,
+    )
+
+
 class Data(NamedTuple):
     """A task, and its examples."""
 
@@ -155,8 +179,7 @@ def load(config: Config) -> Data:
             Examples(sequences(part.images, images.max_value, config.task), part.labels)
             for part in (train, test)
         ]
-        known = Made(None, 1, len(images.classes), 0.1, lambda *_: parts[0])
-        return Data(known, *parts)
+        return Data(known_task(config, parts[0]), *parts)
     pairs, symbols = config.pairs, config.symbols
     least = {"adding": 2, "selective": recall.SELECTED, "recall": 4 * pairs}
     expected = f"at least {least.get(config.task, 1)} for {config.task}"
@@ -164,9 +187,7 @@ def load(config: Config) -> Data:
     lab.require(fits, "length", expected, config.length)
     if config.task == "recall":
         lab.require(pairs <= symbols, "pairs", f"at most {symbols} --symbols", pairs)
-    more = {"recall": (pairs, symbols), "counting": (config.modulus,)}
-    make = recall.TASKS[config.task]
-    task = make(config.length, *more.get(config.task, ()))
+    task = known_task(config)
     return Data(task, None, task.make(np.random.default_rng(2**31), count, None))
 
 
@@ -182,19 +203,7 @@ class Problem(NamedTuple):
 def prepare(config: Config, data: Data, keep: lab.Keep) -> Problem:
     """Makes the network that has as many params as are asked for."""
     del keep
-    task = data.task
-    reads = "steps" if data.test.asked is not None else config.pool
-
-    def make(hidden_size):
-        return sequence(
-            *(config.cell, task.vocab_size, task.input_size, hidden_size, task.outputs),
-            layers=config.layers,
-            block=config.block,
-            reads=reads,
-            window=config.window,
-            dropout=config.dropout,
-        )
-
+    make = partial(network, config)
     size = config.hidden_size or fitted(make, config.params)
     net = make(size)
     return Problem(data, net, size, lab.over_seeds(partial(scores, net), batch=100))
@@ -295,6 +304,7 @@ STUDY = lab.Study(
     *("memory", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: (data.train, data.test),
+    answers={"export": partial(card.share, card.memory, network)},
 )
 
 

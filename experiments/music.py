@@ -5,6 +5,7 @@
     python -m experiments.music --midi FOLDER
     python -m experiments.music --out RUN --generate --piece 5 --temperature 0.7
     python -m experiments.music --out RUN --predict PIECE.mid --variations 3
+    python -m experiments.music --out RUN --export FOLDER
 
 x_t in {0, 1}^88 are the notes that sound in step t, and every note of the next step is
 a separate decision, given all steps before:
@@ -43,7 +44,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import lab
+from experiments import card, lab
 from experiments.data.midi_folder import OwnMusic, midi_paths
 from experiments.data.music import KEYS, OWN, Music, MusicSet, repeated
 from experiments.data.parts import in_parts
@@ -53,7 +54,7 @@ from experiments.models.stack import stack
 
 
 @dataclass(frozen=True)
-class Config(OwnMusic, Making):
+class Config(OwnMusic, Making, card.Sharing):
     """Reads music step by step, predicts the next notes, and continues a piece.
 
     The defaults shown are those of the chosen --dataset and --preset.
@@ -269,7 +270,10 @@ STUDY = lab.Study(
     *("music", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: data.music,
-    answers={"predict": predict, "generate": answer},
+    answers={
+        **{"predict": predict, "generate": answer},
+        "export": partial(card.share, card.music, network),
+    },
 )
 
 if __name__ == "__main__":

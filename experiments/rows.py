@@ -6,6 +6,7 @@
     python -m experiments.rows --dataset mnist --data-dir FOLDER --recipe classic
     python -m experiments.rows --images FOLDER
     python -m experiments.rows --out RUN --predict IMAGE FOLDER
+    python -m experiments.rows --out RUN --export FOLDER
 
 With s_t the state after row t and T the number of rows,
 
@@ -24,6 +25,7 @@ Shapes: S seeds, N images, T steps, D values of a step, H hidden units, K classe
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -31,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import lab
+from experiments import card, lab
 from experiments.data.classes import keep_classes, kept_classes, of_each, told
 from experiments.data.image_folder import OwnImages, image_paths
 from experiments.data.images import DATASETS, ImageData, sequences
@@ -41,7 +43,7 @@ from experiments.models.stack import check_options
 
 
 @dataclass(frozen=True)
-class Config(OwnImages):
+class Config(OwnImages, card.Sharing):
     """Classifies images that are read row by row, as sequences.
 
     The defaults shown are those of the chosen --preset, --recipe, --dataset and --cell.
@@ -251,7 +253,7 @@ STUDY = lab.Study(
     *("rows", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: (data.train, data.test),
-    answers={"predict": answer},
+    answers={"predict": answer, "export": partial(card.share, card.rows, network)},
 )
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
     python -m experiments.sentiment --texts FILE.csv --class-weights balanced
     python -m experiments.sentiment --out RUN --classify "a film to forget"
     python -m experiments.sentiment --out RUN --predict FILE.txt
+    python -m experiments.sentiment --out RUN --export FOLDER
 
 With x_t the subwords of the text and E a table of vectors, one network that reads
 forward, one that reads backward, attention that learns what to ask for (q), a decision,
@@ -32,12 +33,13 @@ What to expect: right answers on the test documents, with time on two cores.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import lab
+from experiments import card, lab
 from experiments.data import documents
 from experiments.data.classes import keep_classes, kept_classes, of_each, told
 from experiments.data.own_texts import OwnTexts, read_texts
@@ -53,7 +55,7 @@ EXPLAINED_WORDS = 50_000  # and the most words that these have together
 
 
 @dataclass(frozen=True)
-class Config(OwnTexts):
+class Config(OwnTexts, card.Sharing):
     """Reads a text and tells whether it is positive or negative, and by which words.
 
     The defaults shown are those of the chosen --dataset and --preset.
@@ -280,7 +282,10 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
 STUDY = lab.Study(
     *("sentiment", RECIPES, load, task, report, prepare),
     digested=lambda data: data.documents,
-    answers={"predict": predict, "classify": answer},
+    answers={
+        **{"predict": predict, "classify": answer},
+        "export": partial(card.share, card.sentiment, network),
+    },
 )
 
 if __name__ == "__main__":

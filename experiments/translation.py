@@ -7,6 +7,7 @@
     python -m experiments.translation --pairs FILE --source fr --target vi
     python -m experiments.translation --out RUN --translate "A dog runs in the snow."
     python -m experiments.translation --out RUN --predict FILE
+    python -m experiments.translation --out RUN --export FOLDER
 
 With m_s what the encoder, which reads in both directions, gives at token s of the
 source, and e_t the vector of the target's token before t, a row of E,
@@ -30,6 +31,7 @@ tenth for validation. What to expect, with one seed:
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -37,7 +39,7 @@ import jax
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import lab
+from experiments import card, lab
 from experiments.data import own_pairs
 from experiments.data.pairs import Pairs, make_pairs, one_below_another, side_by_side
 from experiments.data.parallel import Corpus
@@ -52,7 +54,7 @@ Penalty = Annotated[float, lab.Range("in [0, 10]", lambda v: 0 <= v <= 10)]
 
 
 @dataclass(frozen=True)
-class Config(own_pairs.OwnPairs):
+class Config(own_pairs.OwnPairs, card.Sharing):
     """Translates sentences, and shows where it looks while it does.
 
     The defaults shown are those of the chosen --preset, --source and --target.
@@ -249,7 +251,10 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
 
 STUDY = lab.Study(
     *("translation", RECIPES, load, task, report, prepare),
-    answers={"translate": answer, "predict": predict},
+    answers={
+        **{"translate": answer, "predict": predict},
+        "export": partial(card.share, card.translation, make_interpreter),
+    },
 )
 
 if __name__ == "__main__":

@@ -21,7 +21,15 @@ from experiments.lab.run import run
 from experiments.lab.study import Study
 
 PACKAGES = (
-    *("filelock", "matplotlib", "mido", "numpy", "orbax", "sacrebleu"),
+    *(
+        "filelock",
+        "huggingface_hub",
+        "matplotlib",
+        "mido",
+        "numpy",
+        "orbax",
+        "sacrebleu",
+    ),
     *("safetensors", "sklearn", "tokenizers", "tqdm", "tyro"),
 )
 

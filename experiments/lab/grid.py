@@ -24,7 +24,7 @@ from experiments.lab.errors import RunError, Stopped, UsageError, require, say
 from experiments.lab.folder import saved_options
 from experiments.lab.lock import InUse, locked
 from experiments.lab.options import Config, identity
-from experiments.lab.run import DAMAGED, run
+from experiments.lab.run import DAMAGED, asking, run
 from experiments.lab.storage import replace, retried
 from experiments.lab.study import Report, Study, Table
 
@@ -61,6 +61,7 @@ def main_of(grid: Grid, argv: Sequence[str] | None = None) -> None:
         first = _options(grid, "append")
         given, _ = first.parse_known_args(list(argv))
         named = getattr(given, grid.row) or getattr(given, grid.column)
+        named = named or asking(study, config)
         out = config.run.out
         if named or (out is not None and (out / "config.json").exists()):
             run(study, config)

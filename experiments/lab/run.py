@@ -31,10 +31,9 @@ def run(study: Study, config: Any) -> None:
       RunError: if the run cannot go on.
       Stopped: after a signal.
     """
-    for option in study.answers:
-        if getattr(config, option) not in (None, False):
-            answer(study, config, option)
-            return
+    if option := asking(study, config):
+        answer(study, config, option)
+        return
     data = study.load(config)
     mesh = connect(config.run)
     check_shares(config, mesh)
@@ -48,6 +47,12 @@ def run(study: Study, config: Any) -> None:
         outcome = train(task, config, folder, mesh)
         report = study.report(config, problem, outcome)
         results.conclude(report, folder, config, outcome, task.batches.steps)
+
+
+def asking(study: Study, config: Any) -> str | None:
+    """The option that asks a finished run something; None if nothing is asked."""
+    given = (o for o in study.answers if getattr(config, o) not in (None, False))
+    return next(given, None)
 
 
 def answer(study: Study, config: Any, option: str) -> None:
