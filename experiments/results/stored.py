@@ -9,14 +9,12 @@ count. Where a summary is not made of the files of a run, its "origin" says so.
 import datetime
 import importlib
 import json
-import shlex
 import statistics
 from pathlib import Path
 from typing import Any
 
-from experiments.lab.cli import arguments
+from experiments.lab import commands
 from experiments.lab.errors import UsageError
-from experiments.lab.options import identity
 
 FOLDER = Path(__file__).parent
 
@@ -59,11 +57,7 @@ def summarized(run: Path, note: str | None = None) -> dict[str, Any]:
 def command(name: str, config: dict[str, Any]) -> str:
     """The command with the options of a run that are not the default ones."""
     recipes = importlib.import_module(f"experiments.{name}").STUDY.recipes
-    chosen = {option: config[option] for option in recipes.choices if option in config}
-    usual = identity(recipes(**chosen)) | recipes.choices
-    given = {option: v for option, v in config.items() if v != usual.get(option, v)}
-    options = arguments(given, recipes.base)
-    return shlex.join(["python", "-m", f"experiments.{name}", *options])
+    return commands.again(name, recipes, config)
 
 
 def condensed(value: Any) -> Any:
