@@ -57,14 +57,14 @@ def _results(runs: Mapping[str, Record]) -> list[Element]:
         first, *others = tables.values()
         common = [
             row
-            for row in first.rows
+            for row in first.rows[1:]  # the first is the run itself
             if others and all(row in other.rows for other in others)
         ]
         own = [
             Row(f"{name}: {row.name}", row.values)
             for name, table in tables.items()
-            for row in table.rows
-            if row not in common
+            for place, row in enumerate(table.rows)
+            if place == 0 or row not in common
         ]
         titles = dict.fromkeys(table.title for table in tables.values())
         whole = Table(" / ".join(titles), first.columns, [*own, *common])
