@@ -64,9 +64,9 @@ def folders(paths: Sequence[Path]) -> list[Path]:
             raise UsageError(f"{path} is a table that has no runs yet")
         found += runs if is_table else [path]
     require(len(found) > 0, "runs", "the folder of a run", "none")
-    twice = [path for path in found if [p.resolve() for p in found].count(path.resolve()) > 1]
-    if twice:
-        raise UsageError(f"{twice[0]} is named twice")
+    places = [path.resolve() for path in found]
+    for path, place in zip(found, places, strict=True):
+        require(places.count(place) == 1, "runs", "each run once", f"{path} twice")
     return found
 
 

@@ -1,11 +1,15 @@
-"""Pages of runs and files for TensorBoard: whole, escaped, the same for the same run."""
+"""Pages of runs and files for TensorBoard: whole, escaped, each point once."""
 
 import base64
 import hashlib
 import importlib
 import json
 import math
+import os
+import re
 import shlex
+import shutil
+import signal
 import struct
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +18,7 @@ import numpy as np
 import pytest
 
 from experiments import lab, report, rows
-from experiments.lab import commands, page, records, tensorboard
+from experiments.lab import commands, loop, page, pieces, records, tensorboard
 from experiments.lab.options import identity, plain
 
 EVIL = "</script><script>alert('\"&1')</script><img src=x onerror=alert(2)>"
@@ -24,7 +28,8 @@ STUDIES = (
     *("sentiment", "translation"),
 )
 PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
 
@@ -152,7 +157,7 @@ def test_a_page_needs_nothing_and_runs_no_script_but_its_own(tmp_path):
         assert not any(name.startswith("on") for name in attrs)
     (policy,) = (m["content"] for m in seen.all("meta") if "http-equiv" in m)
     assert policy.startswith("default-src 'none'; img-src data:; ")
-    for tag, code in (("style", seen.said["style"][0]), ("script", seen.said["script"][1])):
+    for tag, code in (("style", *seen.said["style"]), ("script", seen.said["script"][1])):
         digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
@@ -212,12 +217,12 @@ def test_an_unfinished_run_is_shown_as_far_as_it_is(tmp_path, capsys):
         ("config.json", "[]", "config.json is damaged"),
         ("config.json", '{"experiment": 3}', "the experiment has no name"),
         ("config.json", None, "holds no run: it has no config.json"),
-        ("metrics.jsonl", '{"epoch": 1, "a": [1]}\n{"epoch": 2, "a": [1, 2]}', "seeds"),
+        ("metrics.jsonl", '{"epoch": 1, "a": [1], "b": [1, 2]}', "seeds"),
         ("metrics.jsonl", '{"a": [1]}', "metrics.jsonl is damaged"),
         ("metrics.jsonl", '{"epoch": 1, "a": [[1]]}', "metrics.jsonl is damaged"),
         ("metrics.jsonl", None, "No such file"),
         ("summary.json", '{"experiment": "music"}', "it is one of music"),
-        ("summary.json", '{"experiment": "rows", "tables": [1]}', "summary.json is dam"),
+        ("summary.json", '{"experiment": "rows", "tables": [1]}', "is damaged"),
         ("timing.json", "3", "timing.json is damaged"),
     ],
 )
@@ -245,7 +250,7 @@ def test_runs_are_set_side_by_side(tmp_path, capsys, monkeypatch):
     half = leave(tmp_path / "c", done=1, finished=False, hidden_size=7)
     run_report(*runs, half)
     said = capsys.readouterr().out
-    assert said.startswith("wrote report.html: finished: 3 epochs, finished: 3 epochs, not")
+    assert said.startswith("wrote report.html: finished: 3 epochs, finished: 3")
     html = (tmp_path / "report.html").read_text()
     seen = Parsed(html)
     differ = html.split("options that differ</caption>")[1].split("</table>")[0]
@@ -288,7 +293,7 @@ def test_mistakes_end_in_one_message(tmp_path, capsys, monkeypatch):
     mine.write_text("<p>years of work")
     for args, said in (
         ([tmp_path / "none"], "there is no such folder"),
-        ([folder, tmp_path / "." / "run"], "is named twice"),
+        ([folder, tmp_path / "." / "run"], "--runs: expected each run once, got"),
         ([folder, "--out", mine], "--out: expected a new file, or a page of this"),
         ([folder, "--out", tmp_path / "no" / "page.html"], "--out: cannot write to"),
         ([folder, "--out", tmp_path], "--out: cannot write to"),
@@ -306,7 +311,7 @@ def test_help_explains_the_report(capsys):
         report.main(["--help"])
     assert end.value.code == 0
     said = capsys.readouterr().out
-    for part in ("python -m experiments.report", "Folders of runs", "--out", "report.html"):
+    for part in ("python -m experiments.report", "Folders of runs", "report.html"):
         assert part in said
 
 
@@ -336,7 +341,8 @@ def test_a_table_of_runs_has_a_page(tmp_path):
     assert "60.00% (50.00% to 70.00%)" in seen.said["td"]
     assert EVIL in seen.said["p"]
     assert "make & go" in seen.said["code"]
-    assert [c["title"] for c in seen.charts] == ["copy: test loss", "copy: test accuracy"]
+    titles = [chart["title"] for chart in seen.charts]
+    assert titles == ["copy: test loss", "copy: test accuracy"]
     assert len(seen.all("img")) == 1
 
 
@@ -368,7 +374,8 @@ def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
     while data:
         length, check = struct.unpack("<QI", data[:12])
         assert check == masked(data[:8])
-        record, (check,) = data[12 : 12 + length], struct.unpack_from("<I", data, 12 + length)
+        record = data[12 : 12 + length]
+        (check,) = struct.unpack_from("<I", data, 12 + length)
         assert check == masked(record)
         data = data[16 + length :]
         event = Event.FromString(record)
@@ -419,3 +426,72 @@ def test_a_missing_writer_is_one_message(tmp_path, capsys, monkeypatch):
     said = "--tensorboard needs tensorboardX: pip install -e '.[tensorboard]'\n"
     assert capsys.readouterr().err == said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_each_epoch_once_for_an_independent_reader(
+    tmp_path, capsys, monkeypatch
+):
+    """Read by TensorBoard itself, where it is installed, and by its checksums."""
+    pytest.importorskip("tensorboardX")
+    out, options = tmp_path / "run", ["--hidden-size", "7", "--train-images", "320"]
+    options += ["--epochs", "4", "--seeds", "2", "--seed", "3", "--out", str(out)]
+
+    def stop(step):
+        if step >= 15:  # within the second epoch: there are ten updates in one
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pieces, "PIECE", 5)
+        patch.setattr(loop, "on_piece", stop)
+        with pytest.raises(SystemExit) as end:
+            lab.main(rows.STUDY, [*options, "--tensorboard"])
+    assert end.value.code == 128 + signal.SIGTERM
+    assert len(points(out / "tensorboard" / "seed-3")["loss/train"]) == 1
+    lab.main(rows.STUDY, ["--resume", "--out", str(out)])  # it keeps the option
+    history = records.read(out).history
+    for place, seed in enumerate((3, 4)):
+        folder = out / "tensorboard" / f"seed-{seed}"
+        want = {
+            "/".join(filter(None, records.parted(name))): [
+                (line["epoch"], np.float32(line[name][place])) for line in history
+            ]
+            for name in records.read(out).metrics
+        }
+        assert points(folder) == want
+        reader = pytest.importorskip(
+            "tensorboard.backend.event_processing.event_accumulator"
+        ).EventAccumulator(str(folder))
+        reader.Reload()
+        assert set(reader.Tags()["scalars"]) == set(want)
+        for tag, values in want.items():
+            assert [(e.step, e.value) for e in reader.Scalars(tag)] == values
+    assert "tensorboard --logdir" in (out / "report.html").read_text()
+    shutil.rmtree(out / "tensorboard")
+    lab.main(rows.STUDY, ["--resume", "--out", str(out)])  # a finished run, too
+    assert len(points(out / "tensorboard" / "seed-4")["loss/train"]) == 4
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, as WCAG 2 defines it."""
+
+    def luminance(color):
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return np.dot(parts, [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_can_be_told_apart(scheme):
+    style = (Path(page.__file__).parent / "page.css").read_text()
+    colors = dict(
+        re.findall(r"--([\w]+): (#\w{6})", re.findall(r":root \{(.*?)\}", style, re.S)[scheme])
+    )
+    for paper in ("paper", "panel"):
+        for ink in ("ink", "soft", "accent", "warn"):
+            assert contrast(colors[ink], colors[paper]) >= 4.5, ink
+        for line in (*(f"c{n}" for n in range(8)), "line"):
+            assert contrast(colors[line], colors[paper]) >= 3, line

@@ -120,7 +120,8 @@ def text(path: Path) -> Element:
     """A text file, or how it begins if it is long."""
     said = retried(f"reading {path}", lambda: path.read_text("utf-8", "replace"))
     if len(said) > LONGEST_TEXT:
-        said = f"{said[:LONGEST_TEXT]}\n... {len(said) - LONGEST_TEXT:,} characters more"
+        more = f"{len(said) - LONGEST_TEXT:,} characters more"
+        said = f"{said[:LONGEST_TEXT]}\n... {more}"
     return folded(path.name, element("pre", said, class_="long", tabindex=0))
 
 

@@ -133,7 +133,7 @@ def resume(record: Record) -> Element:
     words = commands.resuming(record.experiment, record.path.absolute())
     if record.summary:
         return markup.command(
-            "The run is finished. If it is stopped before its end, this goes on with it:",
+            "The run is finished. Had it been stopped, this would go on with it:",
             words,
         )
     return markup.command("Go on with the run from its last checkpoint:", words)

@@ -46,7 +46,7 @@ def names(records: Sequence[Record]) -> list[str]:
 
 
 def _results(runs: Mapping[str, Record]) -> list[Element]:
-    """The tables of all runs in one: what is a run's own, then what all of them have."""
+    """The tables of all runs in one: what is their own, then what all of them have."""
     made: dict[Any, dict[str, Table]] = {}
     for name, record in runs.items():
         for place, table in enumerate(record.tables):

@@ -45,6 +45,6 @@ def of_table(
         markup.section("Results", results),
         markup.section("Pictures", markup.side_by_side(drawn)),
         markup.section("Curves", markup.side_by_side(charts)),
-        markup.section("Go on", markup.command("Make the runs that are missing:", command)),
+        markup.section("Go on", markup.command("Make what is missing:", command)),
     ]
     return document(f"A table of runs: {path}", body, curves)
