@@ -176,7 +176,8 @@ def test_a_finger_zooms_and_scrolls(browser, pages):
         y = box["y"] + box["height"] / 2
 
         def send(kind, points):
-            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            event = {"type": kind, "touchPoints": points}
+            touch.send("Input.dispatchTouchEvent", event)
 
         send("touchStart", [{"x": box["x"] + 0.3 * box["width"], "y": y}])
         for share in (0.4, 0.5, 0.6, 0.7):

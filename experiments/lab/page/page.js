@@ -146,7 +146,7 @@ class Chart {
     const [first, last] = this.whole, least = Math.min(1, last - first);
     const width = Math.min(last - first, Math.max(least, to - from));
     from = Math.min(Math.max(first, (from + to - width) / 2), last - width);
-    this.view = [from, from + width];
+    this.view = [from, from + width].map((epoch) => Number(epoch.toFixed(6)));
     this.draw();
   }
 
