@@ -127,4 +127,3 @@ def parse(study: Study, argv: Sequence[str]) -> Any:
         prog=prog,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-

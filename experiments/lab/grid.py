@@ -164,7 +164,6 @@ def _is_done(study: Study, config: Any) -> bool:
     return saved == identity(config)  # else the run itself says what differs
 
 
-
 def _write(
     report: Report, out: Path, command: str, done: Mapping[tuple[str, str], Record]
 ) -> None:

@@ -134,7 +134,7 @@ def test_the_page_of_a_run_has_all_that_it_left(tmp_path):
     assert base64.b64decode(data) == PNG
     assert "KING:\n<b>Farewell</b>" in seen.said["pre"]
     # The option that was chosen before the fold, and all of them in it, explained.
-    chosen, every = html.split("<details>", 1)[0], html
+    chosen, every = html.split("<summary>All ", 1)[0], html
     assert ">hidden_size</th><td>31</td><td>Size of the hidden state.</td>" in chosen
     assert ">learning_rate</th>" not in chosen
     assert ">learning_rate</th><td>0.003</td>" in every
@@ -143,8 +143,9 @@ def test_the_page_of_a_run_has_all_that_it_left(tmp_path):
     out = shlex.quote(str(folder))
     assert f"python -m experiments.rows --resume --out {out}" in seen.said["code"]
     assert f"python -m experiments.rows --out {out} --predict FILE ..." in seen.text
-    assert "python -m experiments.rows --hidden-size=31 --epochs=3 --seeds=2" in (
-        seen.said["code"]
+    assert (
+        "python -m experiments.rows --hidden-size=31 --epochs=3 --seeds=2"
+        in (seen.said["code"])
     )
     assert "0.10.2" in seen.said["td"]
 
@@ -163,9 +164,7 @@ def test_a_page_needs_nothing_and_runs_no_script_but_its_own(tmp_path):
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
-@pytest.mark.parametrize(
-    "text", [EVIL, "한국어 & <b>", "\udce9 no text", "a\u2028b"]
-)
+@pytest.mark.parametrize("text", [EVIL, "한국어 & <b>", "\udce9 no text", "a\u2028b"])
 def test_every_text_is_shown_as_it_is(tmp_path, text):
     folder = leave(tmp_path / "run", dataset=text, order=[text, "x"])
     summary = json.loads((folder / "summary.json").read_text())
@@ -325,14 +324,14 @@ def test_every_question_is_told_with_its_command(name, tmp_path):
     assert len(asked) == len(study.answers)
     for option, question in zip(study.answers, asked, strict=True):
         assert f"--out {tmp_path} --{option.replace('_', '-')}" in question.command
-        assert question.about.endswith((".", "?"))
+        assert question.about.endswith((".", "?", ".)"))
         *_, last = question.command.split(" ", 5)
         value = last.partition(f"--{option.replace('_', '-')}")[2].strip()
         base = study.recipes.base
         assert (value == "") == isinstance(getattr(base, option), bool)
     config = type(study.recipes.base)
     told = commands.explained(config)
-    assert {n for n in vars(study.recipes.base)} - {"train", "run"} <= set(told)
+    assert set(vars(study.recipes.base)) - {"train", "run"} <= set(told)
 
 
 def test_a_table_of_runs_has_a_page(tmp_path):
@@ -415,6 +414,7 @@ def test_a_full_disk_is_told_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(board.writers[1], "flush", full)
     with pytest.raises(lab.RunError, match=r"cannot write .*tensorboard: .* No space"):
         board.add(history[0])
+    monkeypatch.undo()
     board.close()
     (tmp_path / "file").write_text("")
     with pytest.raises(lab.RunError, match="cannot write"):
@@ -480,7 +480,9 @@ def contrast(one: str, other: str) -> float:
 
     def luminance(color):
         parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        parts = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        parts = [
+            p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
+        ]
         return np.dot(parts, [0.2126, 0.7152, 0.0722])
 
     low, high = sorted(map(luminance, (one, other)))
@@ -491,7 +493,9 @@ def contrast(one: str, other: str) -> float:
 def test_colours_can_be_told_apart(scheme):
     style = (Path(page.__file__).parent / "page.css").read_text()
     colors = dict(
-        re.findall(r"--([\w]+): (#\w{6})", re.findall(r":root \{(.*?)\}", style, re.S)[scheme])
+        re.findall(
+            r"--([\w]+): (#\w{6})", re.findall(r":root \{(.*?)\}", style, re.S)[scheme]
+        )
     )
     for paper in ("paper", "panel"):
         for ink in ("ink", "soft", "accent", "warn"):
