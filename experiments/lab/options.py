@@ -157,10 +157,10 @@ class Running(Checked):
     """Updates between two checkpoints, in place of --checkpoint-minutes."""
     keep: Above0[int] = 3
     """How many of the latest checkpoints to keep, beside the best one."""
-    tensorboard: bool = False
-    """Write the metrics for TensorBoard too, into the folder tensorboard of the run."""
     devices: Above0[int] = 1
     """Devices of each process to split a batch over; 2 suits two CPU cores."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too, into the folder tensorboard of the run."""
     coordinator: str | None = None
     """Address of the process with index 0, host:port, where several work together;
     auto: JAX detects the cluster (Slurm, Open MPI, Kubernetes or Cloud TPU)."""
