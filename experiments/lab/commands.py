@@ -92,7 +92,9 @@ def _placeholder(hint: Any) -> str:
 def explained(options: type) -> dict[str, str]:
     """What stands below each option in the source of its class, by its name."""
     found = {}
-    for kind in filter(is_dataclass, reversed(options.__mro__)):
+    for kind in reversed(options.__mro__):
+        if not is_dataclass(kind):
+            continue
         with contextlib.suppress(OSError, TypeError):  # there is no source
             (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
             assert isinstance(body, ast.ClassDef)

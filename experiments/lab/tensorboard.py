@@ -6,6 +6,7 @@ a run goes on: a point that was lost in a crash is there, and none is there twic
 """
 
 import contextlib
+import importlib
 import math
 import shutil
 import time
@@ -27,6 +28,11 @@ def missing() -> bool:
     return find_spec("tensorboardX") is None
 
 
+def _package(module: str) -> Any:
+    """A module of the package; protobuf makes its names, so no type is known."""
+    return importlib.import_module(f"tensorboardX.{module}")
+
+
 class Board:
     """Writes one file a seed, whole after each epoch; TensorBoard may read meanwhile.
 
@@ -44,15 +50,14 @@ class Board:
     ):
         # Its SummaryWriter writes on a thread, which dies of a full disk and then lets
         # the program wait forever; this part of it raises the error.
-        from tensorboardX.event_file_writer import EventsWriter
-
+        make = _package("event_file_writer").EventsWriter
         self.folder = folder / FOLDER
         try:
             shutil.rmtree(self.folder, ignore_errors=True)
             paths = [self.folder / f"seed-{seed}" for seed in seeds]
             for path in paths:
                 path.mkdir(parents=True)
-            self.writers = [EventsWriter(str(path / "events")) for path in paths]
+            self.writers = [make(str(path / "events")) for path in paths]
         except OSError as error:
             raise self._failed(error) from error
         for line in history:
@@ -60,9 +65,8 @@ class Board:
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Writes the metrics of an epoch; one that is not finite is NaN."""
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
-
+        make_event = _package("proto.event_pb2").Event
+        make_summary = _package("proto.summary_pb2").Summary
         for place, writer in enumerate(self.writers):
             values = []
             for name, of_seeds in line.items():
@@ -70,9 +74,9 @@ class Board:
                     value = of_seeds[place]
                     number = math.nan if value is None else value
                     tag = "/".join(filter(None, parted(name)))
-                    values.append(Summary.Value(tag=tag, simple_value=number))
-            event = Event(wall_time=time.time(), step=line["epoch"])
-            event.summary.CopyFrom(Summary(value=values))
+                    values.append(make_summary.Value(tag=tag, simple_value=number))
+            summary, now = make_summary(value=values), time.time()
+            event = make_event(wall_time=now, step=line["epoch"], summary=summary)
             try:
                 writer.write_event(event)
                 retried(f"writing {self.folder}", writer.flush)

@@ -368,8 +368,7 @@ def masked(data: bytes) -> int:
 
 def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """What the one file of a seed holds, by tag: the step and the value."""
-    from tensorboardX.proto.event_pb2 import Event
-
+    make_event = pytest.importorskip("tensorboardX.proto.event_pb2").Event
     (path,) = folder.iterdir()
     assert ".tfevents." in path.name
     data, found = path.read_bytes(), {}
@@ -380,7 +379,7 @@ def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
         (check,) = struct.unpack_from("<I", data, 12 + length)
         assert check == masked(record)
         data = data[16 + length :]
-        event = Event.FromString(record)
+        event = make_event.FromString(record)
         for value in event.summary.value:
             found.setdefault(value.tag, []).append((event.step, value.simple_value))
     return found

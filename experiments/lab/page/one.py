@@ -80,7 +80,8 @@ def _numbers(record: Record) -> Element | None:
             place = finite[find(means[finite])]
             ends.append(f"{means[place]:.4g} (epoch {lines[place]['epoch']})")
         rows.append(Row(metric, [lines[-1][metric], *(ends or ["", ""])]))
-    columns = dict.fromkeys(("last epoch", "lowest mean", "highest mean"), ".4g")
+    names = ["last epoch", "lowest mean", "highest mean"]
+    columns = dict.fromkeys(names, ".4g")
     return markup.measured(Table("metrics", columns, rows)) if rows else None
 
 
