@@ -48,8 +48,8 @@ class Board:
     def __init__(
         self, folder: Path, seeds: Sequence[int], history: Sequence[Mapping[str, Any]]
     ):
-        # Its SummaryWriter writes on a thread, which ends at an error such as a full disk,
-        # so that all later points are lost; this part of it raises the error.
+        # Its SummaryWriter writes on a thread, which ends at an error such as a full
+        # disk: all later points are lost. This part of it raises the error.
         make = _package("event_file_writer").EventsWriter
         self.folder = folder / FOLDER
         try:
