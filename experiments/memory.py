@@ -308,7 +308,7 @@ STUDY = lab.Study(
 )
 
 
-def table(config: Config, done: Mapping[tuple[str, str], lab.Done]) -> lab.Report:
+def table(config: Config, done: Mapping[tuple[str, str], lab.Record]) -> lab.Report:
     """Every cell on every task: its score, its size and its time; plots of all."""
     from experiments.plots.memory import heat, learning
 

@@ -433,16 +433,24 @@ def test_users_of_the_library_import_only_its_public_face(folder):
 
 
 def test_the_lab_knows_no_study_and_its_modules_make_no_circle():
-    paths = modules("experiments/lab")
-    graph = {path.stem: set() for path in paths if path.stem != "__init__"}
+    lab = ROOT / "experiments/lab"
+    paths = {
+        ".".join(path.relative_to(lab).with_suffix("").parts): path
+        for path in modules("experiments/lab")
+    }
+    del paths["__init__"]
+    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    graph = {name: set() for name in paths}
     for name, below in graph.items():
-        for node in ast.walk(ast.parse((paths[0].parent / f"{name}.py").read_text())):
+        for node in ast.walk(ast.parse(paths[name].read_text())):
             module = getattr(node, "module", None) or ""
             if not isinstance(node, ast.ImportFrom) or "experiments" not in module:
                 continue
             found = module.removeprefix("experiments.lab").removeprefix(".")
             if module != "experiments.data":  # which has no more than its error
-                below |= {found} if found else {alias.name for alias in node.names}
+                under = {f"{found}.{alias.name}" for alias in node.names}
+                names = under & set(graph) or {found}
+                below |= names if found else {alias.name for alias in node.names}
         assert below <= set(graph), f"{name} imports {below - set(graph)}"
     graphlib.TopologicalSorter(graph).prepare()  # raises where there is a circle
 

@@ -19,7 +19,6 @@ from experiments.lab.errors import RunError as RunError
 from experiments.lab.errors import UsageError as UsageError
 from experiments.lab.errors import require as require
 from experiments.lab.errors import say as say
-from experiments.lab.grid import Done as Done
 from experiments.lab.grid import Grid as Grid
 from experiments.lab.grid import main_of as main_of
 from experiments.lab.options import Above0 as Above0
@@ -37,6 +36,7 @@ from experiments.lab.predictions import predictions as predictions
 from experiments.lab.recipes import GIVEN as GIVEN
 from experiments.lab.recipes import Recipes as Recipes
 from experiments.lab.recipes import When as When
+from experiments.lab.records import Record as Record
 from experiments.lab.seeds import divergence as divergence
 from experiments.lab.seeds import lowest as lowest
 from experiments.lab.seeds import of_seed as of_seed

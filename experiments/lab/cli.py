@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 import jax
 
 from experiments.data import DataError
-from experiments.lab import processes, signals
+from experiments.lab import processes, signals, tensorboard
+from experiments.lab.commands import arguments
 from experiments.lab.errors import RunError, Stopped, UsageError, require
 from experiments.lab.folder import saved_options
-from experiments.lab.options import Config, Running, identity, lasting
+from experiments.lab.options import Running
 from experiments.lab.pipe import until_closed
 from experiments.lab.quiet import quiet
 from experiments.lab.run import run
@@ -57,12 +58,12 @@ def main(
 
 
 def _main(study: Study, argv: Sequence[str], carry_out: Callable[..., None]) -> None:
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        names = ", ".join(missing)
-        _end(f"the experiments need {names}: pip install -e '.[experiments]'", 1)
+    need_packages()
     with quiet(), signals.interruptible():
         try:
             config = parse(study, argv)
+            if config.run.tensorboard and tensorboard.missing():
+                _end(tensorboard.NEEDED, 1)
             if config.run.coordinator is not None:
                 if not processes.supervised():
                     sys.exit(processes.supervise(argv))
@@ -83,6 +84,13 @@ def _main(study: Study, argv: Sequence[str], carry_out: Callable[..., None]) -> 
         except KeyboardInterrupt as interrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(128 + signals.number(interrupt))
+
+
+def need_packages() -> None:
+    """Ends the program where a package is missing, and names all that are."""
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        names = ", ".join(missing)
+        _end(f"the experiments need {names}: pip install -e '.[experiments]'", 1)
 
 
 def _end(message: str, status: int) -> NoReturn:
@@ -127,20 +135,3 @@ def parse(study: Study, argv: Sequence[str]) -> Any:
         prog=prog,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-
-
-def arguments(saved: dict[str, Any], config: Config) -> list[str]:
-    """The command line that gives a run like `config` the options that were saved."""
-    known = identity(config) | lasting(config)
-    found = []
-    for name, value in saved.items():
-        if name not in known:
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            found.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, list):
-            found += [f"--{flag}", *map(str, value)]
-        else:
-            found.append(f"--{flag}={value}")
-    return found

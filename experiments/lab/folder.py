@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import shlex
 import shutil
 import signal
 import time
@@ -21,6 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.lab import signals
+from experiments.lab.commands import resuming
 from experiments.lab.errors import RunError, Stopped, UsageError, require
 from experiments.lab.lock import InUse, locked
 from experiments.lab.options import Config, identity, lasting, places, plain
@@ -145,8 +145,7 @@ class Folder:
     @property
     def command(self) -> str:
         """The command that goes on with this run."""
-        out = shlex.quote(str(self.path))
-        return f"python -m experiments.{self.experiment} --resume --out {out}"
+        return resuming(self.experiment, self.path)
 
     def check(self, data: Any) -> None:
         """Compares the data with what the run began with, by a digest.
@@ -198,15 +197,19 @@ class Folder:
         seconds = time.perf_counter() - self._start
         self._write_json("timing.json", plain({**times, "seconds": seconds}))
 
-    def summarize(self, **results: Any) -> None:
-        """Writes `summary.json`, which ends the run.
+    def summary(self, **results: Any) -> dict[str, Any]:
+        """What `summary.json` will hold.
 
         It says nothing about time: that is in `timing.json`, so that a run that was
         stopped and resumed leaves the same summary as one that was not.
         """
         head = {"experiment": self.experiment, "config": self._identity}
         tail = {"versions": versions(), "device": device()}
-        self._write_json("summary.json", plain(head | results | tail))
+        return plain(head | results | tail)
+
+    def summarize(self, summary: Mapping[str, Any]) -> None:
+        """Writes `summary.json`, which ends the run."""
+        self._write_json("summary.json", summary)
 
     def _write_json(self, name: str, value: Any) -> None:
         self.write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")

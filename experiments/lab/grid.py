@@ -18,25 +18,19 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.lab import results
+from experiments.lab import page, records, results
 from experiments.lab.cli import main, parse
 from experiments.lab.errors import RunError, Stopped, UsageError, require, say
 from experiments.lab.folder import saved_options
 from experiments.lab.lock import InUse, locked
-from experiments.lab.options import Config, identity
-from experiments.lab.run import DAMAGED, asking, run
-from experiments.lab.storage import replace, retried
+from experiments.lab.options import Config, identity, plain
+from experiments.lab.records import Record
+from experiments.lab.run import asking, run
+from experiments.lab.storage import replace
 from experiments.lab.study import Report, Study, Table
+from experiments.lab.tables import stored, text
 
 MARK = "table.json"  # the file by which the folder of a table is known
-
-
-class Done(NamedTuple):
-    """What a finished run has left."""
-
-    summary: dict[str, Any]
-    timing: dict[str, Any]
-    history: list[dict[str, Any]]  # of metrics.jsonl
 
 
 class Grid(NamedTuple):
@@ -47,8 +41,8 @@ class Grid(NamedTuple):
     column: str
     # (config) -> the rows and the columns of the table
     places: Callable[[Any], tuple[Sequence[str], Sequence[str]]]
-    # (config, {(row, column): Done}) -> what is known so far
-    report: Callable[[Any, Mapping[tuple[str, str], Done]], Report]
+    # (config, {(row, column): Record}) -> what is known so far
+    report: Callable[[Any, Mapping[tuple[str, str], Record]], Report]
 
 
 def main_of(grid: Grid, argv: Sequence[str] | None = None) -> None:
@@ -122,8 +116,8 @@ def _make(grid: Grid, config: Config, argv: Sequence[str]) -> None:
                 say(str(stopped) or "interrupted")
                 say(f"go on with the table: {command}")
                 raise
-            done[place] = _read(one.run.out)
-            _write(grid.report(config, done), out)
+            done[place] = records.read(one.run.out)
+            _write(grid.report(config, done), out, command, done)
     finally:
         lock.release()
     if done:
@@ -152,13 +146,13 @@ def _opened(out: Path) -> Any:
         raise UsageError(f"--out: cannot write to {out}: {error}") from None
 
 
-def _finished(out: Path, places: Mapping[tuple[str, str], Any]) -> dict[Any, Done]:
+def _finished(out: Path, places: Mapping[tuple[str, str], Any]) -> dict[Any, Record]:
     """The finished runs in the folder of a table but those of these places."""
     found = {}
     for path in sorted(out.glob("*/*/summary.json")):
         place = path.parent.name, path.parent.parent.name
         if place not in places:
-            found[place] = _read(path.parent)
+            found[place] = records.read(path.parent)
     return found
 
 
@@ -174,30 +168,27 @@ def _is_done(study: Study, config: Any) -> bool:
     return saved == identity(config)  # else the run itself says what differs
 
 
-def _read(folder: Path) -> Done:
-    """What a finished run has left."""
-    try:
-        texts = {
-            name: retried(f"reading {name}", (folder / name).read_text)
-            for name in ("summary.json", "timing.json", "metrics.jsonl")
-        }
-        summary, timing = (json.loads(texts[n]) for n in list(texts)[:2])
-        lines = texts["metrics.jsonl"].splitlines()
-        return Done(summary, timing, [json.loads(line) for line in lines])
-    except DAMAGED as error:
-        raise UsageError(f"--out: {folder} is damaged: {error}") from None
+def _write(
+    report: Report, out: Path, command: str, done: Mapping[tuple[str, str], Record]
+) -> None:
+    """Writes the tables, the pictures and the page, each whole or not at all."""
+    parts = [part for part in report.body if isinstance(part, Table)]
+    kept = {**report.facts, "tables": [stored(part) for part in parts]}
+    texts = [text(p) if isinstance(p, Table) else p for p in report.body]
+    columns: dict[str, dict[str, Record]] = {}
+    for (row, column), record in done.items():
+        columns.setdefault(column, {})[row] = record
 
+    def draw(path: Path) -> None:  # after the pictures that are in it
+        html = page.of_table(out, command, report.body, columns)
+        path.write_text(html, encoding="utf-8")
 
-def _write(report: Report, out: Path) -> None:
-    """Writes the tables and the pictures, each whole or not at all."""
-    tables = [part for part in report.body if isinstance(part, Table)]
-    stored = {**report.facts, "tables": [results.stored(table) for table in tables]}
-    texts = [results.text(p) if isinstance(p, Table) else p for p in report.body]
     files = {
         "table.txt": "\n".join(texts) + "\n",
         **report.files,
         **report.figures,
-        MARK: json.dumps(results.plain(stored), indent=2) + "\n",
+        page.NAME: draw,
+        MARK: json.dumps(plain(kept), indent=2) + "\n",
     }
     for name, content in files.items():
         try:

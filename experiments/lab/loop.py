@@ -26,6 +26,7 @@ from experiments.lab.options import Config, plain
 from experiments.lab.pieces import Compiled, Feed
 from experiments.lab.seeds import keys, local
 from experiments.lab.study import Outcome, Task
+from experiments.lab.tensorboard import Board
 
 
 def on_piece(step: int) -> None:
@@ -56,7 +57,7 @@ def train(task: Task, config: Config, folder: Folder, mesh: Mesh | None) -> Outc
         try:
             outcome = loop.run(received)
         finally:
-            loop.saver.close()
+            loop.close()
     if received:  # too late for the loop to hear it
         raise KeyboardInterrupt(received[0])
     return outcome
@@ -103,6 +104,9 @@ class _Loop:
         elif config.run.resume:
             say("there is no checkpoint: starting")
         folder.log(self.history)
+        self.board = None
+        if config.run.tensorboard and folder.writes:
+            self.board = Board(folder.path, training.every_seed, self.history)
         self.saver = checkpoints.Checkpoints(folder.checkpoints, config.run.keep)
         self.saved_at = self.step, time.monotonic()
 
@@ -143,6 +147,11 @@ class _Loop:
         params = self.best[1] if task.keep_best else self.state[0].params
         return Outcome(local(params), self.history, guard, times)
 
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+        self.saver.close()
+
     def _advance(self) -> tuple[int, dict[str, float]]:
         """Makes a piece of updates: how many, and the means of their metrics."""
         first = self.step % self.task.batches.steps
@@ -164,6 +173,8 @@ class _Loop:
         line |= self.task.measure(local(self.state[0].params))
         self.history.append(plain(line))
         self.folder.log(self.history)
+        if self.board is not None:
+            self.board.add(self.history[-1])
         if self.task.keep_best:
             before, params = self.best
             scores = self._scores()

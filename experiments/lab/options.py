@@ -159,6 +159,8 @@ class Running(Checked):
     """How many of the latest checkpoints to keep, beside the best one."""
     devices: Above0[int] = 1
     """Devices of each process to split a batch over; 2 suits two CPU cores."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard too, into the folder tensorboard of the run."""
     coordinator: str | None = None
     """Address of the process with index 0, host:port, where several work together;
     auto: JAX detects the cluster (Slurm, Open MPI, Kubernetes or Cloud TPU)."""

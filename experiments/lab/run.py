@@ -8,19 +8,18 @@ from typing import Any
 
 import jax
 
-from experiments.lab import results
+from experiments.lab import records, results
 from experiments.lab.errors import UsageError, require
 from experiments.lab.folder import Folder, saved_options
 from experiments.lab.loop import train
 from experiments.lab.options import replaced, restored
 from experiments.lab.processes import check_shares, connect
+from experiments.lab.records import DAMAGED
 from experiments.lab.seeds import keys
 from experiments.lab.storage import retried
 from experiments.lab.study import Finished, Study
+from experiments.lab.tensorboard import Board
 from jaxrnn import interop
-
-# What a file that cannot be read, or is not as a run wrote it, raises.
-DAMAGED = OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError
 
 
 def run(study: Study, config: Any) -> None:
@@ -40,13 +39,17 @@ def run(study: Study, config: Any) -> None:
     with Folder(study.name, config, study.recipes) as folder:
         if folder.finished:
             print(f"finished before: results in {folder.path}")
+            if config.run.tensorboard and folder.writes:
+                history = records.read(folder.path).history
+                Board(folder.path, config.train.every_seed, history).close()
             return
         folder.check(study.digested(data))
         problem = study.prepare(config, data, folder.keep)
         task = study.task(config, problem)
         outcome = train(task, config, folder, mesh)
         report = study.report(config, problem, outcome)
-        results.conclude(report, folder, config, outcome, task.batches.steps)
+        steps = task.batches.steps
+        results.conclude(study, report, folder, config, outcome, steps)
 
 
 def asking(study: Study, config: Any) -> str | None:

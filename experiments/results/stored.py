@@ -10,15 +10,13 @@ a table of runs has the tables of all, and the command of each.
 import datetime
 import importlib
 import json
-import shlex
 import statistics
 from pathlib import Path
 from typing import Any
 
-from experiments.lab.cli import arguments
+from experiments.lab import commands
 from experiments.lab.errors import UsageError
 from experiments.lab.grid import MARK
-from experiments.lab.options import identity
 
 FOLDER = Path(__file__).parent
 
@@ -93,11 +91,7 @@ def tabled(folder: Path, note: str | None = None) -> dict[str, Any]:
 def command(name: str, config: dict[str, Any]) -> str:
     """The command with the options of a run that are not the default ones."""
     recipes = importlib.import_module(f"experiments.{name}").STUDY.recipes
-    chosen = {option: config[option] for option in recipes.choices if option in config}
-    usual = identity(recipes(**chosen)) | recipes.choices
-    given = {option: v for option, v in config.items() if v != usual.get(option, v)}
-    options = arguments(given, recipes.base)
-    return shlex.join(["python", "-m", f"experiments.{name}", *options])
+    return commands.again(name, recipes, config)
 
 
 def condensed(value: Any) -> Any:

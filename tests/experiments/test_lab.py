@@ -180,7 +180,7 @@ def test_what_is_asked_is_not_what_the_run_is():
         *("seed", "nonfinite"),
     ]
     names = ["data_dir", "checkpoint_minutes", "checkpoint_steps", "keep", "devices"]
-    assert list(lasting(config)) == [*names, "tell", "scale"]
+    assert list(lasting(config)) == [*names, "tensorboard", "tell", "scale"]
 
 
 def every_kind_of_batches() -> dict[str, lab.Batches]:

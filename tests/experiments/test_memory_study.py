@@ -16,6 +16,7 @@ SMOKE = ["--preset", "smoke", "--epochs", "1", "--updates", "4"]
 RUNS = [("gru", "parity"), ("gru", "adding")]
 AXES = ["--cells", "gru", "--tasks", "parity", "adding"]
 FILES = {"table.json", "table.txt", "heat.png", "learning.png", ".lock"}
+FILES |= {"report.html"}
 SAME = ("params.safetensors", "metrics.jsonl", "summary.json", "config.json")
 
 
