@@ -6,6 +6,7 @@
     python -m experiments.rows --dataset mnist --data-dir FOLDER --recipe classic
     python -m experiments.rows --images FOLDER
     python -m experiments.rows --out RUN --predict IMAGE FOLDER
+    python -m experiments.rows --out RUN --demo
 
 With s_t the state after row t and T the number of rows,
 
@@ -31,17 +32,18 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import lab
+from experiments import demo, lab
 from experiments.data.classes import keep_classes, kept_classes, of_each, told
 from experiments.data.image_folder import OwnImages, image_paths
 from experiments.data.images import DATASETS, ImageData, sequences
+from experiments.demo.drawn import handwriting, places, samples
 from experiments.measures.decisions import mean_probabilities
 from experiments.models.reader import Reader, reader, scores
 from experiments.models.stack import check_options
 
 
 @dataclass(frozen=True)
-class Config(OwnImages):
+class Config(OwnImages, demo.Showing):
     """Classifies images that are read row by row, as sequences.
 
     The defaults shown are those of the chosen --preset, --recipe, --dataset and --cell.
@@ -247,11 +249,29 @@ def answer(config: Config, finished: lab.Finished) -> lab.Report:
     return told(finished.path, ("image", paths), classes, p_NK, {})
 
 
+def page(config: Config, finished: lab.Finished) -> lab.Report:
+    """A page where the network, of the first seed, reads what one draws."""
+    data = config.load()
+    shape = data.test.images.shape[1:]
+    steps_TD = places(shape, config.order)
+    net = network(config, steps_TD.shape[-1], len(data.classes))
+    params = lab.of_seed(finished.load(net.init), 0)
+    facts = {
+        **{"dataset": config.dataset, "order": config.order, "classes": data.classes},
+        **{"shape": shape, "steps": steps_TD, "max_value": data.max_value},
+        **handwriting(data.train.images, data.max_value),
+        "samples": samples(data.test, len(data.classes)),
+    }
+    cell = demo.watched(net.cells, net.readout)
+    shown = demo.Page("rows", cell, tuple(params), facts, scripts=("pen.js",))
+    return demo.write(shown, config, finished)
+
+
 STUDY = lab.Study(
     *("rows", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: (data.train, data.test),
-    answers={"predict": answer},
+    answers={"predict": answer, "demo": page},
 )
 
 if __name__ == "__main__":

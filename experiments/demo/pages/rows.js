@@ -1,0 +1,129 @@
+import { $, answered, bars, begin, colours, heat, onScheme, pause, percent, say, setBars, state, still } from "./page.js";
+import { Pen, image } from "./pen.js";
+import { softmax } from "./session.js";
+
+begin(async (network) => {
+  const { facts } = network;
+  const [rows, columns, channels = 1] = facts.shape;
+  const units = facts.graph.outputs["y.state"].shape[1], T = facts.steps.length;
+  let latest = 0, chosen = null, pixels = [], memory = [], step = 0;
+
+  document.documentElement.style.setProperty("--aspect", `${columns} / ${rows}`);
+  $("pad").height = Math.round($("pad").width * rows / columns);
+  const unit = facts.order === "rows" ? "row" : "pixel";
+  const count = facts.params.toLocaleString("en");
+  $("about").textContent = `${facts.cell.toUpperCase()} of ${units} units and ${count} weights, trained on ${facts.dataset}; `
+    + `it reads ${T} ${unit}s, one after the other, and after each it has an opinion.`;
+  $("legend").textContent = `${units} hidden units, blue below 0 and orange above`;
+  bars($("bars"), facts.classes);
+
+  const pen = new Pen($("pad"), 0.07, (finished) => {
+    chosen = null;
+    if (finished) read();
+    else show();
+  });
+
+  // What the network reads: bytes of a sample as shares, or the drawing, on the paper of the data.
+  function values() {
+    if (chosen) return chosen.pixels.map((v) => v / facts.max_value);
+    const ink = image(pen.lines, facts);
+    const found = facts.light ? ink.map((v) => 1 - v) : ink;
+    return found.flatMap((v) => new Array(channels).fill(v));
+  }
+
+  function show() {
+    const colour = colours();
+    pixels = values();
+    const gray = (at) => {
+      let sum = 0;
+      for (let c = 0; c < channels; c += 1) sum += pixels[at * channels + c] / channels;
+      return facts.light ? 1 - sum : sum;
+    };
+    const read = new Set(facts.steps[step - 1] ?? []);
+    const shade = inks(colour(0));
+    const image = Array.from({ length: rows }, (_, y) => Array.from({ length: columns }, (_, x) => {
+      const at = y * columns + x;
+      return [gray(at), read.has(at * channels)];
+    }));
+    heat($("image"), image, columns, rows, shade);
+    heat($("memory"), memory, units, T, colour);
+  }
+
+  async function read() {
+    const turn = latest += 1;
+    let { carry, y } = { carry: network.start() };
+    [memory, step] = [[], 0];
+    show();
+    if (!chosen && !pen.lines.length) {
+      setBars($("bars"), facts.classes.map(() => 0));
+      say("Draw something, or choose a sample.");
+      state("ready");
+      return;
+    }
+    state("reading");
+    for (const places of facts.steps) {
+      ({ carry, y } = await network.step(carry, places.map((i) => pixels[i])));
+      if (turn !== latest) return;
+      answered();
+      memory.push(Array.from(y.state));
+      step += 1;
+      if (T < 100 || step % 16 === 0) await drawn(softmax(y.logits));
+      if (turn !== latest) return;
+    }
+    const p = softmax(y.logits), top = p.indexOf(Math.max(...p));
+    step = 0;
+    show();
+    setBars($("bars"), p);
+    const truth = chosen ? ` The sample is of the class ${facts.classes[chosen.label]}.` : "";
+    say(`It reads ${facts.classes[top]}, with ${percent(p[top])}.${truth}`);
+    state("done");
+  }
+
+  async function drawn(p) {
+    show();
+    setBars($("bars"), p);
+    const wait = still() ? 0 : Number($("speed").value);
+    if (wait) await pause(wait);
+  }
+
+  function choose(sample) {
+    pen.lines = [];
+    pen.draw();
+    chosen = sample;
+    read();
+  }
+
+  $("samples").append(...facts.samples.map((sample) => {
+    const button = document.createElement("button"), canvas = document.createElement("canvas");
+    const name = facts.classes[sample.label];
+    Object.assign(button, { type: "button", title: name });
+    button.setAttribute("aria-label", `Sample of the class ${name}`);
+    button.append(canvas);
+    button.addEventListener("click", () => choose(sample));
+    const line = (y) => sample.pixels.slice(y * columns * channels, (y + 1) * columns * channels);
+    const paint = () => heat(canvas, Array.from({ length: rows }, (_, y) => Array.from({ length: columns }, (_, x) => {
+      const v = line(y)[x * channels] / facts.max_value;
+      return [facts.light ? 1 - v : v, false];
+    })), columns, rows, inks(colours()(0)));
+    paint();
+    onScheme(paint);
+    return button;
+  }));
+
+  $("undo").addEventListener("click", () => pen.undo());
+  $("clear").addEventListener("click", () => { chosen = null; pen.clear(); });
+  $("again").addEventListener("click", read);
+  $("speed").value = Math.min(120, Math.round(100 / T) * 10);
+  const told = () => { $("speed-value").textContent = $("speed").value; };
+  $("speed").addEventListener("input", told);
+  told();
+  onScheme(() => { pen.draw(); show(); });
+  pen.draw();
+  await read();
+});
+
+// From [ink in 0 .. 1, whether it is read now] to a colour between paper and ink.
+function inks(paper) {
+  const ink = paper[0] > 127 ? 20 : 240, now = paper[0] > 127 ? [255, 214, 150] : [120, 70, 20];
+  return ([v, read]) => (read ? now : paper).map((c) => Math.round(c + v * (ink - c)));
+}

@@ -1,0 +1,50 @@
+"""A network that shows its state beside its answer."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+import jaxrnn as rnn
+
+
+class Watched(NamedTuple):
+    """What one step of a `watched` network gives."""
+
+    state: Any  # what the readout reads, [H]
+    logits: Any  # [K]
+
+
+def watched(body: rnn.Cell, readout: rnn.Cell) -> rnn.Cell:
+    """A network whose step gives the state that its readout reads, too.
+
+        s_t, h_t = body(x_t, s_{t-1}),    y_t = (h_t, readout(h_t))
+
+    Args:
+      body: what has the memory.
+      readout: a layer without one.
+
+    Returns:
+      The cell; its params are those of the two.
+
+    Example:
+      >>> cell = watched(rnn.gru(3, 5), rnn.linear(5, 2))
+      >>> params = cell.init(jax.random.key(0))
+      >>> carry = cell.initial_carry(params)
+      >>> jax.tree.map(len, cell.step(params, carry, jax.numpy.ones(3))[1])
+      Watched(state=5, logits=2)
+    """
+
+    def init(key):
+        body_key, readout_key = jax.random.split(key)
+        return body.init(body_key), readout.init(readout_key)
+
+    def initial_carry(params, key=None):
+        return body.initial_carry(params[0], key)
+
+    def step(params, carry, x):
+        assert body.step is not None
+        carry, state = body.step(params[0], carry, x)
+        return carry, Watched(state, rnn.apply(readout, params[1], state))
+
+    name = f"watched({body.about.name}, {readout.about.name})"
+    return rnn.leaf(name, body.about.reads, init, initial_carry, step)
