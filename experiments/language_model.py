@@ -5,6 +5,7 @@
     python -m experiments.language_model --text FILE
     python -m experiments.language_model --generate "ROMEO:" --out RUN
     python -m experiments.language_model --predict FILE --out RUN
+    python -m experiments.language_model --demo --out RUN
 
 With x_t the character at place t, E its vector, and h_t the state after it,
 
@@ -49,7 +50,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import lab
+from experiments import demo, lab
 from experiments.data import corpus
 from experiments.measures.ngrams import ngram_losses
 from experiments.models.stack import stack
@@ -67,7 +68,7 @@ FEWEST = lab.Range(f"at least {corpus.FEWEST}", lambda v: v >= corpus.FEWEST)
 
 
 @dataclass(frozen=True)
-class Config(Writing):
+class Config(Writing, demo.Showing):
     """Writes text, character by character, like the text that it has read.
 
     The defaults shown are those of the chosen --preset and --dataset.
@@ -130,12 +131,15 @@ def load(config: Config) -> corpus.Corpus | corpus.LongText:
     return text
 
 
+def hidden(config: Config) -> list[rnn.Cell]:
+    """From E x_t to h_t."""
+    cell, D, H = rnn.cells.by_name(config.cell), config.embedding_size, config.hidden_size
+    return stack(cell, D, H, config.layers, dropout=config.dropout)
+
+
 def network(config: Config, V: int) -> rnn.Cell:
     """From characters to logits of the next, as in the equations above."""
-    D, H = config.embedding_size, config.hidden_size
-    layers = stack(
-        rnn.cells.by_name(config.cell), D, H, config.layers, dropout=config.dropout
-    )
+    D, H, layers = config.embedding_size, config.hidden_size, hidden(config)
     if config.tied:
         return rnn.tied_embedding(V, D, rnn.chain(*layers, rnn.linear(H, D)))
     return rnn.chain(rnn.embedding(V, D), *layers, rnn.linear(H, V))
@@ -265,11 +269,31 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     return lab.Report([per_character(title, {config.cell: nats})])
 
 
+def page(config: Config, finished: lab.Finished) -> lab.Report:
+    """A page where one writes with the network."""
+    vocabulary, _, params = opened(config, finished)
+    V, D, H = vocabulary.size, config.embedding_size, config.hidden_size
+    body = rnn.chain(rnn.embedding(V, D), *hidden(config))
+    if config.tied:  # the vectors of the characters are the weights of the logits too
+        w, (*inner, to_vector), b = params
+        params = (rnn.EmbeddingParams(w), *inner), (to_vector, rnn.LinearParams(w.T, b))
+        readout = rnn.chain(rnn.linear(H, D), rnn.linear(D, V))
+    else:
+        params, readout = (tuple(params[:-1]), params[-1]), rnn.linear(H, V)
+    cell = demo.watched(body, readout)
+    facts = {"dataset": config.text.stem if config.text else config.dataset}
+    facts |= {"vocabulary": vocabulary.characters}
+    return demo.write(demo.Page("language_model", cell, params, facts), config, finished)
+
+
 STUDY = lab.Study(
     *("language_model", RECIPES, load, task, report),
     prepare=prepare,
     digested=corpus.digested,
-    answers={"generate": generate, "prompt_file": generate, "predict": predict},
+    answers={
+        **{"generate": generate, "prompt_file": generate},
+        **{"predict": predict, "demo": page},
+    },
 )
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ export class Pen {
     const colour = (name) => getComputedStyle(this.canvas).getPropertyValue(name);
     context.clearRect(0, 0, width, height);
     trace(context, this.lines, ([x, y]) => [x * width, y * height], this.width * height, colour("--ink"));
-    if (document.activeElement !== this.canvas || this.pressed) return;
+    if (!this.canvas.matches(":focus-visible") || this.pressed) return;
     context.beginPath();
     context.arc(this.at[0] * width, this.at[1] * height, (this.width * height) / 2 + 4, 0, 7);
     context.lineWidth = 5;
