@@ -10,7 +10,9 @@ pages share, `page.css`, `page.js` and `session.js`, and a page for each study.
 """
 
 from experiments.demo.options import Showing as Showing
+from experiments.demo.watched import Verdict as Verdict
 from experiments.demo.watched import Watched as Watched
 from experiments.demo.watched import watched as watched
+from experiments.demo.watched import whole as whole
 from experiments.demo.writing import Page as Page
 from experiments.demo.writing import write as write

@@ -1,5 +1,6 @@
-"""A network that shows its state beside its answer."""
+"""Networks as a page needs them: with their state, or of a whole sequence."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,13 @@ class Watched(NamedTuple):
 
     state: Any  # what the readout reads, [H]
     logits: Any  # [K]
+
+
+class Verdict(NamedTuple):
+    """What a network says of a whole text."""
+
+    logits: Any  # of yes, [], or of K classes, [K]
+    weights: Any  # of each step in it, [T]
 
 
 def watched(body: rnn.Cell, readout: rnn.Cell) -> rnn.Cell:
@@ -48,3 +56,24 @@ def watched(body: rnn.Cell, readout: rnn.Cell) -> rnn.Cell:
 
     name = f"watched({body.about.name}, {readout.about.name})"
     return rnn.leaf(name, body.about.reads, init, initial_carry, step)
+
+
+def whole(name: str, read: Callable[[Any, jax.Array], Any], like: rnn.Cell) -> rnn.Cell:
+    """A network that reads a whole sequence and has no step, to be exported.
+
+    Args:
+      name: for messages.
+      read: (params, xs [T, ...]) -> a tree of what it says.
+      like: a cell that reads the same.
+
+    Example:
+      >>> cell = whole("sum", lambda params, xs: xs.sum(), rnn.linear(3, 5))
+      >>> cell.unroll((), (), jax.numpy.ones((2, 3)))
+      ((), Array(6., dtype=float32))
+    """
+
+    def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
+        return carry, read(params, xs)
+
+    about = rnn.About(name, like.about.reads)
+    return rnn.Cell(lambda key: (), lambda params, key=None: (), None, unroll, about)
