@@ -1,4 +1,4 @@
-import { $, answered, begin, colours, css, onScheme, pause, percent, readable, say, state } from "./page.js";
+import { $, begin, colours, css, onScheme, pause, percent, readable, say, state } from "./page.js";
 import { softmax } from "./session.js";
 
 const SHOWN = 8, LONGEST = 20000;
@@ -84,7 +84,6 @@ begin(async (network) => {
     for (const c of known.slice(same)) {
       const { carry, y } = await network.step(read.length ? read.at(-1).carry : network.start(), [numbers.get(c)]);
       if (turn !== latest) return false;
-      answered();
       read.push({ c, carry, y });
       if (performance.now() - shown < 100) continue;
       say(`Reading, ${read.length} of ${known.length} characters`);

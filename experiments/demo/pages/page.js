@@ -13,7 +13,6 @@ export async function begin(show) {
   state("loading");
   try {
     const network = await open();
-    performance.mark("loaded");
     await show(network);
     if (document.body.dataset.state === "loading") state("ready");
   } catch (error) {
@@ -23,12 +22,6 @@ export async function begin(show) {
       : `The network cannot run here: ${error.message}`);
     $("status").classList.add("failed");
   }
-}
-
-// The first answer of a page, for whoever measures it.
-export function answered() {
-  if (performance.getEntriesByName("answered").length) return;
-  performance.mark("answered");
 }
 
 export function bars(place, names) {

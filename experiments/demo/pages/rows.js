@@ -1,4 +1,4 @@
-import { $, answered, bars, begin, colours, heat, onScheme, pause, percent, say, setBars, state, still } from "./page.js";
+import { $, bars, begin, colours, heat, onScheme, pause, percent, say, setBars, state, still } from "./page.js";
 import { Pen, image } from "./pen.js";
 import { softmax } from "./session.js";
 
@@ -64,7 +64,6 @@ begin(async (network) => {
     for (const places of facts.steps) {
       ({ carry, y } = await network.step(carry, places.map((i) => pixels[i])));
       if (turn !== latest) return;
-      answered();
       memory.push(Array.from(y.state));
       step += 1;
       if (T < 100 || step % 16 === 0) await drawn(softmax(y.logits));

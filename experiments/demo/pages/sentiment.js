@@ -1,4 +1,4 @@
-import { $, answered, bars, begin, colours, css, onScheme, percent, readable, say, setBars, state } from "./page.js";
+import { $, bars, begin, colours, css, onScheme, percent, readable, say, setBars, state } from "./page.js";
 import { softmax } from "./session.js";
 import { Subwords } from "./subwords.js";
 
@@ -43,7 +43,6 @@ begin(async (network) => {
     const owners = words.flatMap((w, i) => w.tokens.map(() => i));
     const whole = await logitsOf([tokens]);
     if (turn !== latest) return;
-    answered();
     const p = shares(whole.logits[0]), top = p.indexOf(Math.max(...p));
     setBars($("bars"), p);
     say(`It takes it for ${classes[top]}, with ${percent(p[top])}.`);

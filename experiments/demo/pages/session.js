@@ -40,7 +40,7 @@ export class Network {
       ([name, values]) => [name, tensor(inputs[name], [values].flat(Infinity), 1)]));
   }
 
-  // One step: {carry, y}, with y by the name of the output; y.state and y.logits are arrays.
+  // One step: {carry, y}, with y an array, or several by their names, such as y.logits.
   async step(carry, x) {
     const found = await this.run({ ...carry, x: tensor(this.facts.graph.inputs.x, x, 1) });
     const next = {}, y = {};
@@ -48,7 +48,7 @@ export class Network {
       if (name.startsWith("next_carry")) next[name.slice("next_".length)] = value;
       else y[name.replace(/^y\./, "")] = value.data;
     }
-    return { carry: next, y };
+    return { carry: next, y: y.y ?? y };
   }
 
   // A file of whole sequences: xs holds those of the batch one after the other.
@@ -57,9 +57,12 @@ export class Network {
     return Object.fromEntries(Object.entries(found).map(([name, value]) => [name.replace(/^ys\./, ""), value.data]));
   }
 
-  // The runtime takes one call at a time.
+  // The runtime takes one call at a time. The first one takes longest, and is measured.
   run(feeds) {
+    const began = performance.now();
     const turn = this.last.then(() => this.session.run(feeds));
+    if (!this.asked) turn.then(() => performance.measure("first answer", { start: began }), () => {});
+    this.asked = true;
     this.last = turn.catch(() => {});
     return turn;
   }
