@@ -133,7 +133,11 @@ def load(config: Config) -> corpus.Corpus | corpus.LongText:
 
 def hidden(config: Config) -> list[rnn.Cell]:
     """From E x_t to h_t."""
-    cell, D, H = rnn.cells.by_name(config.cell), config.embedding_size, config.hidden_size
+    cell, D, H = (
+        rnn.cells.by_name(config.cell),
+        config.embedding_size,
+        config.hidden_size,
+    )
     return stack(cell, D, H, config.layers, dropout=config.dropout)
 
 
@@ -283,7 +287,9 @@ def page(config: Config, finished: lab.Finished) -> lab.Report:
     cell = demo.watched(body, readout)
     facts = {"dataset": config.text.stem if config.text else config.dataset}
     facts |= {"vocabulary": vocabulary.characters}
-    return demo.write(demo.Page("language_model", cell, params, facts), config, finished)
+    return demo.write(
+        demo.Page("language_model", cell, params, facts), config, finished
+    )
 
 
 STUDY = lab.Study(

@@ -51,8 +51,16 @@ from experiments.models import classifier
 
 SUBWORDS = "subwords.json"
 SAMPLES = {  # texts to begin with in a page
-    "nsmc": ["정말 재미있고 감동적인 영화", "지루하고 시간이 아깝다", "배우는 좋은데 내용이 별로"],
-    "sst2": ["a warm and funny film", "a dull , lifeless mess", "good actors , bad story"],
+    "nsmc": [
+        "정말 재미있고 감동적인 영화",
+        "지루하고 시간이 아깝다",
+        "배우는 좋은데 내용이 별로",
+    ],
+    "sst2": [
+        "a warm and funny film",
+        "a dull , lifeless mess",
+        "good actors , bad story",
+    ],
 }
 EXPLAINED = 5000  # the most test documents that are read again without each word,
 EXPLAINED_WORDS = 50_000  # and the most words that these have together

@@ -38,7 +38,7 @@ def runtime(given: Path | None = None) -> dict[str, bytes]:
     Args:
       given: the archive of the package, or the folder where it is installed; None for
         the user's cache, and npm's registry where that is empty. The variable
-        `npm_config_registry` names another registry, as for npm.
+        `NPM_CONFIG_REGISTRY` names another registry, as for npm.
 
     Raises:
       DataError: if there is no network, or what was found is another version.
@@ -67,7 +67,7 @@ def _cache() -> Path:
 
 
 def _downloaded() -> bytes:
-    registry = os.environ.get("npm_config_registry", REGISTRY).rstrip("/")
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY).rstrip("/")
     url = f"{registry}/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
     lab.say(f"downloading {url} (33 MB, once)")
     try:

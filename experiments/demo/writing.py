@@ -56,12 +56,12 @@ def write(page: Page, config: Any, finished: lab.Finished) -> lab.Report:
     finally:
         shutil.rmtree(half, ignore_errors=True)
     size = sum(map(len, parts.values()))
-    large = f", which is long to load over a network" if size > LARGEST else ""
+    large = ", which is long to load over a network" if size > LARGEST else ""
     return lab.Report(
         [
             f"a page of {size / 1e6:.1f} MB in {folder}{large}",
-            f"show it: python -m http.server 8000 --bind localhost --directory {folder}",
-            "and open localhost:8000 in a browser",
+            "to show it, open localhost:8000 in a browser after",
+            f"    python -m http.server 8000 --bind localhost --directory {folder}",
         ]
     )
 

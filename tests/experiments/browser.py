@@ -66,7 +66,9 @@ def page_of(browser, folder: Path, *, scheme="light", size=DESKTOP, motion="redu
         page.on("console", lambda m: m.type == "error" and errors.append(m.text))
         page.on("response", lambda r: r.status >= 400 and errors.append(r.url))
         page.goto(address)
-        page.wait_for_function("['ready', 'done', 'failed'].includes(document.body.dataset.state)")
+        page.wait_for_function(
+            "['ready', 'done', 'failed'].includes(document.body.dataset.state)"
+        )
         assert page.evaluate("document.body.dataset.state") != "failed", errors
         yield page
         context.close()
@@ -77,6 +79,12 @@ def page_of(browser, folder: Path, *, scheme="light", size=DESKTOP, motion="redu
 def wait_for(page, state: str) -> None:
     """Until the page has read what it was given."""
     page.wait_for_function(f"document.body.dataset.state === '{state}'")
+
+
+def wait_to_say(page, text: str) -> None:
+    """Until the line that tells how things stand has this text."""
+    place = "document.getElementById('status').textContent"
+    page.wait_for_function(f"(text) => {place}.includes(text)", arg=text)
 
 
 def first_answer(page) -> float:
