@@ -16,7 +16,7 @@ from experiments.lab.options import plain
 from jaxrnn import interop
 
 PAGES = Path(__file__).parent / "pages"
-SHARED = "page.css", "page.js", "session.js"
+SHARED = "page.css", "page.js", "session.js", "local.js"
 LARGEST = 15_000_000  # bytes of a folder that is pleasant to load
 
 

@@ -9,7 +9,7 @@ begin(async (network) => {
   const { facts } = network, vocabulary = Array.from(facts.vocabulary);
   const numbers = new Map(vocabulary.map((c, i) => [c, i]));
   const units = facts.graph.outputs["y.state"].shape[1];
-  let read = [], latest = 0, writing = false, unit = 0, settled = false;
+  let read = [], latest = 0, turns = 0, writing = false, unit = 0, settled = false;
   // Before the first character the network has read a line end.
   const first = numbers.get("\n") ?? 0;
   const empty = await network.step(network.start(), [first]);
@@ -121,13 +121,15 @@ begin(async (network) => {
   async function write() {
     writing = !writing;
     showWriting();
+    const mine = turns += 1;
     if (writing) await update();
-    while (writing && read.length < LONGEST) {
+    while (writing && mine === turns && read.length < LONGEST) {
       // A person who types meanwhile is served first.
       await add(vocabulary[drawn()]);
       $("coloured").scrollTop = $("coloured").scrollHeight;
       await pause(30);
     }
+    if (mine !== turns) return;
     writing = false;
     showWriting();
   }

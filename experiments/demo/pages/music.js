@@ -7,7 +7,7 @@ const PIANO = Object.fromEntries(Array.from("awsedftgyhujk", (letter, i) => [let
 
 begin(async (network) => {
   const { facts } = network, [lowest, highest] = facts.range, sound = new Sound();
-  let roll = [], played = 0, carry = null, expected = null, latest = 0;
+  let roll = [], played = 0, carry = null, expected = null, latest = 0, turns = 0;
   let at = { step: 0, key: Math.min(highest, Math.max(lowest, 39)) }, playing = false, place = -1, drawing = null;
 
   const units = facts.hidden_size, count = facts.params.toLocaleString("en");
@@ -128,20 +128,24 @@ begin(async (network) => {
   }
 
   async function play() {
-    playing = !playing;
+    if (playing || !roll.length) return stop();
+    const mine = turns += 1;
+    playing = true;
     showPlaying();
-    if (!playing || !roll.length || !(await read())) return stop();
-    for (place = 0; playing && place < LONGEST; place += 1) {
+    await read();
+    for (place = 0; mine === turns && place < LONGEST; place += 1) {
       if (place >= roll.length && (!expected || !(await more()))) break;
+      if (mine !== turns) return;
       sound.hold(sounding(roll[place]));
       draw();
       view(place);
       await pause(60000 / Number($("tempo").value) / facts.steps);
     }
-    return stop();
+    if (mine === turns) stop();
   }
 
   function stop() {
+    turns += 1;
     [playing, place] = [false, -1];
     sound.hold([]);
     showPlaying();

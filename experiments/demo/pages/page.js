@@ -17,9 +17,7 @@ export async function begin(show) {
     if (document.body.dataset.state === "loading") state("ready");
   } catch (error) {
     state("failed");
-    const local = location.protocol === "file:";
-    say(local ? "A browser loads no network from a file: start a server in this folder, python -m http.server"
-      : `The network cannot run here: ${error.message}`);
+    say(`The network cannot run here: ${error.message}`);
     $("status").classList.add("failed");
   }
 }
