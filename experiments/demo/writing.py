@@ -68,6 +68,9 @@ def write(page: Page, config: Any, finished: lab.Finished) -> lab.Report:
 
 def contents(page: Page, config: Any) -> dict[str, bytes]:
     """All files of the folder, by their names in it."""
+    weights = jax.tree.leaves(page.params)
+    finite = all(bool(np.isfinite(np.asarray(a)).all()) for a in weights)
+    lab.require(finite, "demo", "a run whose params are finite", "others")
     try:
         model = interop.to_onnx(
             page.cell, page.params, batch=1 if page.stream else None, stream=page.stream
@@ -76,9 +79,6 @@ def contents(page: Page, config: Any) -> dict[str, bytes]:
         raise lab.UsageError(f"--demo: {error}") from None
     except ValueError as error:
         raise lab.UsageError(f"--demo: {error}") from error
-    weights = jax.tree.leaves(page.params)
-    finite = all(bool(np.isfinite(np.asarray(a)).all()) for a in weights)
-    lab.require(finite, "demo", "a run whose params are finite", "others")
     facts = {
         **{"study": page.study, "cell": config.cell},
         **{"params": sum(a.size for a in weights)},

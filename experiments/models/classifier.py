@@ -137,7 +137,7 @@ def pooling(
         return rnn.attention_pool(query, states, mask)
     if pool == "mean":
         return rnn.attention_pool(jnp.zeros_like(query), states, mask)
-    steps = jnp.arange(len(states))
+    steps = jnp.arange(states.shape[0])  # a symbol while it is exported
     valid = steps >= 0 if mask is None else mask
     if pool == "max":
         states = jnp.where(valid[:, None], states, -jnp.inf)

@@ -88,7 +88,12 @@ def check_files(folder, *more):
     assert size < writing.LARGEST
 
 
-@pytest.mark.parametrize("options", [(), ("--order", "permuted", "--cell", "gru")])
+PERMUTED = pytest.param(
+    ("--order", "permuted", "--cell", "gru"), marks=pytest.mark.slow
+)
+
+
+@pytest.mark.parametrize("options", [(), PERMUTED])
 def test_rows_reads_an_image_as_jax_does(tmp_path, options):
     options = *options, "--hidden-size", "13", "--layers", "2", "--seeds", "1"
     folder = folder_of(tmp_path, rows.STUDY, *options)
@@ -110,7 +115,7 @@ def test_rows_reads_an_image_as_jax_does(tmp_path, options):
     assert [s["label"] for s in facts["samples"]] == list(range(10))
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_language_model_reads_a_text_as_jax_does(tmp_path, tied):
     vocabulary = Vocabulary.of("\n abc한글")
     vocabulary.save(tmp_path / "vocabulary.json")
@@ -130,7 +135,12 @@ def test_the_language_model_reads_a_text_as_jax_does(tmp_path, tied):
     assert found["y.state"].shape == (len(tokens), 13)
 
 
-@pytest.mark.parametrize("pool", ["attention", "max"])
+SLOWER = [
+    pytest.param(pool, marks=pytest.mark.slow) for pool in ("max", "last", "mean")
+]
+
+
+@pytest.mark.parametrize("pool", ["attention", *SLOWER])
 def test_the_reader_of_reviews_judges_versions_of_a_text_as_jax_does(tmp_path, pool):
     Subwords.of(TEXTS, 90, lowercase=True).save(tmp_path / "subwords.json")
     options = "--hidden-size", "5", "--embedding-size", "7", "--pool", pool
@@ -151,7 +161,7 @@ def test_the_reader_of_reviews_judges_versions_of_a_text_as_jax_does(tmp_path, p
 
 def test_music_expects_the_next_notes_as_jax_does(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
-    pieces = [(rng.random((40, 88)) < 0.05).astype(np.uint8) for _ in range(6)]
+    pieces = [(rng.random((40, 88)) < 0.05).astype(np.uint8) for _ in range(8)]
     known = Music(*[pieces] * 3), MusicSet("made", OWN, 2, 90, {})
     monkeypatch.setattr(OwnMusic, "load", lambda config: known)
     options = "--hidden-size", "13", "--seeds", "1"
@@ -172,32 +182,33 @@ def test_music_expects_the_next_notes_as_jax_does(tmp_path, monkeypatch):
 def test_a_new_page_replaces_the_old_one_and_none_is_left_by_halves(
     tmp_path, monkeypatch
 ):
-    options = "--hidden-size", "3", "--seeds", "1"
-    folder = folder_of(tmp_path, rows.STUDY, *options)
-    (folder / "old").touch()
-    folder_of(tmp_path, rows.STUDY, *options)
-    assert not (folder / "old").exists()
+    config, run = finished(tmp_path, rows.STUDY, "--seeds", "1")
+    page = demo.Page("rows", rnn.linear(1, 1), (), {})
+    old, new = {"a": b"1", "runtime/b": b"2"}, {"a": b"3", "runtime/c": b"4"}
+    for parts in (old, new):
+        monkeypatch.setattr(writing, "contents", lambda page, config, p=parts: p)
+        demo.write(page, config, run)
 
-    def none(given):
+    def none(page, config):
         raise DataError("no network")
 
-    monkeypatch.setattr(writing, "runtime", none)
+    monkeypatch.setattr(writing, "contents", none)
     with pytest.raises(DataError, match="no network"):
-        folder_of(tmp_path, rows.STUDY, *options)
+        demo.write(page, config, run)
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
-    assert (folder / "model.onnx").exists()
+    files = [path for path in (tmp_path / "demo").rglob("*") if path.is_file()]
+    assert {str(f.relative_to(tmp_path / "demo")): f.read_bytes() for f in files} == new
 
 
 def test_params_that_are_not_finite_are_not_shown(tmp_path):
-    config, run = finished(tmp_path, rows.STUDY, "--hidden-size", "3", "--seeds", "1")
-    load = run.load
-    run = run._replace(
-        load=lambda init: jax.tree.map(lambda a: a * jnp.nan, load(init))
-    )
+    config, _ = finished(tmp_path, rows.STUDY)
+    cell = rnn.linear(3, 5)
+    params = jax.tree.map(lambda a: a * jnp.nan, cell.init(jax.random.key(0)))
     with pytest.raises(lab.UsageError, match="--demo: expected a run whose params"):
-        rows.STUDY.answers["demo"](config, run)
+        writing.contents(demo.Page("rows", cell, params, {}), config)
 
 
+@pytest.mark.slow
 def test_a_watched_cell_keeps_the_law():
     rnn.testing.check(demo.watched(rnn.gru(3, 5), rnn.linear(5, 2)))
 
@@ -234,7 +245,7 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch, ca
     monkeypatch.setattr(runtime.urllib.request, "urlopen", urlopen)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://npm.example/")
-    expected = "no route to host; .* npm pack .* --demo-runtime FILE"
+    expected = "no route to host; .*npm pack .* --demo-runtime FILE"
     with pytest.raises(DataError, match=expected):
         runtime.runtime()
     assert not list(tmp_path.iterdir())
@@ -254,3 +265,25 @@ def test_ink_on_light_paper_is_found():
     assert 1 < found["pen"] < 3
     blank = drawn.handwriting(np.zeros((2, 12, 12), np.uint8), 255)
     assert (blank["light"], blank["extent"]) == (False, [1.0, 1.0])
+
+
+def luminance(colour):
+    """Of the WCAG, of a colour #rrggbb."""
+    values = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(
+        values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92
+    )
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_text_and_controls_have_contrast_in_both_schemes(scheme):
+    css = (writing.PAGES / "page.css").read_text()
+    block = re.findall(r":root \{([^}]*)\}", css)[scheme]
+    known = {k: luminance(v) for k, v in re.findall(r"--([\w-]+): (#\w{6})", block)}
+    texts = [(a, b) for a in ("ink", "soft", "accent") for b in ("paper", "panel")]
+    edges = [(a, b) for a in ("line", "low", "high") for b in ("paper", "panel")]
+    for pairs, least in (([*texts, ("on-accent", "accent")], 4.5), (edges, 3)):
+        for pair in pairs:
+            dark, light = sorted(known[name] for name in pair)
+            assert (light + 0.05) / (dark + 0.05) >= least, pair
