@@ -282,7 +282,8 @@ def page(config: Config, finished: lab.Finished) -> lab.Report:
         "range": (used.min(), used.max()),
         "samples": [[np.flatnonzero(x) for x in roll] for roll in beginnings],
     }
-    shown = demo.Page("music", net, params, facts, scripts=("sound.js",))
+    x = jax.ShapeDtypeStruct((KEYS,), jnp.float32)
+    shown = demo.Page("music", net, params, facts, ("sound.js",), x=x)
     return demo.write(shown, config, finished)
 
 

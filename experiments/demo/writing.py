@@ -30,6 +30,7 @@ class Page(NamedTuple):
     scripts: tuple[str, ...] = ()  # more of `pages`
     files: Mapping[str, bytes] = {}  # more, by name
     stream: bool = True  # whether the file is one step
+    x: Any = None  # one input, where the cell does not tell what it reads
 
 
 def write(page: Page, config: Any, finished: lab.Finished) -> lab.Report:
@@ -72,9 +73,9 @@ def contents(page: Page, config: Any) -> dict[str, bytes]:
     finite = all(bool(np.isfinite(np.asarray(a)).all()) for a in weights)
     lab.require(finite, "demo", "a run whose params are finite", "others")
     try:
-        model = interop.to_onnx(
-            page.cell, page.params, batch=1 if page.stream else None, stream=page.stream
-        )
+        batch = 1 if page.stream else None
+        how = {"batch": batch, "stream": page.stream, "x": page.x}
+        model = interop.to_onnx(page.cell, page.params, **how)
     except ImportError as error:
         raise lab.UsageError(f"--demo: {error}") from None
     except ValueError as error:

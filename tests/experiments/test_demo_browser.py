@@ -68,25 +68,25 @@ def made(tmp_path_factory, study, *options):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    return made(tmp_path_factory, rows.STUDY, "--seeds", "1")
+    return made(tmp_path_factory, rows.STUDY, "--seeds", "1", "--epochs", "20")
 
 
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory):
-    options = "--characters", "400000", "--hidden-size", "192", "--epochs", "3"
+    options = "--characters", "200000", "--hidden-size", "128", "--epochs", "2"
     return made(tmp_path_factory, language_model.STUDY, *options, "--batch-size", "32")
 
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
     sizes = "--embedding-size", "64", "--hidden-size", "64", "--vocab-size", "8000"
-    options = "--documents", "12000", "--epochs", "3"
+    options = "--documents", "6000", "--epochs", "2"
     return made(tmp_path_factory, sentiment.STUDY, *sizes, *options)
 
 
 @pytest.fixture(scope="module")
 def player(tmp_path_factory):
-    return made(tmp_path_factory, music.STUDY, "--seeds", "1", "--epochs", "40")
+    return made(tmp_path_factory, music.STUDY, "--seeds", "1", "--epochs", "12")
 
 
 def stepped(page, xs):
