@@ -293,6 +293,8 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
 
 def page(config: Config, finished: lab.Finished) -> lab.Report:
     """A page where the network, of the first seed, judges what one types."""
+    # ONNX says a last state only of one length, and a page reads texts of all lengths.
+    lab.require(config.pool != "last", "demo", "a run with another --pool", "last")
     subwords, classes, net = reader(config, finished)
     params = lab.of_seed(finished.load(net.init), 0)
 

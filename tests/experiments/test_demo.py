@@ -135,9 +135,7 @@ def test_the_language_model_reads_a_text_as_jax_does(tmp_path, tied):
     assert found["y.state"].shape == (len(tokens), 13)
 
 
-SLOWER = [
-    pytest.param(pool, marks=pytest.mark.slow) for pool in ("max", "last", "mean")
-]
+SLOWER = [pytest.param(pool, marks=pytest.mark.slow) for pool in ("max", "mean")]
 
 
 @pytest.mark.parametrize("pool", ["attention", *SLOWER])
@@ -157,6 +155,12 @@ def test_the_reader_of_reviews_judges_versions_of_a_text_as_jax_does(tmp_path, p
     found = dict(zip(names, outputs, strict=True))
     np.testing.assert_allclose(found["ys.logits"], logits, atol=1e-4)
     np.testing.assert_allclose(found["ys.weights"], weights, atol=1e-4)
+
+
+def test_a_reader_of_last_states_is_not_shown(tmp_path):
+    asked = finished(tmp_path, sentiment.STUDY, "--pool", "last")
+    with pytest.raises(lab.UsageError, match="--demo: expected a run with another"):
+        sentiment.STUDY.answers["demo"](*asked)
 
 
 def test_music_expects_the_next_notes_as_jax_does(tmp_path, monkeypatch):

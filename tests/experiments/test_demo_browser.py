@@ -68,7 +68,7 @@ def made(tmp_path_factory, study, *options):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    return made(tmp_path_factory, rows.STUDY, "--seeds", "1", "--epochs", "20")
+    return made(tmp_path_factory, rows.STUDY, "--seeds", "1")
 
 
 @pytest.fixture(scope="module")

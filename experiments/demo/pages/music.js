@@ -33,7 +33,8 @@ begin(async (network) => {
   }
 
   function draw() {
-    const colour = colours(), columns = Math.max(48, roll.length + 16), context = $("roll").getContext("2d");
+    const colour = colours(), wide = Math.ceil($("frame").clientWidth / WIDE);
+    const columns = Math.max(wide, at.step + 2, roll.length + 16), context = $("roll").getContext("2d");
     const css0 = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
     const y = (key) => (highest - key) * HIGH;
     const box = (step, key) => [step * WIDE + 1, y(key) + 1, WIDE - 1, HIGH - 1];
