@@ -167,7 +167,7 @@ def main() -> None:
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(results, indent=1) + "\n"
-        (config.out / "results.json").write_text(text, encoding="utf-8")
+        (config.out / "measured.json").write_text(text, encoding="utf-8")
         (config.out / "table.md").write_text(table(results), encoding="utf-8")
         print(f"results and table are in {config.out}")
 

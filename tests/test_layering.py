@@ -113,6 +113,16 @@ SIBLINGS = {
     "cells/minimal": {*LINEAR, "loops.rows"},
     "cells/qrnn": {*LINEAR, "build", "loops.recent", "loops.rows"},
     "cells/selective_scan": LINEAR,
+    "cells/names": {"checks", "core"}
+    | {
+        f"cells.{name}"
+        for name in (
+            *("cfc", "clockwork", "cornn", "coupled", "delta_net", "elman", "gla"),
+            *("gru", "indrnn", "irnn", "layer_norm", "lem", "lru", "lstm", "ltc"),
+            *("mamba", "mgu", "minimal", "mlstm", "orthogonal", "peephole", "qrnn"),
+            *("rg_lru", "s5", "slstm", "slstm_layer", "sru"),
+        )
+    },
     "cells/mamba": {
         *("build", "cells.convolution", "cells.minimal", "cells.selective_scan"),
         *("checks", "core", "loops.rows", "precision", "steps"),
@@ -352,8 +362,11 @@ SIBLINGS = {
     "loops/blocks": set(),
     "loops/newton": {"core", "loops.blocks"},
     "combinators/parallel": {
-        *("build", "checks", "core", "loops", "precision"),
+        *("build", "checks", "core", "loops", "loops.flat", "steps"),
+        *("combinators.newton", "combinators.time"),
     },
+    "loops/flat": {"core", "precision"},
+    "combinators/newton": {"checks"},
 }
 OUTSIDE = {
     "losses": {"optax"},

@@ -84,8 +84,8 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
 
     def step(at, params, carry, x):
         old, noise = _check_carry(name, carry)
-        places = _outputs(name, bare_step, params, old, x)
         new, y = at.run(cell, params, old, x)
+        places = _outputs(name, bare_step, params, old, x)
         leaves, tree = jax.tree.flatten(new)
         keys = [None] * len(leaves)
         if noise:
