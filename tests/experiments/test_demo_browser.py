@@ -80,7 +80,7 @@ def writer(tmp_path_factory):
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
     sizes = "--embedding-size", "64", "--hidden-size", "64", "--vocab-size", "8000"
-    options = "--documents", "6000", "--epochs", "2"
+    options = "--documents", "12000", "--epochs", "3"
     return made(tmp_path_factory, sentiment.STUDY, *sizes, *options)
 
 
