@@ -17,7 +17,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))
 class Quiet(SimpleHTTPRequestHandler):
     """Any static server; it prints nothing."""
 
-    def log_message(self, *args):
+    def log_message(self, format, *args):
         pass
 
 

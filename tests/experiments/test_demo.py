@@ -58,17 +58,17 @@ def session_of(folder):
     return onnxruntime.InferenceSession(folder / "model.onnx")
 
 
-def steps(folder, xs, dtype=np.float32):
+def steps(folder, xs, dtype: type = np.float32):
     """The outputs of each step, with the carry of the one before, as in the page."""
     facts = json.loads((folder / "demo.json").read_text())
     session = session_of(folder)
-    carry = {k: np.float32([v]) for k, v in facts["graph"]["carry"].items()}
+    carry = {k: np.array([v], np.float32) for k, v in facts["graph"]["carry"].items()}
     names, found = [o.name for o in session.get_outputs()], []
     for x in xs:
         outputs = session.run(None, {**carry, "x": np.asarray([x], dtype)})
         given = dict(zip(names, outputs, strict=True))
         carry = {f"carry{k[10:]}": v for k, v in given.items() if k[:4] == "next"}
-        found.append({k: v[0] for k, v in given.items() if k[0] == "y"})
+        found.append({k: np.asarray(v)[0] for k, v in given.items() if k[0] == "y"})
     return {k: np.stack([step[k] for step in found]) for k in found[0]}
 
 
@@ -100,7 +100,10 @@ def test_rows_reads_an_image_as_jax_does(tmp_path, options):
     check_files(folder, "rows.js", "pen.js")
     facts = json.loads((folder / "demo.json").read_text())
     sample = facts["samples"][3]
-    xs = np.float32(sample["pixels"])[np.array(facts["steps"])] / facts["max_value"]
+    xs = (
+        np.array(sample["pixels"], np.float32)[np.array(facts["steps"])]
+        / facts["max_value"]
+    )
     config, run = finished(tmp_path, rows.STUDY, *options)
     image = np.reshape(sample["pixels"], (1, 8, 8))
     (read,) = rows.sequences(image, 16, config.order)
@@ -152,7 +155,7 @@ def test_the_reader_of_reviews_judges_versions_of_a_text_as_jax_does(tmp_path, p
     logits, weights = jax.vmap(net.read, (None, 0))(params, jnp.asarray(tokens))
     names = [o.name for o in session_of(folder).get_outputs()]
     outputs = session_of(folder).run(None, {"xs": tokens})
-    found = dict(zip(names, outputs, strict=True))
+    found = dict(zip(names, map(np.asarray, outputs), strict=True))
     np.testing.assert_allclose(found["ys.logits"], logits, atol=1e-4)
     np.testing.assert_allclose(found["ys.weights"], weights, atol=1e-4)
 

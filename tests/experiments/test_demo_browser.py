@@ -160,6 +160,7 @@ def test_rows_reads_what_is_drawn(browser, digits, look):
         photograph(page, "rows", look)
         net = rows.network(config, 8, 10)
         params = lab.of_seed(run.load(net.init), 0)
+        xs = logits = np.zeros(0)
         for sample in facts["samples"][:4]:
             page.get_by_label(f"Sample of the class {sample['label']}").click()
             wait_for(page, "done")
