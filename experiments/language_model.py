@@ -50,8 +50,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import demo, lab
+from experiments import lab
 from experiments.data import corpus
+from experiments.demo.language_model import page
+from experiments.demo.options import Showing
 from experiments.measures.ngrams import ngram_losses
 from experiments.models.stack import stack
 from experiments.models.text import (
@@ -68,7 +70,7 @@ FEWEST = lab.Range(f"at least {corpus.FEWEST}", lambda v: v >= corpus.FEWEST)
 
 
 @dataclass(frozen=True)
-class Config(Writing, demo.Showing):
+class Config(Writing, Showing):
     """Writes text, character by character, like the text that it has read.
 
     The defaults shown are those of the chosen --preset and --dataset.
@@ -131,19 +133,12 @@ def load(config: Config) -> corpus.Corpus | corpus.LongText:
     return text
 
 
-def hidden(config: Config) -> list[rnn.Cell]:
-    """From E x_t to h_t."""
-    cell, D, H = (
-        rnn.cells.by_name(config.cell),
-        config.embedding_size,
-        config.hidden_size,
-    )
-    return stack(cell, D, H, config.layers, dropout=config.dropout)
-
-
 def network(config: Config, V: int) -> rnn.Cell:
     """From characters to logits of the next, as in the equations above."""
-    D, H, layers = config.embedding_size, config.hidden_size, hidden(config)
+    D, H = config.embedding_size, config.hidden_size
+    layers = stack(
+        rnn.cells.by_name(config.cell), D, H, config.layers, dropout=config.dropout
+    )
     if config.tied:
         return rnn.tied_embedding(V, D, rnn.chain(*layers, rnn.linear(H, D)))
     return rnn.chain(rnn.embedding(V, D), *layers, rnn.linear(H, V))
@@ -240,7 +235,10 @@ def opened(config: Config, finished: lab.Finished) -> tuple[Any, Any, Any]:
     """The vocabulary of a finished run, its model, and the params of the best seed."""
     vocabulary = corpus.Vocabulary.load(finished.path / "vocabulary.json")
     model = network(config, vocabulary.size)
-    best = int(np.nanargmin(finished.per_seed("valid_loss")))
+    losses_S = finished.per_seed("valid_loss")
+    some = bool(np.isfinite(losses_S).any())
+    lab.require(some, "out", "a run with a seed whose loss is finite", "none")
+    best = int(np.nanargmin(losses_S))
     return vocabulary, model, lab.of_seed(finished.load(model.init), best)
 
 
@@ -273,32 +271,13 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     return lab.Report([per_character(title, {config.cell: nats})])
 
 
-def page(config: Config, finished: lab.Finished) -> lab.Report:
-    """A page where one writes with the network."""
-    vocabulary, _, params = opened(config, finished)
-    V, D, H = vocabulary.size, config.embedding_size, config.hidden_size
-    body = rnn.chain(rnn.embedding(V, D), *hidden(config))
-    if config.tied:  # the vectors of the characters are the weights of the logits too
-        w, (*inner, to_vector), b = params
-        params = (rnn.EmbeddingParams(w), *inner), (to_vector, rnn.LinearParams(w.T, b))
-        readout = rnn.chain(rnn.linear(H, D), rnn.linear(D, V))
-    else:
-        params, readout = (tuple(params[:-1]), params[-1]), rnn.linear(H, V)
-    cell = demo.watched(body, readout)
-    facts = {"dataset": config.text.stem if config.text else config.dataset}
-    facts |= {"vocabulary": vocabulary.characters}
-    return demo.write(
-        demo.Page("language_model", cell, params, facts), config, finished
-    )
-
-
 STUDY = lab.Study(
     *("language_model", RECIPES, load, task, report),
     prepare=prepare,
     digested=corpus.digested,
     answers={
         **{"generate": generate, "prompt_file": generate},
-        **{"predict": predict, "demo": page},
+        **{"predict": predict, "demo": page(opened)},
     },
 )
 

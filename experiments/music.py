@@ -44,19 +44,19 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import demo, lab
+from experiments import lab
 from experiments.data.midi_folder import OwnMusic, midi_paths
 from experiments.data.music import KEYS, OWN, Music, MusicSet, repeated
 from experiments.data.parts import in_parts
+from experiments.demo.music import page
+from experiments.demo.options import Showing
 from experiments.measures.rolls import averaged, simple_models
 from experiments.models.notes import DrawNotes, Making, gone_on, logits, mean_nll
 from experiments.models.stack import stack
 
-SAMPLES = 4  # beginnings of test pieces in a page
-
 
 @dataclass(frozen=True)
-class Config(OwnMusic, Making, demo.Showing):
+class Config(OwnMusic, Making, Showing):
     """Reads music step by step, predicts the next notes, and continues a piece.
 
     The defaults shown are those of the chosen --dataset and --preset.
@@ -268,30 +268,11 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     return lab.Report(said, files=files)
 
 
-def page(config: Config, finished: lab.Finished) -> lab.Report:
-    """A page where the network, of the first seed, goes on with what one plays."""
-    data, net = load(config), network(config)
-    music, source = data.music, data.source
-    params = lab.of_seed(finished.load(net.init), 0)
-    (used,) = np.nonzero(np.concatenate(music.train).any(0))
-    beginnings = [roll[: 8 * source.steps] for roll in music.test[:SAMPLES]]
-    facts = {
-        **{"dataset": config.dataset, "hidden_size": config.hidden_size},
-        **{"steps": source.steps, "tempo": source.tempo},
-        "most_notes": config.most_notes or music.most_notes,
-        "range": (used.min(), used.max()),
-        "samples": [[np.flatnonzero(x) for x in roll] for roll in beginnings],
-    }
-    x = jax.ShapeDtypeStruct((KEYS,), jnp.float32)
-    shown = demo.Page("music", net, params, facts, ("sound.js",), x=x)
-    return demo.write(shown, config, finished)
-
-
 STUDY = lab.Study(
     *("music", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: data.music,
-    answers={"predict": predict, "generate": answer, "demo": page},
+    answers={"predict": predict, "generate": answer, "demo": page(load, network)},
 )
 
 if __name__ == "__main__":

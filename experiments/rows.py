@@ -32,18 +32,19 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrnn as rnn
-from experiments import demo, lab
+from experiments import lab
 from experiments.data.classes import keep_classes, kept_classes, of_each, told
 from experiments.data.image_folder import OwnImages, image_paths
 from experiments.data.images import DATASETS, ImageData, sequences
-from experiments.demo.drawn import handwriting, places, samples
+from experiments.demo.options import Showing
+from experiments.demo.rows import page
 from experiments.measures.decisions import mean_probabilities
 from experiments.models.reader import Reader, reader, scores
 from experiments.models.stack import check_options
 
 
 @dataclass(frozen=True)
-class Config(OwnImages, demo.Showing):
+class Config(OwnImages, Showing):
     """Classifies images that are read row by row, as sequences.
 
     The defaults shown are those of the chosen --preset, --recipe, --dataset and --cell.
@@ -249,29 +250,11 @@ def answer(config: Config, finished: lab.Finished) -> lab.Report:
     return told(finished.path, ("image", paths), classes, p_NK, {})
 
 
-def page(config: Config, finished: lab.Finished) -> lab.Report:
-    """A page where the network, of the first seed, reads what one draws."""
-    data = config.load()
-    shape = data.test.images.shape[1:]
-    steps_TD = places(shape, config.order)
-    net = network(config, steps_TD.shape[-1], len(data.classes))
-    params = lab.of_seed(finished.load(net.init), 0)
-    facts = {
-        **{"dataset": config.dataset, "order": config.order, "classes": data.classes},
-        **{"shape": shape, "steps": steps_TD, "max_value": data.max_value},
-        **handwriting(data.train.images, data.max_value),
-        "samples": samples(data.test, len(data.classes)),
-    }
-    cell = demo.watched(net.cells, net.readout)
-    shown = demo.Page("rows", cell, tuple(params), facts, scripts=("pen.js",))
-    return demo.write(shown, config, finished)
-
-
 STUDY = lab.Study(
     *("rows", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: (data.train, data.test),
-    answers={"predict": answer, "demo": page},
+    answers={"predict": answer, "demo": page(network)},
 )
 
 if __name__ == "__main__":

@@ -32,42 +32,31 @@ What to expect: right answers on the test documents, with time on two cores.
     minutes                          7          5, other work beside it
 """
 
-import json
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import demo, lab
+from experiments import lab
 from experiments.data import documents
 from experiments.data.classes import keep_classes, kept_classes, of_each, told
 from experiments.data.own_texts import OwnTexts, read_texts
-from experiments.data.subwords import UNKNOWN, Subwords, kept_subwords
+from experiments.data.subwords import Subwords, kept_subwords
+from experiments.demo.options import Showing
+from experiments.demo.sentiment import page
 from experiments.measures import decisions
 from experiments.measures.accounts import account, listing
 from experiments.measures.verdicts import verdicts
 from experiments.models import classifier
 
 SUBWORDS = "subwords.json"
-SAMPLES = {  # texts to begin with in a page
-    "nsmc": [
-        "정말 재미있고 감동적인 영화",
-        "지루하고 시간이 아깝다",
-        "배우는 좋은데 내용이 별로",
-    ],
-    "sst2": [
-        "a warm and funny film",
-        "a dull , lifeless mess",
-        "good actors , bad story",
-    ],
-}
 EXPLAINED = 5000  # the most test documents that are read again without each word,
 EXPLAINED_WORDS = 50_000  # and the most words that these have together
 
 
 @dataclass(frozen=True)
-class Config(OwnTexts, demo.Showing):
+class Config(OwnTexts, Showing):
     """Reads a text and tells whether it is positive or negative, and by which words.
 
     The defaults shown are those of the chosen --dataset and --preset.
@@ -291,30 +280,10 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
     return told(finished.path, asked, classes, p_NK, more)
 
 
-def page(config: Config, finished: lab.Finished) -> lab.Report:
-    """A page where the network, of the first seed, judges what one types."""
-    # ONNX says a last state only of one length, and a page reads texts of all lengths.
-    lab.require(config.pool != "last", "demo", "a run with another --pool", "last")
-    subwords, classes, net = reader(config, finished)
-    params = lab.of_seed(finished.load(net.init), 0)
-
-    def read(params, tokens):
-        return demo.Verdict(*net.read(params, tokens))
-
-    cell = demo.whole("sentiment", read, net.cells)
-    facts = {"dataset": config.dataset, "classes": classes, "unknown": UNKNOWN}
-    facts |= {"hidden_size": config.hidden_size, "subwords": subwords.size}
-    facts |= {"samples": SAMPLES.get(config.dataset, [])}
-    parts = json.dumps(subwords.parts, ensure_ascii=False, separators=(",", ":"))
-    more = {"scripts": ("subwords.js",), "files": {SUBWORDS: parts.encode()}}
-    shown = demo.Page("sentiment", cell, params, facts, **more, stream=False)
-    return demo.write(shown, config, finished)
-
-
 STUDY = lab.Study(
     *("sentiment", RECIPES, load, task, report, prepare),
     digested=lambda data: data.documents,
-    answers={"predict": predict, "classify": answer, "demo": page},
+    answers={"predict": predict, "classify": answer, "demo": page(reader)},
 )
 
 if __name__ == "__main__":

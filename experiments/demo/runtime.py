@@ -1,18 +1,19 @@
 """ONNX Runtime Web, which runs a network in a page: from npm's registry to a folder.
 
-Its package is downloaded once, in one fixed version that is held to its checksum, and
-kept in the user's cache. It is no part of this repository, for it has 14 MB; nor does
-npm have to be installed, for the three files that are used stand in the package as they
-are. Packed by gzip, which browsers unpack, they have 4 MB.
+Its package is downloaded once, in one fixed version, and three of its files, held to
+their checksums, are kept in the user's cache. It is no part of this repository, for it
+has 14 MB; nor does npm have to be installed, for these files stand in the package as
+they are. Packed by gzip, which browsers unpack, they have 4 MB.
 """
 
 import gzip
 import hashlib
+import http.client
 import io
 import os
 import tarfile
-import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,14 +22,20 @@ from experiments.data import DataError
 from experiments.lab.storage import replace
 
 VERSION = "1.30.0"
-SHA512 = (
-    "ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca"
-    "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
-)
+PROGRAM = "ort-wasm-simd-threaded.wasm"
+DIGESTS = {  # SHA-256
+    "ort.wasm.min.mjs": (
+        "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b"
+    ),
+    "ort-wasm-simd-threaded.mjs": (
+        "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b"
+    ),
+    PROGRAM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+}
+SERVED = tuple(f"{n}.gz" if n == PROGRAM else n for n in DIGESTS)
 REGISTRY = "https://registry.npmjs.org"
 FOLDER = "package/dist"  # in the archive
-SCRIPTS = "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs"
-PROGRAM = "ort-wasm-simd-threaded.wasm"
+PLACES = "", "dist", FOLDER, "node_modules/onnxruntime-web/dist"  # in a folder
 SECONDS = 8  # without an answer, until the download is given up
 
 
@@ -36,7 +43,7 @@ def runtime(given: Path | None = None) -> dict[str, bytes]:
     """The files of the runtime by name, the large one packed by gzip.
 
     Args:
-      given: the archive of the package, or the folder where it is installed; None for
+      given: the archive of the package, or a folder where it is installed; None for
         the user's cache, and npm's registry where that is empty. The variable
         `NPM_CONFIG_REGISTRY` names another registry, as for npm.
 
@@ -44,36 +51,48 @@ def runtime(given: Path | None = None) -> dict[str, bytes]:
       DataError: if there is no network, or what was found is another version.
     """
     if given is not None:
-        return _packed(_of_folder(given) if given.is_dir() else _of_archive(given))
+        found = _of_folder(given) if given.is_dir() else _of_archive(given)
+        return _packed(_held(found, f"--demo-runtime: {given}"))
     cache = _cache() / f"onnxruntime-web-{VERSION}"
-    names = *SCRIPTS, f"{PROGRAM}.gz"
-    if not all((cache / name).is_file() for name in names):
-        found = _packed(_unpacked(_downloaded(), "what was downloaded"))
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            for name, content in found.items():
-                replace(cache / name, _writing(content))
-        except OSError as error:
-            raise DataError(f"cannot write to {cache}: {error}") from error
-    return {name: (cache / name).read_bytes() for name in names}
-
-
-def _writing(content: bytes) -> Callable[[Path], int]:
-    return lambda path: path.write_bytes(content)
+    if kept := _kept(cache):
+        return kept
+    found = _packed(_held(*_downloaded()))
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        for name, content in found.items():
+            replace(cache / name, _writing(content))
+    except OSError as error:
+        raise DataError(f"cannot write to {cache}: {error}") from error
+    return found
 
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxrnn"
 
 
-def _downloaded() -> bytes:
+def _kept(cache: Path) -> dict[str, bytes] | None:
+    """What is in the cache, if all is there as it was written."""
+    try:
+        found = {name: (cache / name).read_bytes() for name in SERVED}
+        plain = {**found, PROGRAM: gzip.decompress(found[f"{PROGRAM}.gz"])}
+        _held(plain, "")
+    except (OSError, EOFError, zlib.error, DataError):
+        return None
+    return found
+
+
+def _writing(content: bytes) -> Callable[[Path], int]:
+    return lambda path: path.write_bytes(content)
+
+
+def _downloaded() -> tuple[dict[str, bytes], str]:
     registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY).rstrip("/")
     url = f"{registry}/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
     lab.say(f"downloading {url} (33 MB, once)")
     try:
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:
-            return answer.read()
-    except (OSError, ValueError) as error:
+            return _unpacked(answer.read(), url), url
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise DataError(
             f"cannot download {url}: {reason}; fetch it elsewhere, by `npm pack "
@@ -82,46 +101,50 @@ def _downloaded() -> bytes:
 
 
 def _of_archive(path: Path) -> dict[str, bytes]:
+    where = f"--demo-runtime: {path}"
     try:
-        return _unpacked(path.read_bytes(), f"--demo-runtime: {path}")
+        return _unpacked(path.read_bytes(), where)
     except OSError as error:
-        raise DataError(f"--demo-runtime: {path}: {error.strerror}") from error
+        raise DataError(f"{where}: {error.strerror}") from error
 
 
-def _unpacked(archive: bytes, whose: str) -> dict[str, bytes]:
-    """The files in the archive of the package, which is held to its checksum."""
-    if hashlib.sha512(archive).hexdigest() != SHA512:
-        raise DataError(
-            f"{whose}: expected the archive of onnxruntime-web {VERSION}, of SHA-512 "
-            f"{SHA512[:16]}..., got {hashlib.sha512(archive).hexdigest()[:16]}..."
-        )
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        return {
-            name: content.read()
-            for name in (*SCRIPTS, PROGRAM)
-            if (content := files.extractfile(f"{FOLDER}/{name}"))
-        }
+def _unpacked(archive: bytes, where: str) -> dict[str, bytes]:
+    found = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            for name in DIGESTS:
+                if content := files.extractfile(f"{FOLDER}/{name}"):
+                    found[name] = content.read()
+    except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
+        expected = f"the archive of onnxruntime-web {VERSION}"
+        raise DataError(f"{where}: expected {expected}: {error}") from error
+    return found
 
 
 def _of_folder(folder: Path) -> dict[str, bytes]:
     """The files of an installed package: of itself, or below it in node_modules."""
-    places = ("", "dist", "package/dist", "node_modules/onnxruntime-web/dist")
-    for place in places:
-        paths = {name: folder / place / name for name in (*SCRIPTS, PROGRAM)}
+    for place in PLACES:
+        paths = {name: folder / place / name for name in DIGESTS}
         if all(path.is_file() for path in paths.values()):
-            break
-    else:
-        raise DataError(
-            f"--demo-runtime: {folder} lacks {', '.join((*SCRIPTS, PROGRAM))}, in it "
-            "or in dist or node_modules/onnxruntime-web/dist"
-        )
-    found = {name: path.read_bytes() for name, path in paths.items()}
-    if f"ONNX Runtime Web v{VERSION}".encode() not in found[SCRIPTS[0]][:200]:
-        expected = f"onnxruntime-web {VERSION}"
-        raise DataError(f"--demo-runtime: {folder}: expected {expected}, got another")
+            return {name: path.read_bytes() for name, path in paths.items()}
+    raise DataError(
+        f"--demo-runtime: {folder} lacks {', '.join(DIGESTS)}, in it or in dist or "
+        "node_modules/onnxruntime-web/dist"
+    )
+
+
+def _held(found: dict[str, bytes], where: str) -> dict[str, bytes]:
+    """The files, if they are those of the one version."""
+    for name, digest in DIGESTS.items():
+        got = hashlib.sha256(found.get(name, b"")).hexdigest()
+        if got != digest:
+            raise DataError(
+                f"{where}: expected onnxruntime-web {VERSION}, whose {name} has the "
+                f"SHA-256 {digest[:16]}..., got {got[:16]}..."
+            )
     return found
 
 
 def _packed(found: dict[str, bytes]) -> dict[str, bytes]:
-    program = found.pop(PROGRAM)
-    return found | {f"{PROGRAM}.gz": gzip.compress(program, 9, mtime=0)}
+    packed = gzip.compress(found[PROGRAM], 9, mtime=0)
+    return {n: packed if n.endswith(".gz") else found[n] for n in SERVED}

@@ -28,7 +28,7 @@ def watched(body: rnn.Cell, readout: rnn.Cell) -> rnn.Cell:
         s_t, h_t = body(x_t, s_{t-1}),    y_t = (h_t, readout(h_t))
 
     Args:
-      body: what has the memory.
+      body: what has the memory, and a step.
       readout: a layer without one.
 
     Returns:
@@ -41,6 +41,9 @@ def watched(body: rnn.Cell, readout: rnn.Cell) -> rnn.Cell:
       >>> jax.tree.map(len, cell.step(params, carry, jax.numpy.ones(3))[1])
       Watched(state=5, logits=2)
     """
+    advance = body.step
+    if advance is None:
+        raise ValueError(f"watched: body: expected a cell with a step, got {body}")
 
     def init(key):
         body_key, readout_key = jax.random.split(key)
@@ -50,24 +53,22 @@ def watched(body: rnn.Cell, readout: rnn.Cell) -> rnn.Cell:
         return body.initial_carry(params[0], key)
 
     def step(params, carry, x):
-        assert body.step is not None
-        carry, state = body.step(params[0], carry, x)
+        carry, state = advance(params[0], carry, x)
         return carry, Watched(state, rnn.apply(readout, params[1], state))
 
     name = f"watched({body.about.name}, {readout.about.name})"
     return rnn.leaf(name, body.about.reads, init, initial_carry, step)
 
 
-def whole(name: str, read: Callable[[Any, jax.Array], Any], like: rnn.Cell) -> rnn.Cell:
+def whole(name: str, read: Callable[[Any, jax.Array], Any]) -> rnn.Cell:
     """A network that reads a whole sequence and has no step, to be exported.
 
     Args:
       name: for messages.
       read: (params, xs [T, ...]) -> a tree of what it says.
-      like: a cell that reads the same.
 
     Example:
-      >>> cell = whole("sum", lambda params, xs: xs.sum(), rnn.linear(3, 5))
+      >>> cell = whole("sum", lambda params, xs: xs.sum())
       >>> cell.unroll((), (), jax.numpy.ones((2, 3)))
       ((), Array(6., dtype=float32))
     """
@@ -75,5 +76,6 @@ def whole(name: str, read: Callable[[Any, jax.Array], Any], like: rnn.Cell) -> r
     def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
         return carry, read(params, xs)
 
-    about = rnn.About(name, like.about.reads)
-    return rnn.Cell(lambda key: (), lambda params, key=None: (), None, unroll, about)
+    return rnn.Cell(
+        lambda key: (), lambda params, key=None: (), None, unroll, rnn.About(name, None)
+    )

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,10 @@ from jaxrnn import interop
 
 PAGES = Path(__file__).parent / "pages"
 SHARED = "page.css", "page.js", "session.js", "local.js"
+FACTS = "demo.json"
 LARGEST = 15_000_000  # bytes of a folder that is pleasant to load
+
+Answer = Callable[[Any, lab.Finished], lab.Report]
 
 
 class Page(NamedTuple):
@@ -38,24 +41,31 @@ def write(page: Page, config: Any, finished: lab.Finished) -> lab.Report:
 
     Raises:
       DataError: if there is nothing to run the network with; see `runtime`.
-      UsageError: if the network cannot be shown.
+      UsageError: if the network cannot be shown, or RUN/demo is another folder.
       RunError: if the folder cannot be written.
     """
     folder = finished.path / "demo"
+    mine = not folder.exists() or (folder / FACTS).is_file()
+    lab.require(mine, "demo", f"no other folder in the place of {folder}", "one")
     parts = contents(page, config)
-    half = finished.path / "demo-half"
+    half, old = finished.path / "demo-half", finished.path / "demo-old"
     try:
-        shutil.rmtree(half, ignore_errors=True)
+        for place in (half, old):  # of a command that was killed
+            shutil.rmtree(place, ignore_errors=True)
         for name, content in parts.items():
             path = half / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            folder.replace(old)
         half.replace(folder)
     except OSError as error:
+        if old.exists() and not folder.exists():
+            old.replace(folder)
         raise lab.RunError(f"cannot write {folder}: {error}") from error
     finally:
-        shutil.rmtree(half, ignore_errors=True)
+        for place in (half, old):
+            shutil.rmtree(place, ignore_errors=True)
     size = sum(map(len, parts.values()))
     large = ", which is long to load over a network" if size > LARGEST else ""
     return lab.Report(
@@ -79,17 +89,18 @@ def contents(page: Page, config: Any) -> dict[str, bytes]:
     except ImportError as error:
         raise lab.UsageError(f"--demo: {error}") from None
     except ValueError as error:
-        raise lab.UsageError(f"--demo: {error}") from error
+        reason = f"--cell {config.cell} ({error})"
+        expected = "a run of a network that ONNX can say"
+        raise lab.UsageError(f"--demo: expected {expected}, got {reason}") from error
     facts = {
         **{"study": page.study, "cell": config.cell},
         **{"params": sum(a.size for a in weights)},
         **{"graph": described(model), **page.facts},
     }
-    script = f"{page.study}.js"
-    found = {name: (PAGES / name).read_bytes() for name in (*SHARED, *page.scripts)}
-    found |= {script: (PAGES / script).read_bytes()}
+    names = *SHARED, *page.scripts, f"{page.study}.js"
+    found = {name: (PAGES / name).read_bytes() for name in names}
     found |= {"index.html": (PAGES / f"{page.study}.html").read_bytes()}
-    found |= {"demo.json": json.dumps(plain(facts), ensure_ascii=False).encode()}
+    found |= {FACTS: json.dumps(plain(facts), ensure_ascii=False).encode()}
     found |= {"model.onnx": model.SerializeToString(), **page.files}
     served = {f"runtime/{k}": v for k, v in runtime(config.demo_runtime).items()}
     return found | served | {"runtime/LICENSE": (PAGES / "LICENSE").read_bytes()}
@@ -110,6 +121,9 @@ def described(model: Any) -> dict[str, Any]:
         }
 
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    carry = json.loads(metadata.get("jaxrnn.initial_carry", "{}"))
-    inputs, outputs = listed(model.graph.input), listed(model.graph.output)
-    return {"inputs": inputs, "outputs": outputs, "carry": carry}
+    carry = metadata.get("jaxrnn.initial_carry", "{}")
+    return {
+        **{"inputs": listed(model.graph.input), "outputs": listed(model.graph.output)},
+        # JSON has no infinity; a page reads its name as the number.
+        "carry": json.loads(carry, parse_constant=str),
+    }

@@ -44,7 +44,6 @@ class Params(NamedTuple):
 class Classifier(NamedTuple):
     """A network as pure functions of one text."""
 
-    cells: rnn.Cell  # from tokens to states
     init: Callable[..., Params]  # (key) -> params
     # (params, tokens [T], mask [T] or None, key=None) -> the logit of yes [], or those
     # of K > 2 classes [K], and how much of it came from where [T]
@@ -118,7 +117,7 @@ def classifier(
         _, logits = readout.unroll(params.readout, carry, pooled.output[None])
         return logits[0, 0] if classes == 2 else logits[0], pooled.weights
 
-    return Classifier(reader, init, read, lab.over_seeds(jax.vmap(read, (None, 0, 0))))
+    return Classifier(init, read, lab.over_seeds(jax.vmap(read, (None, 0, 0))))
 
 
 def pooling(

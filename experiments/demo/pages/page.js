@@ -8,17 +8,25 @@ export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 export const state = (name) => { document.body.dataset.state = name; };
 
+// What is in the page: facts of the network, and how many units one sees.
+export const named = ({ cell, params, dataset }, units) =>
+  `${cell.length < 5 ? cell.toUpperCase() : cell} of ${units} units and ${params.toLocaleString("en")} weights, trained on ${dataset}`;
+
+function fail(error) {
+  state("failed");
+  say(`The network cannot run here: ${error.message}`);
+  $("status").classList.add("failed");
+}
+
 // Shows the page of a network once it is loaded, or why it is not.
 export async function begin(show) {
+  addEventListener("unhandledrejection", (event) => fail(event.reason));
   state("loading");
   try {
-    const network = await open();
-    await show(network);
+    await show(await open());
     if (document.body.dataset.state === "loading") state("ready");
   } catch (error) {
-    state("failed");
-    say(`The network cannot run here: ${error.message}`);
-    $("status").classList.add("failed");
+    fail(error);
   }
 }
 

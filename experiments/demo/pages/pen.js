@@ -5,10 +5,10 @@ const STEP = 1 / 24;
 export class Pen {
   // Calls changed(finished) after each change of the lines.
   constructor(canvas, width, changed) {
-    Object.assign(this, { canvas, width, changed, lines: [], at: [0.5, 0.25], down: false });
+    Object.assign(this, { canvas, width, changed, lines: [], at: [0.5, 0.25], down: false, pressed: null });
     canvas.addEventListener("pointerdown", (event) => this.press(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => this.lift());
+    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.lift(event));
     canvas.addEventListener("keydown", (event) => this.key(event));
     for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => this.draw());
   }
@@ -19,37 +19,42 @@ export class Pen {
     return [share((event.clientX - box.left) / box.width), share((event.clientY - box.top) / box.height)];
   }
 
+  // One mouse or finger at a time.
   press(event) {
-    if (event.button) return;
+    if (event.button || this.pressed !== null) return;
     this.canvas.setPointerCapture(event.pointerId);
-    this.pressed = true;
+    this.pressed = event.pointerId;
     this.down = false;
     this.lines.push([this.place(event)]);
     this.update(false);
   }
 
   move(event) {
-    if (!this.pressed) return;
-    this.lines.at(-1).push(this.place(event));
+    if (this.pressed !== event.pointerId) return;
+    // A screen shows a few of the places where the pointer was.
+    const all = event.getCoalescedEvents?.() ?? [];
+    this.lines.at(-1).push(...(all.length ? all : [event]).map((one) => this.place(one)));
     this.update(false);
   }
 
-  lift() {
-    if (!this.pressed) return;
-    this.pressed = false;
+  lift(event) {
+    if (this.pressed !== event.pointerId) return;
+    this.pressed = null;
     this.update(true);
   }
 
   key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const way = KEYS[event.key];
-    if (event.key === " ") {
+    if (event.code === "Space") {
       this.down = !this.down;
       if (this.down) this.lines.push([this.at]);
       this.update(true);
     } else if (way) {
       this.at = this.at.map((v, i) => Math.max(0, Math.min(1, v + way[i] * STEP)));
       if (this.down) this.lines.at(-1).push(this.at);
-      this.update(this.down);
+      if (this.down) this.update(true);
+      else this.draw();
     } else if (event.key === "Backspace" || event.key === "Delete") {
       this.undo();
     } else return;
@@ -57,15 +62,21 @@ export class Pen {
   }
 
   undo() {
-    this.down = false;
+    [this.down, this.pressed] = [false, null];
     this.lines.pop();
     this.update(true);
   }
 
   clear() {
-    this.down = false;
-    this.lines = [];
+    this.empty();
     this.update(true);
+  }
+
+  // Without a call of `changed`.
+  empty() {
+    [this.down, this.pressed] = [false, null];
+    this.lines = [];
+    this.draw();
   }
 
   update(finished) {
@@ -78,7 +89,7 @@ export class Pen {
     const colour = (name) => getComputedStyle(this.canvas).getPropertyValue(name);
     context.clearRect(0, 0, width, height);
     trace(context, this.lines, ([x, y]) => [x * width, y * height], this.width * height, colour("--ink"));
-    if (!this.canvas.matches(":focus-visible") || this.pressed) return;
+    if (!this.canvas.matches(":focus-visible") || this.pressed !== null) return;
     context.beginPath();
     context.arc(this.at[0] * width, this.at[1] * height, (this.width * height) / 2 + 4, 0, 7);
     context.lineWidth = 5;

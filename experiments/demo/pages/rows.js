@@ -1,24 +1,25 @@
-import { $, bars, begin, colours, heat, onScheme, pause, percent, say, setBars, state, still } from "./page.js";
+import { $, bars, begin, colours, heat, named, onScheme, pause, percent, say, setBars, state, still } from "./page.js";
 import { Pen, image } from "./pen.js";
 import { softmax } from "./session.js";
+
+const MANY = 100, AT_ONCE = 16; // of so many steps, so many are shown at once
 
 begin(async (network) => {
   const { facts } = network;
   const [rows, columns, channels = 1] = facts.shape;
   const units = facts.graph.outputs["y.state"].shape[1], T = facts.steps.length;
-  let latest = 0, chosen = null, pixels = [], memory = [], step = 0;
+  let latest = 0, chosen = null, pixels = [], memory = [], most = 1, step = 0;
 
   document.documentElement.style.setProperty("--aspect", `${columns} / ${rows}`);
   $("pad").height = Math.round($("pad").width * rows / columns);
   const unit = facts.order === "rows" ? "row" : "pixel";
-  const count = facts.params.toLocaleString("en");
-  $("about").textContent = `${facts.cell.toUpperCase()} of ${units} units and ${count} weights, trained on ${facts.dataset}; `
-    + `it reads ${T} ${unit}s, one after the other, and after each it has an opinion.`;
+  $("about").textContent = `${named(facts, units)}; it reads ${T} ${unit}s, one after the other, and after each it has an opinion.`;
   $("legend").textContent = `${units} hidden units, blue below 0 and orange above`;
   bars($("bars"), facts.classes);
 
   const pen = new Pen($("pad"), 0.07, (finished) => {
     chosen = null;
+    latest += 1; // what is being read is no longer there
     if (finished) read();
     else show();
   });
@@ -31,28 +32,28 @@ begin(async (network) => {
     return found.flatMap((v) => new Array(channels).fill(v));
   }
 
+  const gray = (shares) => (at) => {
+    let sum = 0;
+    for (let c = 0; c < channels; c += 1) sum += shares[at * channels + c] / channels;
+    return facts.light ? 1 - sum : sum;
+  };
+  const picture = (shares, read = new Set()) => {
+    const ink = gray(shares);
+    return Array.from({ length: rows }, (_, y) => Array.from({ length: columns }, (_, x) =>
+      [ink(y * columns + x), read.has((y * columns + x) * channels)]));
+  };
+
   function show() {
     const colour = colours();
     pixels = values();
-    const gray = (at) => {
-      let sum = 0;
-      for (let c = 0; c < channels; c += 1) sum += pixels[at * channels + c] / channels;
-      return facts.light ? 1 - sum : sum;
-    };
-    const read = new Set(facts.steps[step - 1] ?? []);
-    const shade = inks(colour(0));
-    const image = Array.from({ length: rows }, (_, y) => Array.from({ length: columns }, (_, x) => {
-      const at = y * columns + x;
-      return [gray(at), read.has(at * channels)];
-    }));
-    heat($("image"), image, columns, rows, shade);
-    heat($("memory"), memory, units, T, colour);
+    heat($("image"), picture(pixels, new Set(facts.steps[step - 1] ?? [])), columns, rows, inks(colour(0)));
+    heat($("memory"), memory, units, T, (v) => colour(v / most));
   }
 
   async function read() {
     const turn = latest += 1;
     let { carry, y } = { carry: network.start() };
-    [memory, step] = [[], 0];
+    [memory, most, step] = [[], 1, 0];
     show();
     if (!chosen && !pen.lines.length) {
       setBars($("bars"), facts.classes.map(() => 0));
@@ -65,8 +66,12 @@ begin(async (network) => {
       ({ carry, y } = await network.step(carry, places.map((i) => pixels[i])));
       if (turn !== latest) return;
       memory.push(Array.from(y.state));
+      most = Math.max(most, ...y.state.map(Math.abs));
       step += 1;
-      if (T < 100 || step % 16 === 0) await drawn(softmax(y.logits));
+      if (still() || (T >= MANY && step % AT_ONCE)) continue;
+      show();
+      setBars($("bars"), softmax(y.logits));
+      await pause(Number($("speed").value));
       if (turn !== latest) return;
     }
     const p = softmax(y.logits), top = p.indexOf(Math.max(...p));
@@ -78,41 +83,30 @@ begin(async (network) => {
     state("done");
   }
 
-  async function drawn(p) {
-    show();
-    setBars($("bars"), p);
-    const wait = still() ? 0 : Number($("speed").value);
-    if (wait) await pause(wait);
-  }
-
   function choose(sample) {
-    pen.lines = [];
-    pen.draw();
+    pen.empty();
     chosen = sample;
     read();
   }
 
   $("samples").append(...facts.samples.map((sample) => {
     const button = document.createElement("button"), canvas = document.createElement("canvas");
-    const name = facts.classes[sample.label];
+    const name = facts.classes[sample.label], shares = sample.pixels.map((v) => v / facts.max_value);
     Object.assign(button, { type: "button", title: name });
     button.setAttribute("aria-label", `Sample of the class ${name}`);
     button.append(canvas);
     button.addEventListener("click", () => choose(sample));
-    const line = (y) => sample.pixels.slice(y * columns * channels, (y + 1) * columns * channels);
-    const paint = () => heat(canvas, Array.from({ length: rows }, (_, y) => Array.from({ length: columns }, (_, x) => {
-      const v = line(y)[x * channels] / facts.max_value;
-      return [facts.light ? 1 - v : v, false];
-    })), columns, rows, inks(colours()(0)));
+    const paint = () => heat(canvas, picture(shares), columns, rows, inks(colours()(0)));
     paint();
     onScheme(paint);
     return button;
   }));
 
   $("undo").addEventListener("click", () => pen.undo());
-  $("clear").addEventListener("click", () => { chosen = null; pen.clear(); });
+  $("clear").addEventListener("click", () => pen.clear());
   $("again").addEventListener("click", read);
-  $("speed").value = Math.min(120, Math.round(100 / T) * 10);
+  const shown = T >= MANY ? T / AT_ONCE : T;
+  $("speed").value = Math.round(Math.min(12, 100 / shown)) * 10;
   const told = () => { $("speed-value").textContent = $("speed").value; };
   $("speed").addEventListener("input", told);
   told();

@@ -1,17 +1,16 @@
-import { $, bars, begin, colours, css, onScheme, percent, readable, say, setBars, state } from "./page.js";
+import { $, bars, begin, colours, css, named, onScheme, percent, readable, say, setBars, state } from "./page.js";
 import { softmax } from "./session.js";
 import { Subwords } from "./subwords.js";
 
-const AT_ONCE = 16; // versions of a text that are read together
+const AT_ONCE = 1024; // tokens of versions of a text that are read together, at most
 
 begin(async (network) => {
   const { facts } = network, { classes, unknown } = facts, binary = classes.length === 2;
   const subwords = new Subwords(await (await fetch("subwords.json")).json(), unknown);
   let latest = 0, shown = [];
 
-  const count = facts.params.toLocaleString("en"), pieces = facts.subwords.toLocaleString("en");
-  $("about").textContent = `${facts.cell.toUpperCase()} of ${facts.hidden_size} units that reads both ways, ${count} weights, `
-    + `${pieces} subwords, trained on ${facts.dataset}.`;
+  const pieces = facts.subwords.toLocaleString("en");
+  $("about").textContent = `${named(facts, facts.hidden_size)}; it reads both ways and knows ${pieces} subwords.`;
   bars($("bars"), classes);
 
   const sigmoid = (v) => 1 / (1 + Math.exp(-v));
@@ -29,8 +28,8 @@ begin(async (network) => {
   }
 
   async function judge() {
-    const turn = latest += 1, text = $("text").value.replace(/\s+/g, " ");
-    if (!text.trim()) {
+    const turn = latest += 1, text = $("text").value.replace(/[\t\n\r]+/g, " ");
+    if (!text.replaceAll(" ", "")) {
       shown = [];
       paint();
       setBars($("bars"), classes.map(() => 0));
@@ -48,18 +47,20 @@ begin(async (network) => {
     say(`It takes it for ${classes[top]}, with ${percent(p[top])}.`);
     const looks = words.map(() => 0);
     owners.forEach((i, t) => { looks[i] += whole.weights[t]; });
-    const total = evidence(whole.logits[0], top), adds = [];
-    for (let first = 0; first < words.length; first += AT_ONCE) {
-      const some = words.slice(first, first + AT_ONCE).map((_, i) => first + i);
+    const ends = binary ? `blue speaks for ${classes[0]}, orange for ${classes[1]}` : `orange speaks for ${classes[top]}, blue against it`;
+    $("legend").textContent = `The number is what the logit loses without the word: ${ends}. The bar shows where the network looked.`;
+    const found = words.map(({ word }, i) => ({ word, adds: null, looks: looks[i] }));
+    const total = evidence(whole.logits[0], top), size = Math.max(1, Math.floor(AT_ONCE / tokens.length));
+    for (let first = 0; first < words.length; first += size) {
+      const some = words.slice(first, first + size).map((_, i) => first + i);
       const without = some.map((i) => tokens.map((token, t) => (owners[t] === i ? unknown : token)));
       const { logits } = await logitsOf(without);
       if (turn !== latest) return;
-      adds.push(...logits.map((found) => total - evidence(found, top)));
+      some.forEach((i, j) => { found[i].adds = total - evidence(logits[j], top); });
+      // A long text is coloured little by little.
+      shown = found;
+      paint();
     }
-    shown = words.map(({ word }, i) => ({ word, adds: adds[i], looks: looks[i] }));
-    const ends = binary ? `blue speaks for ${classes[0]}, orange for ${classes[1]}` : `orange speaks for ${classes[top]}, blue against it`;
-    $("legend").textContent = `The number is what the logit loses without the word: ${ends}. The bar shows where the network looked.`;
-    paint();
     state("done");
   }
 
@@ -73,9 +74,8 @@ begin(async (network) => {
       text.textContent = word;
       Object.assign(text.style, { backgroundColor: css(rgb), color: readable(rgb) });
       bar.style.width = `${100 * looks / look}%`;
-      much.textContent = `${adds < 0 ? "−" : "+"}${Math.abs(adds).toFixed(2)}`;
-      item.dataset.adds = adds;
-      item.dataset.looks = looks;
+      much.textContent = adds === null ? "…" : `${adds < 0 ? "−" : "+"}${Math.abs(adds).toFixed(2)}`;
+      Object.assign(item.dataset, { adds, looks });
       item.append(text, bar, much);
       return item;
     }));

@@ -1,7 +1,9 @@
 // The network of this folder. Its functions are pure: step takes a carry and gives the next.
 import * as ort from "./runtime/ort.wasm.min.mjs";
 
-const ARRAYS = { float: Float32Array, int32: Int32Array, int64: BigInt64Array, bool: Uint8Array };
+const ARRAYS = { float: Float32Array, int32: Int32Array, bool: Uint8Array };
+const LONG = 40; // milliseconds after which the page may draw, and a person is heard
+const NEAR = 64; // so many of the latest steps are kept, and as many of all before
 
 async function fetched(name) {
   const answer = await fetch(new URL(name, import.meta.url));
@@ -31,6 +33,7 @@ export class Network {
     this.session = session;
     this.facts = facts;
     this.last = Promise.resolve();
+    this.rested = performance.now();
   }
 
   // The carry before the first step.
@@ -57,14 +60,60 @@ export class Network {
     return Object.fromEntries(Object.entries(found).map(([name, value]) => [name.replace(/^ys\./, ""), value.data]));
   }
 
-  // The runtime takes one call at a time. The first one takes longest, and is measured.
+  // The runtime takes one call at a time, and while it computes the page stands still.
+  // The first call takes longest, and is measured.
   run(feeds) {
     const began = performance.now();
-    const turn = this.last.then(() => this.session.run(feeds));
+    const turn = this.last.then(() => this.rest()).then(() => this.session.run(feeds));
     if (!this.asked) turn.then(() => performance.measure("first answer", { start: began }), () => {});
     this.asked = true;
     this.last = turn.catch(() => {});
     return turn;
+  }
+
+  async rest() {
+    if (performance.now() - this.rested < LONG) return;
+    await new Promise((done) => setTimeout(done));
+    this.rested = performance.now();
+  }
+}
+
+// What a network has found along a sequence, {carry, y} by the number of steps before it: after
+// a change in the middle it is read again from near there. However long it is, as many are kept.
+export class Trail {
+  // start: what there is before the first step.
+  constructor(start) {
+    this.start = start;
+    this.clear();
+  }
+
+  clear() {
+    this.kept = [[0, this.start]];
+    this.every = 1;
+  }
+
+  get length() { return this.kept.at(-1)[0]; }
+  get latest() { return this.kept.at(-1)[1]; }
+
+  add(found) {
+    this.kept.push([this.length + 1, found]);
+    while (this.kept.length > 3 * NEAR) {
+      const near = this.length - NEAR;
+      this.kept = this.kept.filter(([n], i) => !i || n > near || n % this.every === 0);
+      if (this.kept.length > 2 * NEAR) this.every *= 2;
+    }
+  }
+
+  // Goes back to the last that is kept after at most so many steps; from its length on they are read again.
+  back(length) {
+    while (this.kept.length > 1 && this.length > length) this.kept.pop();
+  }
+
+  // Forgets what is before the last that is kept after at most so many steps; gives its number.
+  forget(length) {
+    const first = this.kept.findLastIndex(([n]) => n <= length);
+    this.kept = this.kept.slice(Math.max(0, first));
+    return this.kept[0][0];
   }
 }
 

@@ -8,12 +8,23 @@ export const isBlack = (key) => NAMES[(key + LOWEST) % 12].includes("sharp");
 export class Sound {
   voices = new Map();
 
+  // A browser lets a page sound after the first press of a button, not before.
+  begun() {
+    if (!this.context) {
+      this.context = new AudioContext();
+      // Many notes at once would be louder than a speaker can be.
+      this.out = new DynamicsCompressorNode(this.context);
+      this.out.connect(this.context.destination);
+    }
+    this.context.resume();
+    return this.context;
+  }
+
   // Makes these keys sound and no others.
   hold(keys) {
-    // A browser lets a page sound after the first press of a button, not before.
-    this.context ??= new AudioContext();
-    this.context.resume();
-    const wanted = new Set(keys), now = this.context.currentTime;
+    if (!keys.length && !this.context) return;
+    clearTimeout(this.ending);
+    const wanted = new Set(keys), now = this.begun().currentTime;
     for (const [key, { tone, gain }] of this.voices) {
       if (wanted.has(key)) continue;
       gain.gain.setTargetAtTime(0, now, 0.06);
@@ -28,7 +39,7 @@ export class Sound {
       gain.gain.setValueAtTime(0, now);
       gain.gain.linearRampToValueAtTime(0.16, now + 0.015);
       gain.gain.setTargetAtTime(0.09, now + 0.015, 0.4);
-      tone.connect(gain).connect(this.context.destination);
+      tone.connect(gain).connect(this.out);
       tone.start(now);
       this.voices.set(key, { tone, gain });
     }
@@ -36,7 +47,6 @@ export class Sound {
 
   touch(key) {
     this.hold([key]);
-    clearTimeout(this.ending);
     this.ending = setTimeout(() => this.hold([]), 300);
   }
 }

@@ -1,0 +1,191 @@
+"""The page of `language_model` in Chromium, driven as a person would."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from browser import (
+    check_page,
+    compose,
+    made,
+    page_of,
+    photograph,
+    shares,
+    stepped,
+    type_composed,
+    wait_for,
+    wait_to_say,
+)
+
+from experiments import language_model
+
+pytestmark = pytest.mark.slow
+LIKELIEST = language_model.Config(temperature=(0.0,), length=40)
+PROMPT = "ROMEO:\nWhat say you"
+VERSES = "나는 간다, 한밤에 나는 온다.\n달이 간다, 한낮에 달이 온다.\n"
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory):
+    """Of a text with Korean letters and others, which the page must know apart."""
+    folder = tmp_path_factory.mktemp("text")
+    english = "ROMEO:\nWhat say you, that the moon is not the sun?\n"
+    (folder / "text.txt").write_text((english + VERSES) * 300, encoding="utf-8")
+    options = "--hidden-size", "64", "--epochs", "2", "--batch-size", "16"
+    text = "--text", str(folder / "text.txt")
+    return made(tmp_path_factory, language_model.STUDY, *text, *options)
+
+
+@pytest.fixture(scope="module")
+def told(writer):
+    """(text) -> the logits after each character, by JAX."""
+    config, run, _ = writer
+    vocabulary, model, params = language_model.opened(config, run)
+
+    def logits(text):
+        tokens = jnp.asarray(vocabulary.encode(text))
+        return model.unroll(params, model.initial_carry(params), tokens)[1]
+
+    return logits
+
+
+def check_next(page, told, text):
+    """What the page says comes next is what JAX says."""
+    p = np.sort(jax.nn.softmax(told(text)[-1]))[::-1]
+    np.testing.assert_allclose(shares(page), p[: len(shares(page))], atol=1e-4)
+
+
+def test_it_writes_on(browser, writer, told, look):
+    config, run, folder = writer
+    vocabulary, model, params = language_model.opened(config, run)
+    with page_of(browser, folder, look=look) as page:
+        page.focus("#text")
+        page.keyboard.type("ROMEh")
+        page.keyboard.press("Backspace")
+        page.keyboard.type(PROMPT[4:])
+        wait_to_say(page, f"{len(PROMPT)} characters read")
+        assert page.inner_text("#coloured") == PROMPT
+        check_next(page, told, PROMPT)
+        tokens = np.asarray(vocabulary.encode(PROMPT))
+        found = stepped(page, tokens[:, None])
+        np.testing.assert_allclose(found, told(PROMPT), atol=1e-4)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "write"
+        page.focus("#temperature")
+        page.keyboard.press("Home")
+        assert page.inner_text("#temperature-value") == "0.00"
+        page.focus("#write")
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.querySelector('#text').value.length > 60")
+        page.keyboard.press("Enter")
+        assert page.locator("#write").get_attribute("aria-pressed") == "false"
+        written = page.input_value("#text")[len(PROMPT) :][:40]
+        best = next(
+            language_model.written(model, params, vocabulary, PROMPT, 0, LIKELIEST)
+        )
+        assert "".join(best).split("---\n")[1][len(PROMPT) :].startswith(written)
+        page.focus("#text")
+        page.keyboard.type("ж")
+        wait_to_say(page, "never seen it: ж")
+        check_page(page)
+        photograph(page, "language_model", look)
+
+
+def test_syllables_are_composed_while_it_writes(browser, writer, told):
+    with page_of(browser, writer[2]) as page:
+        page.focus("#text")
+        type_composed(page, ("ㄴ", "나"), ("ㄴ", "느", "는"))
+        wait_to_say(page, "2 characters read")
+        assert page.input_value("#text") == "나는"
+        check_next(page, told, "나는")
+        page.evaluate("document.querySelector('#write').click()")
+        page.wait_for_function("document.querySelector('#text').value.length > 5")
+        for _ in compose(page, "ㅎ", "하", "한"):
+            page.wait_for_timeout(150)  # no letter comes between the parts
+        page.evaluate("document.querySelector('#write').click()")
+        assert page.input_value("#text").count("한") > 0
+        wait_for(page, "done")
+        assert "ㅎ" not in page.input_value("#text")
+        check_next(page, told, page.input_value("#text"))
+
+
+def test_a_person_may_write_elsewhere_while_it_writes(browser, writer, told):
+    with page_of(browser, writer[2]) as page:
+        page.fill("#text", "달이 온다")
+        wait_to_say(page, "5 characters read")
+        page.click("#write")
+        page.focus("#text")
+        page.keyboard.press("Control+Home")
+        page.keyboard.type("나는 ", delay=60)
+        page.wait_for_function("document.querySelector('#text').value.length > 20")
+        page.click("#write")
+        wait_for(page, "done")
+        text = page.input_value("#text")
+        assert text.startswith("나는 달이 온다")
+        check_next(page, told, text)
+
+
+def test_long_texts_are_read_and_changed_anywhere(browser, writer, told):
+    with page_of(browser, writer[2]) as page:
+        text = VERSES * 90
+        for changed in (
+            text,
+            text[:-1200],
+            text[:1500] + "ROMEO" + text[1500:],
+            text[:40],
+        ):
+            page.fill("#text", changed)
+            wait_to_say(page, f"{len(changed)} characters read")
+            check_next(page, told, changed)
+            shown = page.locator("#coloured span").count()
+            assert shown == min(2000, len(changed))
+            assert page.inner_text("#coloured").endswith(changed[-30:].rstrip("\n"))
+
+
+def test_it_remembers_what_has_gone_out_of_sight(browser, writer, told):
+    with page_of(browser, writer[2]) as page:
+        text = (VERSES * 700)[:20_000]
+        page.fill("#text", text)
+        wait_to_say(page, "20000 characters read")
+        page.fill("#temperature", "0")
+        page.click("#write")
+        wait_to_say(page, "are out of sight")
+        page.click("#write")
+        wait_for(page, "done")
+        seen = page.input_value("#text")
+        assert 10_000 <= len(seen) < 12_000
+        whole = text[: len(text) - seen.index(text[-500:]) - 500] + seen
+        check_next(page, told, whole)
+        page.fill("#text", seen[:-3])
+        wait_to_say(page, f"{len(whole) - 3} characters read")
+        check_next(page, told, whole[:-3])
+        page.click("#clear")
+        wait_to_say(page, "0 characters read")
+        page.fill("#text", PROMPT)
+        wait_to_say(page, f"{len(PROMPT)} characters read")
+        check_next(page, told, PROMPT)
+
+
+def test_thousands_of_steps_take_no_more_memory(browser, writer):
+    with page_of(browser, writer[2]) as page:
+        client = page.context.new_cdp_session(page)
+        run = """async (count) => {
+            if (!window.network) {
+                const { Trail, open } = await import("./session.js");
+                window.network = await open();
+                window.trail = new Trail({ carry: network.start(), y: null });
+            }
+            for (let i = 0; i < count; i += 1) {
+                trail.add(await network.step(trail.latest.carry, [i % 9]));
+            }
+            return trail.kept.length;
+        }"""
+
+        def used(count):
+            assert page.evaluate(run, count) <= 3 * 64
+            client.send("HeapProfiler.collectGarbage")
+            found = client.send("Runtime.getHeapUsage")
+            return found["usedSize"] + found.get("backingStorageSize", 0)
+
+        before = used(1000)
+        assert used(6000) < before + 500_000
