@@ -1,26 +1,24 @@
 """`--demo`: the folder that is written, whose network computes what JAX's does."""
 
-import gzip
-import hashlib
 import json
 import re
-import urllib.error
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
+from demos import finished, folder_of
 
 import jaxrnn as rnn
-from experiments import demo, lab, language_model, music, rows, sentiment
-from experiments.data import DataError
+from experiments import lab, language_model, music, rows, sentiment
 from experiments.data.documents import Documents, tokenize
 from experiments.data.midi_folder import OwnMusic
 from experiments.data.music import OWN, Music, MusicSet
 from experiments.data.subwords import Subwords
 from experiments.data.vocabulary import Vocabulary
-from experiments.demo import drawn, runtime, writing
+from experiments.demo import runtime, writing
+from experiments.demo.watched import watched
 
 TEXTS = [
     "정말 재미있는 영화",
@@ -28,30 +26,13 @@ TEXTS = [
     "a fine film, truly",
     "dull",
 ] * 9
-NAMES = {*runtime.SCRIPTS, f"{runtime.PROGRAM}.gz"}
 
 
 @pytest.fixture(autouse=True)
 def _small_runtime(monkeypatch):
     """Nothing is downloaded here."""
-    monkeypatch.setattr(writing, "runtime", lambda given: dict.fromkeys(NAMES, b"{}"))
-
-
-def finished(path, study, *options, summary=()):
-    """A run of random params, as far as a question can tell."""
-    config = lab.parse(study, [*options, "--out", str(path), "--demo"])
-
-    def load(init):
-        return jax.vmap(init)(jax.random.split(jax.random.key(0), config.train.seeds))
-
-    known = {"config": {"seeds": config.train.seeds}, **dict(summary)}
-    return config, lab.Finished(path, known, load, config)
-
-
-def folder_of(path, study, *options, summary=()):
-    report = study.answers["demo"](*finished(path, study, *options, summary=summary))
-    assert str(path / "demo") in report.body[0]
-    return path / "demo"
+    small = dict.fromkeys(runtime.SERVED, b"{}")
+    monkeypatch.setattr(writing, "runtime", lambda given: small)
 
 
 def session_of(folder):
@@ -75,7 +56,7 @@ def steps(folder, xs, dtype: type = np.float32):
 def check_files(folder, *more):
     """The page, what it names, and nothing from elsewhere."""
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    served = {f"runtime/{name}" for name in {*NAMES, "LICENSE"}}
+    served = {f"runtime/{name}" for name in (*runtime.SERVED, "LICENSE")}
     shared = {"index.html", "demo.json", "model.onnx", *writing.SHARED}
     assert names == shared | served | set(more)
     for name in names:
@@ -160,12 +141,6 @@ def test_the_reader_of_reviews_judges_versions_of_a_text_as_jax_does(tmp_path, p
     np.testing.assert_allclose(found["ys.weights"], weights, atol=1e-4)
 
 
-def test_a_reader_of_last_states_is_not_shown(tmp_path):
-    asked = finished(tmp_path, sentiment.STUDY, "--pool", "last")
-    with pytest.raises(lab.UsageError, match="--demo: expected a run with another"):
-        sentiment.STUDY.answers["demo"](*asked)
-
-
 def test_music_expects_the_next_notes_as_jax_does(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     pieces = [(rng.random((40, 88)) < 0.05).astype(np.uint8) for _ in range(8)]
@@ -186,111 +161,6 @@ def test_music_expects_the_next_notes_as_jax_does(tmp_path, monkeypatch):
     np.testing.assert_allclose(steps(folder, pieces[0])["y"], logits, atol=1e-4)
 
 
-def test_a_new_page_replaces_the_old_one_and_none_is_left_by_halves(
-    tmp_path, monkeypatch
-):
-    config, run = finished(tmp_path, rows.STUDY, "--seeds", "1")
-    page = demo.Page("rows", rnn.linear(1, 1), (), {})
-    old, new = {"a": b"1", "runtime/b": b"2"}, {"a": b"3", "runtime/c": b"4"}
-    for parts in (old, new):
-        monkeypatch.setattr(writing, "contents", lambda page, config, p=parts: p)
-        demo.write(page, config, run)
-
-    def none(page, config):
-        raise DataError("no network")
-
-    monkeypatch.setattr(writing, "contents", none)
-    with pytest.raises(DataError, match="no network"):
-        demo.write(page, config, run)
-    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
-    files = [path for path in (tmp_path / "demo").rglob("*") if path.is_file()]
-    assert {str(f.relative_to(tmp_path / "demo")): f.read_bytes() for f in files} == new
-
-
-def test_params_that_are_not_finite_are_not_shown(tmp_path):
-    config, _ = finished(tmp_path, rows.STUDY)
-    cell = rnn.linear(3, 5)
-    params = jax.tree.map(lambda a: a * jnp.nan, cell.init(jax.random.key(0)))
-    with pytest.raises(lab.UsageError, match="--demo: expected a run whose params"):
-        writing.contents(demo.Page("rows", cell, params, {}), config)
-
-
 @pytest.mark.slow
 def test_a_watched_cell_keeps_the_law():
-    rnn.testing.check(demo.watched(rnn.gru(3, 5), rnn.linear(5, 2)))
-
-
-def test_the_runtime_of_a_folder_is_that_version_and_packed(tmp_path):
-    with pytest.raises(DataError, match=r"--demo-runtime: .* lacks ort\.wasm\.min"):
-        runtime.runtime(tmp_path)
-    place = tmp_path / "node_modules" / "onnxruntime-web" / "dist"
-    place.mkdir(parents=True)
-    for name in (*runtime.SCRIPTS, runtime.PROGRAM):
-        (place / name).write_bytes(b"/* ONNX Runtime Web v0.1.0 */")
-    with pytest.raises(DataError, match=f"expected onnxruntime-web {runtime.VERSION}"):
-        runtime.runtime(tmp_path)
-    text = f"/* ONNX Runtime Web v{runtime.VERSION} */".encode()
-    (place / runtime.SCRIPTS[0]).write_bytes(text)
-    found = runtime.runtime(tmp_path)
-    assert set(found) == NAMES
-    assert gzip.decompress(found[f"{runtime.PROGRAM}.gz"])[:7] == b"/* ONNX"
-
-
-def test_another_archive_is_refused_by_its_checksum(tmp_path):
-    path = tmp_path / "onnxruntime-web.tgz"
-    path.write_bytes(b"altered")
-    got = hashlib.sha512(b"altered").hexdigest()[:16]
-    with pytest.raises(DataError, match=f"SHA-512 {runtime.SHA512[:16]}.* got {got}"):
-        runtime.runtime(path)
-
-
-def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch, capsys):
-    def urlopen(url, timeout):
-        assert url.startswith("https://npm.example/onnxruntime-web/-/")
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr(runtime.urllib.request, "urlopen", urlopen)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://npm.example/")
-    expected = "no route to host; .*npm pack .* --demo-runtime FILE"
-    with pytest.raises(DataError, match=expected):
-        runtime.runtime()
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_runtime_without_a_demo_is_an_error():
-    with pytest.raises(lab.UsageError, match="--demo-runtime: expected --demo"):
-        lab.parse(rows.STUDY, ["--demo-runtime", "x.tgz"])
-
-
-def test_ink_on_light_paper_is_found():
-    image = np.full((2, 12, 12), 255, np.uint8)
-    image[:, 3:9, 5:7] = 0
-    found = drawn.handwriting(image, 255)
-    assert found["light"]
-    assert (found["middle"], found["extent"]) == ([0.5, 0.5], [0.5, 0.1667])
-    assert 1 < found["pen"] < 3
-    blank = drawn.handwriting(np.zeros((2, 12, 12), np.uint8), 255)
-    assert (blank["light"], blank["extent"]) == (False, [1.0, 1.0])
-
-
-def luminance(colour):
-    """Of the WCAG, of a colour #rrggbb."""
-    values = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    linear = np.where(
-        values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92
-    )
-    return linear @ [0.2126, 0.7152, 0.0722]
-
-
-@pytest.mark.parametrize("scheme", [0, 1])
-def test_text_and_controls_have_contrast_in_both_schemes(scheme):
-    css = (writing.PAGES / "page.css").read_text()
-    block = re.findall(r":root \{([^}]*)\}", css)[scheme]
-    known = {k: luminance(v) for k, v in re.findall(r"--([\w-]+): (#\w{6})", block)}
-    texts = [(a, b) for a in ("ink", "soft", "accent") for b in ("paper", "panel")]
-    edges = [(a, b) for a in ("line", "low", "high") for b in ("paper", "panel")]
-    for pairs, least in (([*texts, ("on-accent", "accent")], 4.5), (edges, 3)):
-        for pair in pairs:
-            dark, light = sorted(known[name] for name in pair)
-            assert (light + 0.05) / (dark + 0.05) >= least, pair
+    rnn.testing.check(watched(rnn.gru(3, 5), rnn.linear(5, 2)))
