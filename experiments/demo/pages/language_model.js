@@ -87,8 +87,9 @@ begin(async (network) => {
       trail.clear();
       gone = 0;
     } else {
-      const coloured = same > read.length - states.length;
-      trail.back(gone + (coloured ? same : Math.max(0, same - COLOURED)));
+      // So far back that enough of what is coloured is read again.
+      const left = same - read.length + states.length;
+      trail.back(gone + (left < Math.min(same, COLOURED / 2) ? Math.max(0, same - COLOURED) : same));
     }
     const kept = trail.length - gone;
     states = states.slice(0, Math.max(0, states.length - read.length + kept));

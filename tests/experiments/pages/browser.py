@@ -1,6 +1,7 @@
 """A browser without a window, which sees one folder and nothing else of the world."""
 
 import os
+import re
 import shutil
 import threading
 from contextlib import contextmanager
@@ -96,6 +97,12 @@ def made(tmp_path_factory, study, *options):
 def wait_for(page, *states: str) -> None:
     """Until the page has read what it was given."""
     page.locator(",".join(f"body[data-state={name}]" for name in states)).wait_for()
+
+
+def wait_to_have_read(page, count: int) -> None:
+    """Until the language model has read so many characters."""
+    said = re.compile(rf"^{count} characters read")
+    page.locator("#status", has_text=said).wait_for()
 
 
 def wait_to_say(page, text: str) -> None:

@@ -72,7 +72,6 @@ def test_notes_are_drawn_with_the_mouse_and_taken_back(browser, player):
         wait_for(page, "done")
         steps = int(page.inner_text("#status").split("; ")[1].split()[0])
         assert steps > 10
-        page.keyboard.press("Tab")
         drag(page, "#roll", line)
         wait_for(page, "ready")
         assert "; 0 steps are there" in page.inner_text("#status")
@@ -115,8 +114,8 @@ def test_a_piece_may_be_of_any_length(browser, player, tmp_path):
         check_steps(page, player, rolled(long))
         page.get_by_text("Beginning 1").click()
         wait_for(page, "done")
-        for made in (16, 32):
+        for count in (16, 32):
             page.click("#go")
-            wait_to_say(page, f"has made {made} steps after your 1500")
+            wait_to_say(page, f"has made {count} steps after your 1500")
         wide = page.evaluate("document.querySelector('#roll').width")
         assert wide < 1200  # only what is in sight is drawn
