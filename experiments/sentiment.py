@@ -33,7 +33,7 @@ What to expect: right answers on the test documents, with time on two cores.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -137,11 +137,14 @@ def load(config: Config) -> Data:
     return Data(data, classes)
 
 
-def network(config: Config, vocab_size: int, classes: int = 2) -> classifier.Classifier:
-    """The equations above."""
+def network(
+    config: Config, vocab_size: int, classes: int = 2, cell: Any = None
+) -> classifier.Classifier:
+    """The equations above; `cell` stands in the place of that of the config."""
     names = ("embedding_size", "hidden_size", "layers", "pool", "dropout")
     options = {name: getattr(config, name) for name in (*names, "word_dropout")}
-    return classifier.classifier(config.cell, vocab_size, classes=classes, **options)
+    cell = cell or config.cell
+    return classifier.classifier(cell, vocab_size, classes=classes, **options)
 
 
 class Problem(NamedTuple):
@@ -283,7 +286,7 @@ def predict(config: Config, finished: lab.Finished) -> lab.Report:
 STUDY = lab.Study(
     *("sentiment", RECIPES, load, task, report, prepare),
     digested=lambda data: data.documents,
-    answers={"predict": predict, "classify": answer, "demo": page(reader)},
+    answers={"predict": predict, "classify": answer, "demo": page(reader, network)},
 )
 
 if __name__ == "__main__":

@@ -79,3 +79,23 @@ def whole(name: str, read: Callable[[Any, jax.Array], Any]) -> rnn.Cell:
     return rnn.Cell(
         lambda key: (), lambda params, key=None: (), None, unroll, rnn.About(name, None)
     )
+
+
+def by_steps(factory: Callable[..., rnn.Cell]) -> Callable[..., rnn.Cell]:
+    """A factory of the same cells, which read a sequence step by step.
+
+    Some cells read all steps at once, in ways that no file says of sequences of any
+    length.
+    """
+
+    def make(*args, **options):
+        cell = factory(*args, **options)
+        assert cell.step is not None
+        loop = rnn.scan_unroll(cell.step, cell.initial_carry)
+
+        def unroll(params, carry, xs, **how):
+            return loop(cell.about.prepare(params), carry, xs, **how)
+
+        return cell._replace(unroll=unroll)
+
+    return make

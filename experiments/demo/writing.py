@@ -34,6 +34,7 @@ class Page(NamedTuple):
     files: Mapping[str, bytes] = {}  # more, by name
     stream: bool = True  # whether the file is one step
     x: Any = None  # one input, where the cell does not tell what it reads
+    otherwise: tuple[rnn.Cell, ...] = ()  # the same, where ONNX cannot say the cell
 
 
 def write(page: Page, config: Any, finished: lab.Finished) -> lab.Report:
@@ -82,16 +83,7 @@ def contents(page: Page, config: Any) -> dict[str, bytes]:
     weights = jax.tree.leaves(page.params)
     finite = all(bool(np.isfinite(np.asarray(a)).all()) for a in weights)
     lab.require(finite, "demo", "a run whose params are finite", "others")
-    try:
-        batch = 1 if page.stream else None
-        how = {"batch": batch, "stream": page.stream, "x": page.x}
-        model = interop.to_onnx(page.cell, page.params, **how)
-    except ImportError as error:
-        raise lab.UsageError(f"--demo: {error}") from None
-    except ValueError as error:
-        reason = f"--cell {config.cell} ({error})"
-        expected = "a run of a network that ONNX can say"
-        raise lab.UsageError(f"--demo: expected {expected}, got {reason}") from error
+    model = exported(page, config)
     facts = {
         **{"study": page.study, "cell": config.cell},
         **{"params": sum(a.size for a in weights)},
@@ -104,6 +96,23 @@ def contents(page: Page, config: Any) -> dict[str, bytes]:
     found |= {"model.onnx": model.SerializeToString(), **page.files}
     served = {f"runtime/{k}": v for k, v in runtime(config.demo_runtime).items()}
     return found | served | {"runtime/LICENSE": (PAGES / "LICENSE").read_bytes()}
+
+
+def exported(page: Page, config: Any) -> Any:
+    """The network as a file."""
+    batch = 1 if page.stream else None
+    how = {"batch": batch, "stream": page.stream, "x": page.x}
+    reasons = []
+    for cell in (page.cell, *page.otherwise):
+        try:
+            return interop.to_onnx(cell, page.params, **how)
+        except ImportError as error:
+            raise lab.UsageError(f"--demo: {error}") from None
+        except ValueError as error:
+            reasons.append(error)
+    expected = "--demo: expected a run of a network that ONNX can say"
+    got = f"--cell {config.cell} ({reasons[-1]})"
+    raise lab.UsageError(f"{expected}, got {got}") from reasons[-1]
 
 
 def described(model: Any) -> dict[str, Any]:

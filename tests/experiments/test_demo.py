@@ -119,13 +119,21 @@ def test_the_language_model_reads_a_text_as_jax_does(tmp_path, tied):
     assert found["y.state"].shape == (len(tokens), 13)
 
 
-SLOWER = [pytest.param(pool, marks=pytest.mark.slow) for pool in ("max", "mean")]
+SLOWER = [pytest.param(pool, "gru", marks=pytest.mark.slow) for pool in ("max", "mean")]
+SLOWER += [
+    pytest.param("attention", cell, marks=pytest.mark.slow)
+    for cell in rnn.cells.NAMES
+    if cell != "gru"
+]
 
 
-@pytest.mark.parametrize("pool", ["attention", *SLOWER])
-def test_the_reader_of_reviews_judges_versions_of_a_text_as_jax_does(tmp_path, pool):
+@pytest.mark.parametrize(("pool", "cell"), [("attention", "gru"), *SLOWER])
+def test_the_reader_of_reviews_judges_versions_of_a_text_as_jax_does(
+    tmp_path, pool, cell
+):
     Subwords.of(TEXTS, 90, lowercase=True).save(tmp_path / "subwords.json")
-    options = "--hidden-size", "5", "--embedding-size", "7", "--pool", pool
+    sizes = "--hidden-size", "8", "--embedding-size", "8"
+    options = *sizes, "--pool", pool, "--cell", cell
     folder = folder_of(tmp_path, sentiment.STUDY, *options)
     check_files(folder, "sentiment.js", "subwords.js", "subwords.json")
     config, run = finished(tmp_path, sentiment.STUDY, *options)

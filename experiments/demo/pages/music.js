@@ -61,6 +61,9 @@ begin(async (network) => {
       paint(isBlack(key) ? "--paper" : "--panel");
       context.fillRect(0, y(key), seen, HIGH);
     }
+    paint("--soft");
+    context.font = "9px system-ui";
+    for (let key = lowest; key <= highest; key += 1) if (nameOf(key).startsWith("C ")) context.fillText(nameOf(key).replace(" ", ""), 2, y(key) + HIGH - 2);
     paint("--line");
     const bar = 4 * facts.steps;
     for (let step = Math.max(1, Math.ceil(from / bar)) * bar; step <= to; step += bar) context.fillRect(x(step), 0, 1, roof.height);
