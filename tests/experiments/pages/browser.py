@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -163,7 +164,7 @@ def touch(page, selector, points):
 
     path = places(page, selector, points)
     send("touchStart", path[0])
-    for begin, end in zip(path, path[1:], strict=False):
+    for begin, end in pairwise(path):
         for share in np.linspace(0.125, 1, 8):
             send("touchMove", (np.array(begin) + share * np.subtract(end, begin)))
     send("touchEnd")

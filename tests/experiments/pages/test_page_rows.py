@@ -130,6 +130,4 @@ def test_every_cell_reads_in_the_page_as_in_jax(browser, tmp_path, cell, options
         np.testing.assert_allclose(stepped(page, xs), logits, atol=atol)
         page.get_by_label("Sample of the class 5").click()
         wait_to_say(page, "of the class 5")
-        np.testing.assert_allclose(
-            shares(page), jax.nn.softmax(logits[-1]), atol=atol
-        )
+        np.testing.assert_allclose(shares(page), jax.nn.softmax(logits[-1]), atol=atol)

@@ -68,9 +68,7 @@ def check_words(page, known):
 
 def read(page, count):
     """Until so many words are coloured."""
-    page.wait_for_function(
-        f"document.querySelectorAll('#words li').length === {count}"
-    )
+    page.wait_for_function(f"document.querySelectorAll('#words li').length === {count}")
     wait_for(page, "done")
 
 
