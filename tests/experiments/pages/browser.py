@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,7 @@ from experiments.lab.run import find_finished
 
 DESKTOP, PHONE = {"width": 1100, "height": 900}, {"width": 390, "height": 844}
 LOOKS = {"light-wide": ("light", DESKTOP), "dark-phone": ("dark", PHONE)}
+each_look = pytest.mark.parametrize("look", LOOKS)
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 
@@ -109,6 +111,14 @@ def wait_to_have_read(page, count: int) -> None:
 def wait_to_say(page, text: str) -> None:
     """Until the line that tells how things stand has this text."""
     page.locator("#status", has_text=text).wait_for()
+
+
+def wait_until(page, expression: str) -> None:
+    """Until this is true in the page, which lets no test wait for it there."""
+    last = time.monotonic() + 30
+    while not page.evaluate(expression):
+        assert time.monotonic() < last, expression
+        page.wait_for_timeout(20)
 
 
 def stepped(page, xs):

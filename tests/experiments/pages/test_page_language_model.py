@@ -9,15 +9,18 @@ import pytest
 from browser import (
     check_page,
     compose,
+    each_look,
     made,
     page_of,
     photograph,
     shares,
+    started,
     stepped,
     type_composed,
     wait_for,
     wait_to_have_read,
     wait_to_say,
+    wait_until,
 )
 
 from experiments import language_model
@@ -26,6 +29,12 @@ pytestmark = pytest.mark.slow
 LIKELIEST = language_model.Config(temperature=(0.0,), length=40)
 PROMPT = "ROMEO:\nWhat say you"
 VERSES = "나는 간다, 한밤에 나는 온다.\n달이 간다, 한낮에 달이 온다.\n"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with started() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +67,7 @@ def check_next(page, told, text):
     np.testing.assert_allclose(shares(page), p[: len(shares(page))], atol=1e-4)
 
 
+@each_look
 def test_it_writes_on(browser, writer, told, look):
     config, run, folder = writer
     vocabulary, model, params = language_model.opened(config, run)
@@ -79,7 +89,7 @@ def test_it_writes_on(browser, writer, told, look):
         assert page.inner_text("#temperature-value") == "0.00"
         page.focus("#write")
         page.keyboard.press("Enter")
-        page.wait_for_function("document.querySelector('#text').value.length > 60")
+        wait_until(page, "document.querySelector('#text').value.length > 60")
         page.keyboard.press("Enter")
         assert page.locator("#write").get_attribute("aria-pressed") == "false"
         written = page.input_value("#text")[len(PROMPT) :][:40]
@@ -102,7 +112,7 @@ def test_syllables_are_composed_while_it_writes(browser, writer, told):
         assert page.input_value("#text") == "나는"
         check_next(page, told, "나는")
         page.evaluate("document.querySelector('#write').click()")
-        page.wait_for_function("document.querySelector('#text').value.length > 5")
+        wait_until(page, "document.querySelector('#text').value.length > 5")
         for _ in compose(page, "ㅎ", "하", "한"):
             page.wait_for_timeout(150)  # no letter comes between the parts
         page.evaluate("document.querySelector('#write').click()")
@@ -120,7 +130,7 @@ def test_a_person_may_write_elsewhere_while_it_writes(browser, writer, told):
         page.focus("#text")
         page.keyboard.press("Control+Home")
         page.keyboard.type("나는 ", delay=60)
-        page.wait_for_function("document.querySelector('#text').value.length > 20")
+        wait_until(page, "document.querySelector('#text').value.length > 20")
         page.click("#write")
         wait_for(page, "done")
         text = page.input_value("#text")
@@ -142,7 +152,7 @@ def test_long_texts_are_read_and_changed_anywhere(browser, writer, told):
             check_next(page, told, changed)
             shown = page.locator("#coloured span").count()
             assert shown == min(2000, len(changed))
-            assert page.inner_text("#coloured").endswith(changed[-30:].rstrip("\n"))
+            assert page.inner_text("#coloured").strip().endswith(changed[-30:].strip())
 
 
 def test_it_remembers_what_has_gone_out_of_sight(browser, writer, told):

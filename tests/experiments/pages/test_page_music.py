@@ -9,9 +9,11 @@ import pytest
 from browser import (
     check_page,
     drag,
+    each_look,
     made,
     page_of,
     photograph,
+    started,
     stepped,
     touch,
     wait_for,
@@ -22,6 +24,12 @@ from conftest import needs_data
 from experiments import lab, music
 
 pytestmark = [pytest.mark.slow, needs_data("music")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with started() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,7 @@ def check_steps(page, player, roll):
     np.testing.assert_allclose(stepped(page, roll), logits, atol=1e-4)
 
 
+@each_look
 def test_it_goes_on_with_what_is_played(browser, player, look):
     folder = player[2]
     facts = json.loads((folder / "demo.json").read_text())

@@ -9,10 +9,12 @@ import pytest
 from browser import (
     check_page,
     drag,
+    each_look,
     made,
     page_of,
     photograph,
     shares,
+    started,
     stepped,
     touch,
     wait_for,
@@ -28,10 +30,17 @@ SEVEN = [(0.3, 0.2), (0.7, 0.2), (0.55, 0.5), (0.45, 0.85)]
 
 
 @pytest.fixture(scope="module")
+def browser():
+    with started() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     return made(tmp_path_factory, rows.STUDY, "--seeds", "1")
 
 
+@each_look
 def test_a_drawing_is_read(browser, digits, look):
     config, run, folder = digits
     facts = json.loads((folder / "demo.json").read_text())

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from browser import (
     check_page,
+    each_look,
     made,
     page_of,
     photograph,
     shares,
+    started,
     type_composed,
     wait_for,
+    wait_until,
 )
 from conftest import needs_data
 
@@ -29,6 +32,12 @@ ODD = [
     "\u1112\u1161\u11ab",
     "a\u00a0c",
 ]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with started() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +77,12 @@ def check_words(page, known):
 
 def read(page, count):
     """Until so many words are coloured."""
-    page.wait_for_function(f"document.querySelectorAll('#words li').length === {count}")
+    wait_until(page, f"document.querySelectorAll('#words li').length === {count}")
     wait_for(page, "done")
 
 
 @needs_data("nsmc")
+@each_look
 def test_words_are_coloured(browser, judge, explained, look):
     known = explained(TEXT)
     with page_of(browser, judge[2], look=look) as page:
