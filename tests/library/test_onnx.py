@@ -338,6 +338,21 @@ class TestToOnnx:
             ys.append(y)
         agree([np.stack(ys, 1), *carry], expected(cell, params, xs))
 
+    def test_a_loop_inside_a_step_may_leave_nothing_but_its_carry(self):
+        def step(params, h, x):
+            h = lax.fori_loop(0, 3, lambda _, h: jnp.tanh(h + x), h)
+            return h, h
+
+        reads = rnn.Input((D,))
+        begin = lambda params, key=None: jnp.zeros(D)  # noqa: E731
+        cell = rnn.leaf("thrice", reads, lambda key: (), begin, step)
+        x, h = sequences(D, 2, 1)[:, 0], np.full((2, D), 0.5, np.float32)
+        model = interop.to_onnx(cell, (), stream=True)
+        names = [i.name for i in model.graph.input]
+        got = session(model).run(None, dict(zip(names, [x, h], strict=True)))
+        expected = np.tanh(np.tanh(np.tanh(h + x) + x) + x)
+        agree(got, [expected, expected])
+
     def test_the_initial_carry_as_an_input(self):
         cell = rnn.lstm(D, H)
         params, xs = params_of(cell), sequences(D, 3, 4)

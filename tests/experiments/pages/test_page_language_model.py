@@ -97,11 +97,12 @@ def test_it_writes_on(browser, writer, told, look):
             language_model.written(model, params, vocabulary, PROMPT, 0, LIKELIEST)
         )
         assert "".join(best).split("---\n")[1][len(PROMPT) :].startswith(written)
+        wait_for(page, "done")
+        check_page(page)
+        photograph(page, "language_model", look)
         page.focus("#text")
         page.keyboard.type("ж")
         wait_to_say(page, "never seen it: ж")
-        check_page(page)
-        photograph(page, "language_model", look)
 
 
 def test_syllables_are_composed_while_it_writes(browser, writer, told):

@@ -115,7 +115,8 @@ def test_the_page_forbids_itself_requests_to_others(browser, digits):
         assert "example.com" in page.evaluate(asked)
 
 
-OPTIONS = [(name, ()) for name in rnn.cells.NAMES]
+COMPLEX = "lru", "s5"  # states, which ONNX cannot say
+OPTIONS = [(name, ()) for name in rnn.cells.NAMES if name not in COMPLEX]
 OPTIONS += [
     ("lstm", ("--layers", "2", "--order", "permuted")),
     ("elman", ("--recipe", "classic")),
@@ -140,3 +141,11 @@ def test_every_cell_reads_in_the_page_as_in_jax(browser, tmp_path, cell, options
         page.get_by_label("Sample of the class 5").click()
         wait_to_say(page, "of the class 5")
         np.testing.assert_allclose(shares(page), jax.nn.softmax(logits[-1]), atol=atol)
+
+
+@pytest.mark.parametrize("cell", COMPLEX)
+def test_a_cell_with_a_complex_state_is_refused(tmp_path, cell):
+    said = f"a network that ONNX can say, got --cell {cell}.* primitive complex"
+    with pytest.raises(lab.UsageError, match=said):
+        folder_of(tmp_path, rows.STUDY, "--cell", cell, "--hidden-size", "8")
+    assert not list(tmp_path.iterdir())
