@@ -121,7 +121,9 @@ def test_the_language_model_reads_a_text_as_jax_does(tmp_path, tied):
 
 SLOWER = [pytest.param(pool, "gru", marks=pytest.mark.slow) for pool in ("max", "mean")]
 SLOWER += [
-    pytest.param("attention", cell, marks=pytest.mark.slow) for cell in rnn.cells.NAMES
+    pytest.param("attention", cell, marks=pytest.mark.slow)
+    for cell in rnn.cells.NAMES
+    if cell not in ("lru", "s5")  # their states are complex, which ONNX cannot say
 ]
 
 

@@ -217,6 +217,7 @@ MORE = {
     "heads before": (rnn.gru(D, H, heads=H, reset_after=False), D, ["Scan"]),
     "diagonal": (rnn.indrnn(D, H), D, ["Scan"]),
     "peephole": (rnn.peephole_lstm(D, H), D, ["Scan"]),
+    "clockwork": (rnn.clockwork(D, 6, periods=(1, 3)), D, ["Scan"]),
     "learned": (rnn.learned_carry(rnn.lstm(D, H)), D, ["LSTM"]),
     "starting": (rnn.starting(rnn.gru(D, H), rnn.GRUCarry(jnp.ones(H))), D, ["GRU"]),
     "remat": (rnn.remat(rnn.lstm(D, H)), D, ["LSTM"]),
