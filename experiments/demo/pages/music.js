@@ -63,7 +63,7 @@ begin(async (network) => {
     }
     paint("--soft");
     context.font = "9px system-ui";
-    for (let key = lowest; key <= highest; key += 1) if (nameOf(key).startsWith("C ")) context.fillText(nameOf(key).replace(" ", ""), 2, y(key) + HIGH - 2);
+    for (let key = lowest; key <= highest; key += 1) if (/^C \d/.test(nameOf(key))) context.fillText(nameOf(key).replace(" ", ""), 2, y(key) + HIGH - 2);
     paint("--line");
     const bar = 4 * facts.steps;
     for (let step = Math.max(1, Math.ceil(from / bar)) * bar; step <= to; step += bar) context.fillRect(x(step), 0, 1, roof.height);

@@ -43,7 +43,7 @@ def writer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     english = "ROMEO:\nWhat say you, that the moon is not the sun?\n"
     (folder / "text.txt").write_text((english + VERSES) * 300, encoding="utf-8")
-    options = "--hidden-size", "64", "--epochs", "2", "--batch-size", "16"
+    options = "--hidden-size", "64", "--epochs", "16", "--batch-size", "16"
     text = "--text", str(folder / "text.txt")
     return made(tmp_path_factory, language_model.STUDY, *text, *options)
 
