@@ -43,7 +43,7 @@ def walk(
     ):
         env[var] = value
 
-    def read(var):
+    def read(var: Any):
         if isinstance(var, Literal):  # a Python number has the type of its place
             return np.asarray(var.val, var.aval.dtype)
         return env[var]
