@@ -6,6 +6,7 @@
     python -m experiments.language_model --generate "ROMEO:" --out RUN
     python -m experiments.language_model --predict FILE --out RUN
     python -m experiments.language_model --export FOLDER --out RUN
+    python -m experiments.language_model --demo --out RUN
 
 With x_t the character at place t, E its vector, and h_t the state after it,
 
@@ -52,6 +53,8 @@ import numpy as np
 import jaxrnn as rnn
 from experiments import card, lab
 from experiments.data import corpus
+from experiments.demo.language_model import page
+from experiments.demo.options import Showing
 from experiments.measures.ngrams import ngram_losses
 from experiments.models.stack import stack
 from experiments.models.text import (
@@ -68,7 +71,7 @@ FEWEST = lab.Range(f"at least {corpus.FEWEST}", lambda v: v >= corpus.FEWEST)
 
 
 @dataclass(frozen=True)
-class Config(Writing, card.Sharing):
+class Config(Writing, card.Sharing, Showing):
     """Writes text, character by character, like the text that it has read.
 
     The defaults shown are those of the chosen --preset and --dataset.
@@ -233,7 +236,10 @@ def opened(config: Config, finished: lab.Finished) -> tuple[Any, Any, Any]:
     """The vocabulary of a finished run, its model, and the params of the best seed."""
     vocabulary = corpus.Vocabulary.load(finished.path / "vocabulary.json")
     model = network(config, vocabulary.size)
-    best = int(np.nanargmin(finished.per_seed("valid_loss")))
+    losses_S = finished.per_seed("valid_loss")
+    some = bool(np.isfinite(losses_S).any())
+    lab.require(some, "out", "a run with a seed whose loss is finite", "none")
+    best = int(np.nanargmin(losses_S))
     return vocabulary, model, lab.of_seed(finished.load(model.init), best)
 
 
@@ -272,6 +278,7 @@ STUDY = lab.Study(
     digested=corpus.digested,
     answers={
         **{"generate": generate, "prompt_file": generate, "predict": predict},
+        "demo": page(opened),
         "export": partial(card.share, card.language_model, network),
     },
 )

@@ -6,6 +6,7 @@
     python -m experiments.music --out RUN --generate --piece 5 --temperature 0.7
     python -m experiments.music --out RUN --predict PIECE.mid --variations 3
     python -m experiments.music --out RUN --export FOLDER
+    python -m experiments.music --out RUN --demo
 
 x_t in {0, 1}^88 are the notes that sound in step t, and every note of the next step is
 a separate decision, given all steps before:
@@ -48,13 +49,15 @@ from experiments import card, lab
 from experiments.data.midi_folder import OwnMusic, midi_paths
 from experiments.data.music import KEYS, OWN, Music, MusicSet, repeated
 from experiments.data.parts import in_parts
+from experiments.demo.music import page
+from experiments.demo.options import Showing
 from experiments.measures.rolls import averaged, simple_models
 from experiments.models.notes import DrawNotes, Making, gone_on, logits, mean_nll
 from experiments.models.stack import stack
 
 
 @dataclass(frozen=True)
-class Config(OwnMusic, Making, card.Sharing):
+class Config(OwnMusic, Making, card.Sharing, Showing):
     """Reads music step by step, predicts the next notes, and continues a piece.
 
     The defaults shown are those of the chosen --dataset and --preset.
@@ -271,7 +274,7 @@ STUDY = lab.Study(
     prepare=prepare,
     digested=lambda data: data.music,
     answers={
-        **{"predict": predict, "generate": answer},
+        **{"predict": predict, "generate": answer, "demo": page(load, network)},
         "export": partial(card.share, card.music, network),
     },
 )

@@ -7,6 +7,7 @@
     python -m experiments.rows --images FOLDER
     python -m experiments.rows --out RUN --predict IMAGE FOLDER
     python -m experiments.rows --out RUN --export FOLDER
+    python -m experiments.rows --out RUN --demo
 
 With s_t the state after row t and T the number of rows,
 
@@ -37,13 +38,15 @@ from experiments import card, lab
 from experiments.data.classes import keep_classes, kept_classes, of_each, told
 from experiments.data.image_folder import OwnImages, image_paths
 from experiments.data.images import DATASETS, ImageData, sequences
+from experiments.demo.options import Showing
+from experiments.demo.rows import page
 from experiments.measures.decisions import mean_probabilities
 from experiments.models.reader import Reader, reader, scores
 from experiments.models.stack import check_options
 
 
 @dataclass(frozen=True)
-class Config(OwnImages, card.Sharing):
+class Config(OwnImages, card.Sharing, Showing):
     """Classifies images that are read row by row, as sequences.
 
     The defaults shown are those of the chosen --preset, --recipe, --dataset and --cell.
@@ -253,7 +256,10 @@ STUDY = lab.Study(
     *("rows", RECIPES, load, task, report),
     prepare=prepare,
     digested=lambda data: (data.train, data.test),
-    answers={"predict": answer, "export": partial(card.share, card.rows, network)},
+    answers={
+        **{"predict": answer, "demo": page(network)},
+        "export": partial(card.share, card.rows, network),
+    },
 )
 
 if __name__ == "__main__":

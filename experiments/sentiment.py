@@ -6,6 +6,7 @@
     python -m experiments.sentiment --out RUN --classify "a film to forget"
     python -m experiments.sentiment --out RUN --predict FILE.txt
     python -m experiments.sentiment --out RUN --export FOLDER
+    python -m experiments.sentiment --out RUN --demo
 
 With x_t the subwords of the text and E a table of vectors, one network that reads
 forward, one that reads backward, attention that learns what to ask for (q), a decision,
@@ -34,7 +35,7 @@ What to expect: right answers on the test documents, with time on two cores.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +45,8 @@ from experiments.data import documents
 from experiments.data.classes import keep_classes, kept_classes, of_each, told
 from experiments.data.own_texts import OwnTexts, read_texts
 from experiments.data.subwords import Subwords, kept_subwords
+from experiments.demo.options import Showing
+from experiments.demo.sentiment import page
 from experiments.measures import decisions
 from experiments.measures.accounts import account, listing
 from experiments.measures.verdicts import verdicts
@@ -55,7 +58,7 @@ EXPLAINED_WORDS = 50_000  # and the most words that these have together
 
 
 @dataclass(frozen=True)
-class Config(OwnTexts, card.Sharing):
+class Config(OwnTexts, card.Sharing, Showing):
     """Reads a text and tells whether it is positive or negative, and by which words.
 
     The defaults shown are those of the chosen --dataset and --preset.
@@ -136,11 +139,14 @@ def load(config: Config) -> Data:
     return Data(data, classes)
 
 
-def network(config: Config, vocab_size: int, classes: int = 2) -> classifier.Classifier:
-    """The equations above."""
+def network(
+    config: Config, vocab_size: int, classes: int = 2, cell: Any = None
+) -> classifier.Classifier:
+    """The equations above; `cell` stands in the place of that of the config."""
     names = ("embedding_size", "hidden_size", "layers", "pool", "dropout")
     options = {name: getattr(config, name) for name in (*names, "word_dropout")}
-    return classifier.classifier(config.cell, vocab_size, classes=classes, **options)
+    cell = cell or config.cell
+    return classifier.classifier(cell, vocab_size, classes=classes, **options)
 
 
 class Problem(NamedTuple):
@@ -283,7 +289,7 @@ STUDY = lab.Study(
     *("sentiment", RECIPES, load, task, report, prepare),
     digested=lambda data: data.documents,
     answers={
-        **{"predict": predict, "classify": answer},
+        **{"predict": predict, "classify": answer, "demo": page(reader, network)},
         "export": partial(card.share, card.sentiment, network),
     },
 )

@@ -1,5 +1,6 @@
 """Subwords by byte pair encoding, or whole words, from the tokenizers library."""
 
+import json
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -76,6 +77,23 @@ class Subwords:
     def save(self, path: Path) -> None:
         """Writes JSON."""
         path.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All that byte pair encoding needs, in JSON's types.
+
+        The text of each token, by its number; the pairs that are merged, the first ones
+        first, by the numbers of their tokens; and whether texts are in lower case.
+        """
+        known = json.loads(self._tokenizer.to_str())
+        vocab = known["model"]["vocab"]
+        merges = [[vocab[a], vocab[b]] for a, b in known["model"]["merges"]]
+        tokens = sorted(vocab, key=vocab.__getitem__)
+        lowercase = any(
+            form["type"] == "Lowercase"
+            for form in (known["normalizer"] or {}).get("normalizers", [])
+        )
+        return {"tokens": tokens, "merges": merges, "lowercase": lowercase}
 
     @property
     def size(self) -> int:

@@ -57,7 +57,7 @@ Pool = Literal["attention", "mean", "max", "last"]
 
 
 def classifier(
-    cell: str,
+    cell: str | Callable[..., rnn.Cell],
     vocab_size: int,
     embedding_size: int,
     hidden_size: int,
@@ -71,7 +71,7 @@ def classifier(
     """An embedding, bidirectional layers, a pool and a linear readout.
 
     Args:
-      cell: the name of the recurrent cell.
+      cell: the recurrent cell, its name or (input_size, hidden_size) -> cell.
       vocab_size: how many subwords there are.
       embedding_size: of the vector of a subword.
       hidden_size: H, of the state of each direction.
@@ -88,7 +88,8 @@ def classifier(
       >>> logit.shape, weights.shape
       ((), (7,))
     """
-    size, recurrent = embedding_size, rnn.cells.by_name(cell)
+    size = embedding_size
+    recurrent = rnn.cells.by_name(cell) if isinstance(cell, str) else cell
     parts = [rnn.embedding(vocab_size, size)]
     for _ in range(layers):
         both = recurrent(size, hidden_size), recurrent(size, hidden_size)
@@ -136,7 +137,7 @@ def pooling(
         return rnn.attention_pool(query, states, mask)
     if pool == "mean":
         return rnn.attention_pool(jnp.zeros_like(query), states, mask)
-    steps = jnp.arange(len(states))
+    steps = jnp.arange(states.shape[0])  # a symbol while it is exported
     valid = steps >= 0 if mask is None else mask
     if pool == "max":
         states = jnp.where(valid[:, None], states, -jnp.inf)

@@ -20,6 +20,8 @@ class ReaderParams(NamedTuple):
 class Reader(NamedTuple):
     """s_t = cell(x_t, s_{t-1}) and s_t V, as functions of one sequence."""
 
+    cells: rnn.Cell  # from x_t to s_t
+    readout: rnn.Cell  # from s_t to s_t V
     init: Callable[[jax.Array], ReaderParams]
     read: Callable[..., jax.Array]  # (params, xs [T, D], key) -> s_1 .. s_T, [T, H]
     tell: Callable[..., jax.Array]  # (params, states [T, H]) -> s_1 V .. s_T V, [T, K]
@@ -88,7 +90,7 @@ def reader(
     def tell(params, states):
         return readout.unroll(params.readout, (), states)[1]
 
-    return Reader(init, read, tell)
+    return Reader(cells, readout, init, read, tell)
 
 
 def scores(logits_SNK: np.ndarray, labels_N: np.ndarray) -> dict[str, np.ndarray]:

@@ -217,6 +217,7 @@ MORE = {
     "heads before": (rnn.gru(D, H, heads=H, reset_after=False), D, ["Scan"]),
     "diagonal": (rnn.indrnn(D, H), D, ["Scan"]),
     "peephole": (rnn.peephole_lstm(D, H), D, ["Scan"]),
+    "clockwork": (rnn.clockwork(D, 6, periods=(1, 3)), D, ["Scan"]),
     "learned": (rnn.learned_carry(rnn.lstm(D, H)), D, ["LSTM"]),
     "starting": (rnn.starting(rnn.gru(D, H), rnn.GRUCarry(jnp.ones(H))), D, ["GRU"]),
     "remat": (rnn.remat(rnn.lstm(D, H)), D, ["LSTM"]),
@@ -337,6 +338,21 @@ class TestToOnnx:
             y, *carry = run.run(None, dict(zip(names, [x, *carry], strict=True)))
             ys.append(y)
         agree([np.stack(ys, 1), *carry], expected(cell, params, xs))
+
+    def test_a_loop_inside_a_step_may_leave_nothing_but_its_carry(self):
+        def step(params, h, x):
+            h = lax.fori_loop(0, 3, lambda _, h: jnp.tanh(h + x), h)
+            return h, h
+
+        reads = rnn.Input((D,))
+        begin = lambda params, key=None: jnp.zeros(D)  # noqa: E731
+        cell = rnn.leaf("thrice", reads, lambda key: (), begin, step)
+        x, h = sequences(D, 2, 1)[:, 0], np.full((2, D), 0.5, np.float32)
+        model = interop.to_onnx(cell, (), stream=True)
+        names = [i.name for i in model.graph.input]
+        got = session(model).run(None, dict(zip(names, [x, h], strict=True)))
+        expected = np.tanh(np.tanh(np.tanh(h + x) + x) + x)
+        agree(got, [expected, expected])
 
     def test_the_initial_carry_as_an_input(self):
         cell = rnn.lstm(D, H)

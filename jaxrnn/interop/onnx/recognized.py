@@ -70,7 +70,8 @@ def _of_forward_loop(loop, inputs) -> Recurrent | None:
         kind, size = "GRU", 3
         attributes["linear_before_reset"] = int(loop.part.name == GRU.name)
     else:
-        if w_x.shape != (len(w_x), len(w_h)):
+        # A carry of several parts, such as a clock, is no RNN's.
+        if w_x.shape != (len(w_x), len(w_h)) or len(jax.tree.leaves(carry)) > 1:
             return None
         activation = _activation(loop.part, theta, len(w_h))
         if activation is None:

@@ -43,8 +43,10 @@ def walk(
     ):
         env[var] = value
 
-    def read(var):
-        return np.asarray(var.val) if isinstance(var, Literal) else env[var]
+    def read(var: Any):
+        if isinstance(var, Literal):  # a Python number has the type of its place
+            return np.asarray(var.val, var.aval.dtype)
+        return env[var]
 
     for eqn in jaxpr.eqns:
         inputs = [read(var) for var in eqn.invars]
@@ -177,7 +179,7 @@ def _scan(g: Graph, eqn: Any, inputs: list[Operand]) -> Sequence[Operand]:
         body=body,
         num_scan_inputs=len(xs),
         scan_input_directions=[back] * len(xs),
-        scan_output_directions=[back] * (len(out_avals) - m),
+        scan_output_directions=[back] * (len(out_avals) - m) or None,
     )
 
 
