@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 FRAMEWORKS = ("torch", "keras", "flax", "jaxrnn")
-KINDS = {  # of the cells that torch, Keras and flax have: their kind, their function
+KINDS: dict[
+    str, tuple[Any, str]
+] = {  # of the cells that torch, Keras and flax have: their kind, their function
     "elman": ("rnn", "tanh"),
     "irnn": ("rnn", "relu"),
     "gru": ("gru", "tanh"),

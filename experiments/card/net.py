@@ -60,7 +60,7 @@ class Net(NamedTuple):
     @property
     def whole(self) -> Any:
         """The params of the recurrent layers, as the readers and writers have them."""
-        return self.layers if len(self.layers) > 1 else self.layers[0]
+        return self.layers[0] if len(self.layers) == 1 else self.layers
 
     @property
     def shapes(self) -> str:

@@ -27,9 +27,9 @@ class Card(NamedTuple):
     shared: Shared
     finished: lab.Finished
     options: Mapping[str, Any]
-    index: int  # of the seed
+    place: int  # of the seed, among all
     seed: int
-    count: int  # numbers in the network
+    numbers: int  # in the network
     arrays: Mapping[str, np.ndarray]  # of model.safetensors
     layout: Layout | None
 
@@ -67,7 +67,7 @@ class Card(NamedTuple):
     @property
     def own(self) -> list[tuple[Any, float]]:
         """The figures of this seed, those that are finite."""
-        pairs = [(r, float(r.values[self.index])) for r in self.shared.results]
+        pairs = [(r, float(r.values[self.place])) for r in self.shared.results]
         return [(result, value) for result, value in pairs if math.isfinite(value)]
 
 
@@ -78,7 +78,7 @@ def page(card: Card) -> str:
     parts = [
         f"---\n{front_matter(card)}\n---\n\n# {card.name}\n",
         f"{shared.about}\n\n- **Inputs:** {shared.inputs}\n- **Outputs:** "
-        f"{shared.outputs}\n- **Size:** {card.count:,} numbers\n{note}",
+        f"{shared.outputs}\n- **Size:** {card.numbers:,} numbers\n{note}",
         f"## Figures\n\n{figures(card)}",
         f"## Data\n\n{data(card)}",
         f"## Training\n\n{training(card)}",

@@ -90,7 +90,7 @@ def described(card: Card) -> bytes:
         "study": summary["experiment"],
         "cell": card.cell,
         "sizes": {} if layout is None else layout.sizes,
-        "parameters": card.count,
+        "parameters": card.numbers,
         "tensors": "jaxrnn" if layout is None else "torch",
         "inputs": shared.inputs,
         "outputs": shared.outputs,

@@ -158,7 +158,9 @@ def test_the_front_matter_is_yaml_as_the_hub_specifies_it(finished, shared):
     (metric,) = result["metrics"]
     assert metric["type"] == "accuracy"
     assert metric["value"] == summary["holdout_accuracy_per_seed"][index]
-    read_back = ModelCard.load(shared / "README.md", ignore_metadata_errors=False).data
+    read_back: Any = ModelCard.load(
+        shared / "README.md", ignore_metadata_errors=False
+    ).data
     (again,) = read_back.eval_results
     assert again.metric_value == metric["value"]
     assert read_back.model_name == model["name"] == "rows-digits-gru"
