@@ -12,7 +12,7 @@ from experiments import lab
 from experiments.card import blocks
 from experiments.card.layout import Layout
 from experiments.card.shared import Shared
-from experiments.lab import results
+from experiments.lab import tables
 from experiments.lab.run import DAMAGED
 
 PIPELINES = {  # of the tasks, those for which hubs have a page
@@ -210,7 +210,7 @@ def _table(table: lab.Table) -> list[str]:
     columns = ["", *map(_cell, table.columns)]
     lines = [f"| {' | '.join(columns)} |", f"|---|{'---:|' * len(table.columns)}"]
     for row in table.rows:
-        cells = map(_cell, [row.name, *results.cells(table, row)])
+        cells = map(_cell, [row.name, *tables.cells(table, row)])
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -32,7 +32,7 @@ from experiments.card.options import without_places
 from experiments.card.sources import LICENCES
 from experiments.card.writing import write
 from experiments.data.images import load_images, sequences
-from experiments.lab import results
+from experiments.lab import tables as lab_tables
 from experiments.lab.folder import Folder
 from experiments.lab.seeds import keys
 
@@ -76,7 +76,7 @@ def finished(tmp_path_factory):
         folder.save_params(params)
         folder.summarize(
             holdout_accuracy_per_seed=right[1],
-            tables=[results.stored(table) for table in tables],
+            tables=[lab_tables.stored(table) for table in tables],
         )
     return out
 
@@ -177,7 +177,7 @@ def test_every_figure_is_that_of_the_summary(finished, shared):
         table = lab.Table(stored["title"], stored["columns"], [])
         assert shown[0][1:] == list(stored["columns"])
         for row, cells in zip(stored["rows"], shown[1:], strict=True):
-            values = results.cells(table, lab.Row(row["name"], row["values"]))
+            values = lab_tables.cells(table, lab.Row(row["name"], row["values"]))
             shown_as = [text.replace("|", "\\|") for text in (row["name"], *values)]
             assert cells == shown_as
     options = dict(tables(section(shared, "Training"))[0][1:])
