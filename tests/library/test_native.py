@@ -48,7 +48,8 @@ def test_the_loop_of_an_lstm_is_that_of_jax():
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("sizes", [(3, 5), (20, 70), (5, 130)])
+# Some with as many units as a vector of some processor has lanes.
+@pytest.mark.parametrize("sizes", [(3, 5), (3, 8), (3, 16), (20, 70), (5, 130)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_loops_are_those_of_jax(name, dtype, sizes):
     tolerance = {"float32": 1e-4, "float64": 1e-12}[dtype]

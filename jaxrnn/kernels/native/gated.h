@@ -108,8 +108,8 @@ class Forward : Rows<T, carries_of(kCell)> {
   int vectors(long p) const { return kUnits ? width<T>(s.H, p) : G; }
   void pack_panel(long p, T* to) {
     const long apart = kUnits ? L : s.H, left = s.H - p * kWide;
-    to = pack(to, io.w_x + p * kWide, G * s.H, 1, s.D, vectors(p), apart, left);
-    pack(to, io.w_h + p * kWide, G * s.H, 1, s.H, vectors(p), apart, left);
+    to = pack<T, !kUnits>(to, io.w_x + p * kWide, G * s.H, 1, s.D, vectors(p), apart, left);
+    pack<T, !kUnits>(to, io.w_h + p * kWide, G * s.H, 1, s.H, vectors(p), apart, left);
   }
 
   // One step of the units of one panel.

@@ -247,14 +247,15 @@ int width(long columns, long panel) {
   return std::min<long>(kPanel, (left + kLanes<T> - 1) / kLanes<T>);
 }
 
-// Packs `depth` rows of nv vectors; vector v begins at the column v * apart.
-template <class T>
+// Packs `depth` rows of nv vectors; vector v begins at the column v * apart. With kGates
+// each has its own `columns`, else all share them.
+template <class T, bool kGates = false>
 T* pack(T* to, const T* w, long ws, long cs, long depth, int nv, long apart, long columns) {
   constexpr int L = kLanes<T>;
   for (long k = 0; k < depth; ++k) {
     for (int v = 0; v < nv; ++v, to += L) {
       const T* from = w + k * ws + v * apart * cs;
-      long n = std::min<long>(L, apart == L ? columns - v * L : columns);
+      long n = std::min<long>(L, kGates ? columns : columns - v * L);
       if (cs == 1) {
         store(to, load(from, n));
       } else {
