@@ -20,7 +20,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -139,43 +139,56 @@ def measure_case(config: Config, length: int, dtype: str, training: bool) -> Any
     noise = np.random.default_rng(0)
     xs = jnp.asarray(noise.normal(size=(batch, length, size)), jnp.float32)
     params = jnp.asarray(noise.normal(size=size) + 2, jnp.float32).astype(dtype)
+    pairs = {way: (params, run) for way, run in ways(size, jnp.dtype(dtype)).items()}
+    found = in_rounds(pairs, xs, training, config.rounds, config.min_seconds)
+    case = {"T": length, "B": batch, "H": size, "dtype": dtype}
+    return case | {"what": "gradient" if training else "forward", "ways": found}
+
+
+def in_rounds(
+    ways: Mapping[str, tuple[Any, Callable]],
+    xs: Any,
+    training: bool,
+    rounds: int,
+    min_seconds: float,
+) -> dict[str, Any]:
+    """Measures each way, (params, (params, xs) -> hs), in turn; the first is the truth.
+
+    Raises:
+      ValueError: if a way does not give what the first one gives.
+    """
     found, programs, repeats = {}, {}, {}
     expected: Any = None
-    for way, run in ways(size, jnp.dtype(dtype)).items():
+    for way, (params, run) in ways.items():
         program, seconds = compiled(run, training, params, xs)
         outs = jax.block_until_ready(program(params, xs))
+        outs = outs[1] if training else outs  # params differ in their layout
         expected = outs if expected is None else expected
-        gap = max(map(difference, jax.tree.leaves(outs), jax.tree.leaves(expected)))
+        gap = float(jnp.abs(outs - expected).max() / jnp.abs(expected).max())
         if not gap < 1e-3:
-            raise ValueError(f"{way}: expected what the scan gives, got {gap:.2g} off")
+            raise ValueError(f"{way}: expected what the first gives, got {gap:.2g} off")
         took = seconds_of(program, params, xs)
-        repeats[way] = max(1, round(config.min_seconds / took))
-        programs[way] = program
+        repeats[way] = max(1, round(min_seconds / took))
+        programs[way] = partial(program, params)
         found[way] = {
             "compile_seconds": seconds,
             "temporaries": program.memory_analysis().temp_size_in_bytes,
             "difference": gap,
             "seconds": [],
         }
-    for turn in range(config.rounds):
+    for turn in range(rounds):
         order = np.random.default_rng(turn).permutation(list(programs))
         for way in map(str, order):
-            total = seconds_of(programs[way], params, xs, repeats[way])
+            total = seconds_of(programs[way], xs, repeats=repeats[way])
             found[way]["seconds"].append(total / repeats[way])
-    case = {"T": length, "B": batch, "H": size, "dtype": dtype}
-    return case | {"what": "gradient" if training else "forward", "ways": found}
+    return found
 
 
-def difference(a: jax.Array, b: jax.Array) -> float:
-    """Relative to the largest number."""
-    return float(jnp.abs(a - b).max() / jnp.abs(b).max())
-
-
-def seconds_of(program: Any, params: Any, xs: Any, repeats: int = 1) -> float:
+def seconds_of(program: Callable, *args: Any, repeats: int = 1) -> float:
     """The seconds that calls take."""
     began = time.perf_counter()
     for _ in range(repeats):
-        jax.block_until_ready(program(params, xs))
+        jax.block_until_ready(program(*args))
     return time.perf_counter() - began
 
 
@@ -187,8 +200,14 @@ def measure(config: Config) -> dict[str, Any]:
             for training in (False, True):
                 cases.append(measure_case(config, length, dtype, training))
                 print(line(cases[-1]), flush=True)
+    return told(config) | {"cases": cases}
+
+
+def told(config: Any) -> dict[str, Any]:
+    """The settings, and on what they were measured."""
+    settings = {k: v for k, v in vars(config).items() if not isinstance(v, Path)}
     return {
-        "settings": {k: v for k, v in vars(config).items() if k != "out"},
+        "settings": {k: v for k, v in settings.items() if v is not None},
         "machine": {
             "platform": jax.default_backend(),
             "device": jax.devices()[0].device_kind,
@@ -196,8 +215,13 @@ def measure(config: Config) -> dict[str, Any]:
             "cores": os.cpu_count(),
         },
         "versions": {"jax": jax.__version__, "jaxrnn": rnn.__version__},
-        "cases": cases,
     }
+
+
+def spread(result: Mapping[str, Any]) -> str:
+    """The median of the rounds, the least and the most, in milliseconds."""
+    times = 1e3 * np.array(result["seconds"])
+    return f"{np.median(times):.3g} [{times.min():.3g}, {times.max():.3g}]"
 
 
 def median(result: Mapping[str, Any]) -> float:
@@ -210,8 +234,7 @@ def line(case: Mapping[str, Any]) -> str:
     found = case["ways"]
     cells = [case["what"], case["dtype"], case["T"], case["B"], case["H"]]
     for way in WAYS:
-        times = 1e3 * np.array(found[way]["seconds"])
-        cells.append(f"{np.median(times):.3g} [{times.min():.3g}, {times.max():.3g}]")
+        cells.append(spread(found[way]))
     best, scan = found["best"], found["scan"]
     cells.append(f"{median(best) / median(scan):.2f}")
     cells.append(f"{median(best) / median(found['associative_scan']):.2f}")
@@ -223,21 +246,35 @@ def table(results: Mapping[str, Any]) -> str:
     """The results in Markdown."""
     names = ["what", "carry", "T", "B", "H", *(f"{way}, ms" for way in WAYS)]
     names += ["best / scan", "best / associative_scan", "scan, MiB", "best, MiB"]
+    head = heading("Linear recurrences", "benchmarks.linear", results)
+    return head + in_markdown(names, map(line, results["cases"]))
+
+
+def heading(title: str, program: str, results: Mapping[str, Any]) -> str:
+    """What was measured, by which command and on what."""
     machine, versions = results["machine"], results["versions"]
-    told = ", ".join(f"{k} {v}" for k, v in (machine | versions).items())
-    lines = [
-        "# Linear recurrences",
-        "",
-        "`python -m benchmarks.linear --out FOLDER`",
-        "",
-        f"{told}, rounds {results['settings']['rounds']}. Medians with the least and "
-        "the most of the rounds; MiB are the temporaries that the compiler plans.",
-        "",
-        "| " + " | ".join(names) + " |",
-        "|---" * len(names) + "|",
-        *map(line, results["cases"]),
-    ]
-    return "\n".join(lines) + "\n"
+    words = ", ".join(f"{k} {v}" for k, v in (machine | versions).items())
+    return (
+        f"# {title}\n\n`python -m {program} --out FOLDER`\n\n{words}, rounds "
+        f"{results['settings']['rounds']}. Medians with the least and the most of the "
+        "rounds; MiB are the temporaries that the compiler plans.\n\n"
+    )
+
+
+def in_markdown(names: Iterable[str], lines: Iterable[str]) -> str:
+    """A table."""
+    names = list(names)
+    head = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def write(folder: Path, results: Mapping[str, Any], page: str) -> None:
+    """Results and table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=1) + "\n"
+    (folder / "results.json").write_text(text, encoding="utf-8")
+    (folder / "table.md").write_text(page, encoding="utf-8")
+    print(f"results and table are in {folder}")
 
 
 def main() -> None:
@@ -245,11 +282,7 @@ def main() -> None:
     config = at_home(tyro.cli(Config, description=__doc__))
     results = measure(config)
     if config.out is not None:
-        config.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(results, indent=1) + "\n"
-        (config.out / "results.json").write_text(text, encoding="utf-8")
-        (config.out / "table.md").write_text(table(results), encoding="utf-8")
-        print(f"results and table are in {config.out}")
+        write(config.out, results, table(results))
 
 
 if __name__ == "__main__":

@@ -642,13 +642,40 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     sizes = {"input_size": D, "hidden_size": H}
     shared = {
         **{**sizes, **weights, "bias": True, "unroll": 1},
-        **{"dtype": jnp.float32, "compute_dtype": None},
+        **{"dtype": jnp.float32, "compute_dtype": None, "heads": 1},
     }
     factory(rnn.elman, **shared, activation=jnp.tanh)
     functions = {"activation": jnp.tanh, "gate_activation": jax.nn.sigmoid}
     factory(rnn.gru, **shared, **functions, reset_after=True)
     factory(rnn.lstm, **shared, **functions, forget_bias=1.0)
     factory(rnn.projected_lstm, **shared, projection_size=2, forget_bias=1.0)
+    factory(rnn.irnn, **shared, scale=1.0)
+    independent = {"length": 9, "magnitude": 2.0, "last_layer": False}
+    factory(rnn.indrnn, **shared, **independent, activation=jnp.tanh)
+    factory(rnn.mgu, **shared, reset_after=True)
+    factory(rnn.peephole_lstm, **shared, forget_bias=1.0, w_c_init=zeros)
+    factory(rnn.coupled_lstm, **shared, forget_bias=1.0)
+    factory(rnn.layer_norm_lstm, **shared, forget_bias=1.0, epsilon=1e-5)
+    factory(rnn.layer_norm_gru, **shared, epsilon=1e-5)
+    factory(rnn.slstm, **shared, depth=0.5)
+    factory(
+        rnn.slstm_layer,
+        **{"size": 6, "heads": 3, "width": 4, "depth": 0.0, "scale": True},
+        **{"dtype": jnp.float32, "compute_dtype": None, "unroll": 1},
+    )
+    convolution = {k: a for k, a in shared.items() if k not in ("input_size", "heads")}
+    factory(
+        rnn.conv_lstm,
+        **{"input_shape": (4, 3), "kernel_size": 3, "peepholes": True},
+        **{"forget_bias": 1.0, "w_c_init": zeros, **convolution},
+    )
+    drawn = rnn.indrnn(D, H).init(key)
+    found["clip_indrnn"] = rnn.cells.clip_indrnn, {"params": drawn, "limit": 1.0}
+    found["indrnn_limit"] = rnn.cells.indrnn_limit, {"length": 9, "magnitude": 2.0}
+    found["projected"] = (
+        rnn.train.projected,
+        {"optimizer": sgd, "projection": lambda params: params},
+    )
     factory(
         rnn.recurrent,
         **shared,
@@ -931,6 +958,7 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
 
 
 SIZES = {"length", "num_examples", "batch_size", "beam_size", "microbatches", "gates"}
+SIZES |= {"heads", "kernel_size", "width"}
 
 
 def arguments(folder: Path) -> Target:

@@ -47,11 +47,27 @@ SIBLINGS = {
         *("build", "checks", "core", "cells.options"),
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
+    "cells/convolution": {
+        *("build", "cells.options", "checks", "core", "precision"),
+    },
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},
     "cells/lstm": {*CELL, "loops.pointwise"},
     "cells/projected": {*CELL, "cells.lstm", "loops.dense", "loops.pointwise"},
     "cells/recurrent": {*CELL, "cells.elman", "loops.pointwise"},
+    "cells/irnn": {*CELL, "cells.elman"},
+    "cells/indrnn": {*CELL, "cells.elman", "loops.mix", "loops.pointwise"},
+    "cells/mgu": {*CELL, "loops.inner", "loops.pointwise"},
+    "cells/peephole": {*CELL, "cells.lstm", "loops.pointwise"},
+    "cells/coupled": {*CELL, "cells.lstm", "loops.pointwise"},
+    "cells/layer_norm": {
+        *(*CELL, "cells.gru", "cells.lstm", "layers", "loops.pointwise", "precision"),
+    },
+    "cells/conv_lstm": {*CELL, "cells.lstm", "cells.peephole", "loops.mix"},
+    "cells/slstm": {*CELL, "loops.pointwise"},
+    "cells/slstm_layer": {
+        *(*CELL, "build", "cells.convolution", "cells.slstm", "loops.mix", "precision"),
+    },
     "layers": {"build", "checks", "core", "loops.rows", "precision"},
     "pooling": {"checks", "core", "precision"},
     "attention": {
@@ -130,7 +146,13 @@ SIBLINGS = {
         *("train.batch", "train.optimizer", "train.state"),
     },
     "train/epoch": {"checks", "core", "train.state"},
+    "train/projection": {"checks", "train.optimizer"},
     "interop/entries": set(),
+    "interop/published/indrnn": {"cells.indrnn", "core", "interop.entries"},
+    "interop/published/xlstm": {
+        *("cells.convolution", "cells.slstm", "cells.slstm_layer", "core"),
+        "interop.entries",
+    },
     "interop/weights": {"cells", "checks", "combinators", "core", "interop.entries"},
     "interop/layers": READER,
     "interop/torch": {*READER, "interop.layers"},
@@ -195,6 +217,7 @@ SIBLINGS = {
     "interop/onnx/recognized": {
         *("cells.elman", "cells.gru", "cells.lstm", "cells.projected"),
         *("interop.onnx.cell", "interop.onnx.graph", "interop.weights"),
+        *("loops.dense", "loops.inner"),
     },
     "interop/onnx/native": {
         *("interop.onnx.cell", "interop.onnx.graph", "interop.onnx.recognized"),
@@ -240,6 +263,7 @@ SIBLINGS = {
 OUTSIDE = {
     "losses": {"optax"},
     "train/optimizer": {"optax"},
+    "train/projection": {"optax"},
     "train/state": {"optax"},
     "train/update": {"optax"},
     "interop/safetensors": {"safetensors"},  # when it is called

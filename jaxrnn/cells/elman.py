@@ -24,7 +24,7 @@ class ElmanParams(NamedTuple):
     """Weights of `elman`."""
 
     w_x: jax.Array  # [D, H]
-    w_h: jax.Array  # [H, H]
+    w_h: jax.Array  # [H, H], or [heads, H / heads, H / heads]
     b: jax.Array | None = None  # [H]
 
 
@@ -45,7 +45,7 @@ def elman(
       hidden_size: H.
       activation: `jnp.tanh`, `jax.nn.relu` or any pointwise function.
       **options: bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
-        unroll; see `jaxrnn.cells.Options`.
+        unroll, heads; see `jaxrnn.cells.Options`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `ElmanParams` and `ElmanCarry`.
@@ -68,7 +68,7 @@ def elman(
     input_size = check_size("elman: input_size", input_size)
     hidden_size = check_size("elman: hidden_size", hidden_size)
     check_function("elman: activation", activation)
-    settings = check_options("elman", options)
+    settings = check_options("elman", options, hidden_size)
 
     def init(key):
         weights, _ = dense_init(key, input_size, hidden_size, 1, settings)

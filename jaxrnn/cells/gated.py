@@ -1,7 +1,8 @@
 """The builder of gated cells: a mix of the input and the state, and a pointwise part.
 
 `gated` makes a cell of the two, which unrolls through the fast recurrence. `dense_init`
-and `dense` draw and read the weights of a cell with a full matrix for each gate.
+and `dense` draw and read the weights of a cell with a matrix for each gate, which is
+full or, with heads, has blocks on its diagonal.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from jaxrnn.checks import Input
 from jaxrnn.core import Cell, Init, InitialCarry, blank, restarted
 from jaxrnn.loops.dense import DENSE, Dense
 from jaxrnn.loops.gated import Inputs, Loop, one_step, plain_step, recurrence
-from jaxrnn.loops.mix import Mix
+from jaxrnn.loops.mix import HEADS, Mix
 from jaxrnn.loops.pointwise import Pointwise
 
 
@@ -27,7 +28,7 @@ def gated(
     initial_carry: InitialCarry,
     split: Callable[[Any], tuple[Any, Any]],
     part: Pointwise,
-    mix: Mix = DENSE,
+    mix: Mix | None = None,
     settings: Settings = DEFAULTS,
 ) -> Cell:
     """Builds a cell from its mix and its pointwise part.
@@ -43,13 +44,15 @@ def gated(
         any others, of any shape and dtype.
       split: `(params) -> (weights, theta)`, for the mix and for the pointwise part.
       part: the pointwise part, with or without a derivative.
-      mix: how x and h reach z.
-      settings: of which `carry_init`, `compute_dtype` and `unroll` are read.
+      mix: how x and h reach z; None for `DENSE` or, with heads, `HEADS`.
+      settings: of which `carry_init`, `compute_dtype`, `unroll` and `heads` are read.
 
     Returns:
       The cell.
     """
     compute_dtype = settings.compute_dtype
+    if mix is None:
+        mix = DENSE if settings.heads == 1 else HEADS
     loop = Loop(part, mix, unroll=settings.unroll, compute_dtype=compute_dtype)
 
     def step(params, carry, x):
@@ -86,26 +89,21 @@ def dense_init(
     """Draws w_x [D, GH], w_h [H, GH] and b [GH]; returns them and a key for more.
 
     `output_size` is the number of rows of w_h, where h has another size than the gates.
+    With heads w_h is [heads, H / heads, GH / heads].
     """
     w_x_key, w_h_key, b_key, more_key = jax.random.split(key, 4)
-    dtype = settings.dtype
+    dtype, heads = settings.dtype, settings.heads
+    w_x_shape = input_size, hidden_size
+    w_h_shape = (output_size or hidden_size) // heads, hidden_size // heads
 
-    def by_gate(initializer, key, rows):
-        # Some initializers, the orthogonal one for example, need 32 bits.
-        draw_dtype = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
-
-        # Batched QR factorizations, which draw orthogonal weights, can wait for
-        # each other for ever on CPU, so a batch is drawn one after the other.
-        @jax.custom_batching.sequential_vmap
-        def draw(key):
-            return initializer(key, (rows, hidden_size), draw_dtype)
-
-        blocks = [draw(k) for k in jax.random.split(key, gates)]
-        return jnp.concatenate(blocks, axis=1).astype(dtype)
+    def block(key):
+        return by_gate(settings.w_h_init, key, w_h_shape, gates, dtype)
 
     weights: dict[str, Any] = {
-        "w_x": by_gate(settings.w_x_init, w_x_key, input_size),
-        "w_h": by_gate(settings.w_h_init, w_h_key, output_size or hidden_size),
+        "w_x": by_gate(settings.w_x_init, w_x_key, w_x_shape, gates, dtype),
+        "w_h": block(w_h_key)
+        if heads == 1
+        else jnp.stack([block(k) for k in jax.random.split(w_h_key, heads)]),
         "b": None,
     }
     if settings.bias:
@@ -113,11 +111,32 @@ def dense_init(
     return weights, more_key
 
 
+def by_gate(
+    initializer: Callable[..., jax.Array],
+    key: jax.Array,
+    shape: tuple[int, ...],
+    gates: int,
+    dtype: Any,
+) -> jax.Array:
+    """Draws an array for each gate and joins them along the last axis."""
+    # Some initializers, the orthogonal one for example, need 32 bits.
+    draw_dtype = dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+    # Batched QR factorizations, which draw orthogonal weights, can wait for
+    # each other for ever on CPU, so a batch is drawn one after the other.
+    @jax.custom_batching.sequential_vmap
+    def draw(key):
+        return initializer(key, shape, draw_dtype)
+
+    blocks = [draw(k) for k in jax.random.split(key, gates)]
+    return jnp.concatenate(blocks, axis=-1).astype(dtype)
+
+
 def dense(params: Any) -> Dense:
-    """The weights of `DENSE`, with zeros for a bias that is not there."""
+    """The weights of `DENSE` or `HEADS`, with zeros for a bias that is not there."""
     b = params.b
     if b is None:
-        b = jnp.zeros(params.w_h.shape[1], params.w_h.dtype)
+        b = jnp.zeros(params.w_x.shape[1], params.w_h.dtype)
     return Dense(params.w_x, params.w_h, b)
 
 

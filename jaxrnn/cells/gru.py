@@ -14,7 +14,7 @@ from jaxrnn.cells.options import Options, check_options, with_carry
 from jaxrnn.checks import Input, check_flag, check_function, check_size
 from jaxrnn.core import Cell, recorded, scan_unroll
 from jaxrnn.loops.dense import dot
-from jaxrnn.loops.inner import INNER
+from jaxrnn.loops.inner import INNER, INNER_HEADS, inner_product
 from jaxrnn.loops.pointwise import Pointwise
 
 
@@ -28,7 +28,7 @@ class GRUParams(NamedTuple):
     """Weights of `gru`."""
 
     w_x: jax.Array  # [D, 3H], gates r, z, n
-    w_h: jax.Array  # [H, 3H], gates r, z, n
+    w_h: jax.Array  # [H, 3H], gates r, z, n, or [heads, H / heads, 3H / heads]
     b: jax.Array | None = None  # [3H]
     b_h: jax.Array | None = None  # [H], inside the reset gate's product
 
@@ -60,7 +60,7 @@ def gru(
       gate_activation: in the place of sigmoid, such as `jax.nn.hard_sigmoid`. With
         other functions than tanh and sigmoid JAX finds the derivative.
       **options: bias (both b and b_h), w_x_init, w_h_init, b_init, carry_init, dtype,
-        compute_dtype, unroll; see `jaxrnn.cells.Options`.
+        compute_dtype, unroll, heads; see `jaxrnn.cells.Options`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `GRUParams` and `GRUCarry`.
@@ -86,7 +86,7 @@ def gru(
     reset_after = check_flag("gru: reset_after", reset_after)
     check_function("gru: activation", activation)
     check_function("gru: gate_activation", gate_activation)
-    settings = check_options("gru", options)
+    settings = check_options("gru", options, hidden_size)
     name, reads = f"gru({input_size}, {hidden_size})", Input((input_size,))
     initial_carry = zeros_of(GRUCarry, hidden_size)
 
@@ -102,7 +102,8 @@ def gru(
     if reset_after:
         return make(_split, GRU if usual else Pointwise(partial(_other, functions)))
     if usual:
-        return make(lambda params: (dense(params), ()), RESET_BEFORE, INNER)
+        mix = INNER if settings.heads == 1 else INNER_HEADS
+        return make(lambda params: (dense(params), ()), RESET_BEFORE, mix)
     step = partial(_reset_before, functions, settings.compute_dtype)
     unroll = scan_unroll(step, initial_carry, unroll=settings.unroll)
     cell = leaf(name, reads, init, initial_carry, step, unroll)
@@ -113,7 +114,7 @@ def _split(params):
     # The gate vector is r, z, n from x, n from h.
     b_h = params.b_h
     if b_h is None:
-        b_h = jnp.zeros(params.w_h.shape[0], params.w_h.dtype)
+        b_h = jnp.zeros(params.w_x.shape[1] // 3, params.w_h.dtype)
     w = dense(params)
     return w._replace(b=jnp.concatenate([w.b, b_h])), ()
 
@@ -123,12 +124,18 @@ def _reset_before(functions, compute_dtype, params: GRUParams, carry: GRUCarry, 
     w = dense(params)
     if compute_dtype is not None:
         w = w.rounded(compute_dtype)
-    size = 2 * w.w_h.shape[0]
+    of_h, size = partial(_of_h, w.w_h), 2 * len(carry.h)
     rz_x, n_x = jnp.split(dot(x.astype(params.w_x.dtype), w.w_x) + w.b, [size])
-    r, z = jnp.split(gate_activation(rz_x + dot(carry.h, w.w_h[:, :size])), 2)
-    n = activation(n_x + dot(r * carry.h, w.w_h[:, size:]))
+    r, z = jnp.split(gate_activation(rz_x + of_h(carry.h, 0, 2)), 2)
+    n = activation(n_x + of_h(r * carry.h, 2, 3))
     h = (1 - z) * n + z * carry.h
     return GRUCarry(h), h
+
+
+def _of_h(w_h, h, start, stop):
+    """The product with the columns of some of the gates."""
+    size = w_h.shape[-2]
+    return inner_product(h, w_h[..., start * size : stop * size])
 
 
 def _other(functions, theta, gates, carry):
@@ -175,7 +182,7 @@ def _reset_forward(theta, z, carry):
     w, _ = theta
     r, z, n_x = jnp.split(z, 3)
     r, z = sigmoid(r), sigmoid(z)
-    n = jnp.tanh(n_x + dot(r * carry.h, w))
+    n = jnp.tanh(n_x + inner_product(r * carry.h, w))
     return GRUCarry(n + z * (carry.h - n)), (jnp.concatenate([r, z]), n)
 
 
@@ -184,7 +191,7 @@ def _reset_backward(theta, residuals, h, ct):
     together, n = residuals
     r, z = jnp.split(together, 2)
     ct_n = ct.h * (1 - z) * (1 - n * n)
-    ct_reset = dot(ct_n, w_turned)
+    ct_reset = inner_product(ct_n, w_turned)
     ct_z = [ct_reset * h * r * (1 - r), ct.h * (h - n) * z * (1 - z), ct_n]
     return (), jnp.concatenate(ct_z), GRUCarry(ct.h * z + ct_reset * r)
 

@@ -27,7 +27,7 @@ class LSTMParams(NamedTuple):
     """Weights of `lstm`."""
 
     w_x: jax.Array  # [D, 4H], gates i, f, g, o
-    w_h: jax.Array  # [H, 4H], gates i, f, g, o
+    w_h: jax.Array  # [H, 4H], gates i, f, g, o, or [heads, H / heads, 4H / heads]
     b: jax.Array | None = None  # [4H]
 
 
@@ -56,7 +56,7 @@ def lstm(
       gate_activation: in the place of each sigmoid, such as `jax.nn.hard_sigmoid`.
         With other functions than tanh and sigmoid JAX finds the derivative.
       **options: bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
-        unroll; see `jaxrnn.cells.Options`.
+        unroll, heads; see `jaxrnn.cells.Options`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `LSTMParams` and `LSTMCarry`.
@@ -81,7 +81,7 @@ def lstm(
     hidden_size = check_size("lstm: hidden_size", hidden_size)
     check_function("lstm: activation", activation)
     check_function("lstm: gate_activation", gate_activation)
-    settings = check_options("lstm", options)
+    settings = check_options("lstm", options, hidden_size)
     drawn = forget_biased("lstm", settings, hidden_size, forget_bias)
 
     def init(key):
@@ -101,7 +101,7 @@ def lstm(
 
 
 def forget_biased(
-    name: str, settings: Settings, hidden_size: int, forget_bias: float
+    name: str, settings: Settings, hidden_size: int, forget_bias: float, gate: int = 1
 ) -> Settings:
     """The settings with a b_init that adds to the bias of the forget gate."""
     if not isinstance(forget_bias, numbers.Real):
@@ -109,7 +109,7 @@ def forget_biased(
 
     def biased(key, shape, dtype):
         b = settings.b_init(key, shape, dtype)
-        return b.at[hidden_size : 2 * hidden_size].add(forget_bias)
+        return b.at[gate * hidden_size : (gate + 1) * hidden_size].add(forget_bias)
 
     return settings._replace(b_init=biased)
 
@@ -125,17 +125,21 @@ def _lstm(theta, z, carry):
     return _lstm_forward(theta, z, carry)[0]
 
 
+# The gates lie along the last axis, so that z and the carry may be maps.
+
+
 def _lstm_forward(theta, z, carry):
-    i, f, g, o = jnp.split(z, 4)
+    i, f, g, o = jnp.split(z, 4, axis=-1)
     i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
     c = f * carry.c + i * g
     # The gates in one array: a kernel puts the gradient of z in its place.
-    return LSTMCarry(o * jnp.tanh(c), c), (jnp.concatenate([i, f, g, o]), carry.c)
+    gates = jnp.concatenate([i, f, g, o], axis=-1)
+    return LSTMCarry(o * jnp.tanh(c), c), (gates, carry.c)
 
 
 def _lstm_backward(theta, residuals, h, ct):
     gates, c_prev = residuals
-    i, f, g, o = jnp.split(gates, 4)
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
     tanh_c = jnp.tanh(f * c_prev + i * g)  # again: reading it would take longer
     ct_c = ct.c + ct.h * o * (1 - tanh_c * tanh_c)
     ct_z = jnp.concatenate(
@@ -144,7 +148,8 @@ def _lstm_backward(theta, residuals, h, ct):
             ct_c * c_prev * f * (1 - f),
             ct_c * i * (1 - g * g),
             ct.h * tanh_c * o * (1 - o),
-        ]
+        ],
+        axis=-1,
     )
     return (), ct_z, LSTMCarry(jnp.zeros_like(h), ct_c * f)
 

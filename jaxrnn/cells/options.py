@@ -17,6 +17,11 @@ Initializer = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 class Options(TypedDict, total=False):
     """Options of every gated cell, by keyword: `elman`, `gru`, `lstm`, `recurrent`.
 
+    With `heads` the hidden units are split into heads of H / heads neighbours each, as
+    in multi-head attention. A unit sees the h of its own head alone, so that w_h has
+    blocks `[heads, H / heads, G H / heads]` in the place of `[H, G H]`, each with its G
+    gates side by side. All heads see all of x.
+
     Attributes:
       bias: whether there is a b. The default is True.
       w_x_init: a `jax.nn.initializers` function for w_x, applied to each gate by
@@ -32,6 +37,8 @@ class Options(TypedDict, total=False):
         the params' dtype. The default is None, for the params' dtype.
       unroll: how many steps `lax.scan` puts into one turn of its loop. The default is
         1.
+      heads: how many blocks w_h has, each drawn by itself; a divisor of H. The default
+        is 1, for a full w_h. With H of them each unit sees only itself.
     """
 
     bias: bool
@@ -42,6 +49,7 @@ class Options(TypedDict, total=False):
     dtype: Any
     compute_dtype: Any
     unroll: int
+    heads: int
 
 
 class Settings(NamedTuple):
@@ -55,13 +63,18 @@ class Settings(NamedTuple):
     dtype: Any = jnp.float32
     compute_dtype: Any = None
     unroll: int = 1
+    heads: int = 1
 
 
 DEFAULTS = Settings()
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> Settings:
+def check_options(
+    name: str, options: Mapping[str, Any], *hidden_sizes: int
+) -> Settings:
     """Returns the settings, or raises an error that names the option.
+
+    `hidden_sizes` are what the heads divide; without them there are no heads.
 
     Raises:
       TypeError: if there is no such option.
@@ -84,7 +97,17 @@ def check_options(name: str, options: Mapping[str, Any]) -> Settings:
     return settings._replace(
         bias=check_flag(f"{name}: bias", settings.bias),
         unroll=check_size(f"{name}: unroll", settings.unroll),
+        heads=check_heads(name, settings.heads, *hidden_sizes or (1,)),
     )
+
+
+def check_heads(name: str, heads: Any, *sizes: int) -> int:
+    """Returns how many heads there are, or a ValueError if they divide no size."""
+    heads = check_size(f"{name}: heads", heads)
+    if any(size % heads for size in sizes):
+        found = " and of ".join(map(str, sizes))
+        raise ValueError(f"{name}: heads: expected a divisor of {found}, got {heads}")
+    return heads
 
 
 def with_carry(cell: Cell, settings: Settings) -> Cell:

@@ -21,7 +21,7 @@ class ProjectedLSTMParams(NamedTuple):
     """Weights of `projected_lstm`; P is the size of h."""
 
     w_x: jax.Array  # [D, 4H], gates i, f, g, o
-    w_h: jax.Array  # [P, 4H], gates i, f, g, o
+    w_h: jax.Array  # [P, 4H], gates i, f, g, o, or [heads, P / heads, 4H / heads]
     w_p: jax.Array  # [H, P]
     b: jax.Array | None = None  # [4H]
 
@@ -50,7 +50,8 @@ def projected_lstm(
       projection_size: P, of the output h.
       forget_bias: added to the initial bias of the forget gate, as in `lstm`.
       **options: bias, w_x_init, w_h_init (also of w_p), b_init, carry_init, dtype,
-        compute_dtype, unroll; see `jaxrnn.cells.Options`.
+        compute_dtype, unroll, heads (of h, by whose sizes P and H are divided; w_p
+        stays full); see `jaxrnn.cells.Options`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[P]`, with `ProjectedLSTMParams` and an `LSTMCarry`
@@ -76,7 +77,7 @@ def projected_lstm(
     input_size = check_size("projected_lstm: input_size", input_size)
     hidden_size = check_size("projected_lstm: hidden_size", hidden_size)
     size = check_size("projected_lstm: projection_size", projection_size)
-    settings = check_options("projected_lstm", options)
+    settings = check_options("projected_lstm", options, hidden_size, size)
     drawn = forget_biased("projected_lstm", settings, hidden_size, forget_bias)
 
     def init(key):
@@ -84,13 +85,21 @@ def projected_lstm(
             key, input_size, hidden_size, 4, drawn, output_size=size
         )
         # Drawn as one gate of w_h [H, P], by the rules that hold for w_h.
-        w_p, _ = dense_init(key, 1, size, 1, drawn, output_size=hidden_size)
+        full = drawn._replace(heads=1)
+        w_p, _ = dense_init(key, 1, size, 1, full, output_size=hidden_size)
         return ProjectedLSTMParams(**weights, w_p=w_p["w_h"])
 
     def initial_carry(params, key=None):
         del key
         dtype = params.w_h.dtype
         return LSTMCarry(jnp.zeros(size, dtype), jnp.zeros(hidden_size, dtype))
+
+    def split(params):
+        weights = dense(params)
+        if settings.heads > 1:
+            by_gate = *weights.w_h.shape[:2], 4, hidden_size // settings.heads
+            weights = weights._replace(w_h=weights.w_h.reshape(by_gate))
+        return weights, params.w_p
 
     def part(w_p, z, carry):
         i, f, g, o = jnp.split(z, 4)
@@ -104,7 +113,7 @@ def projected_lstm(
         Input((input_size,)),
         init,
         initial_carry,
-        lambda params: (dense(params), params.w_p),
+        split,
         Pointwise(part, name=PROJECTED),
         settings=settings,
     )

@@ -17,7 +17,7 @@ class RecurrentParams(NamedTuple):
     """Weights of `recurrent`."""
 
     w_x: jax.Array  # [D, GH], gate after gate
-    w_h: jax.Array  # [H, GH]
+    w_h: jax.Array  # [H, GH], or [heads, H / heads, GH / heads]
     b: jax.Array | None = None  # [GH]
     theta: Any = ()  # the pointwise part's own params
 
@@ -49,7 +49,7 @@ def recurrent(
       carry_type: a NamedTuple class; each field is `[H]`, and one is called `h`.
       theta_init: `(key) -> theta`, the pointwise part's own params, any pytree.
       **options: bias, w_x_init, w_h_init, b_init, carry_init, dtype, compute_dtype,
-        unroll; see `jaxrnn.cells.Options`.
+        unroll, heads; see `jaxrnn.cells.Options`.
 
     Returns:
       A cell from `x` `[D]` to `y` `[H]`, with `RecurrentParams` and the carry type.
@@ -84,7 +84,7 @@ def recurrent(
         )
     if theta_init is not None:
         check_function("recurrent: theta_init", theta_init)
-    settings = check_options("recurrent", options)
+    settings = check_options("recurrent", options, hidden_size)
 
     def init(key):
         weights, key = dense_init(key, input_size, hidden_size, gates, settings)

@@ -5,19 +5,25 @@
 The product with the columns n of w_h waits for the reset gate, so it is no part of z.
 But what reaches n adds to z_n, so the gradient of z_n is that of the product too, and
 the gradient of those columns is one product after the loop, as for all others.
+
+A minimal gated unit has one gate in the place of r and z. The first of a step's
+residuals begins with the gate that resets.
 """
+
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxrnn.loops.dense import DENSE, Dense, dense_row, dot
-from jaxrnn.loops.mix import Mix, instantiated, is_zero
+from jaxrnn.loops.mix import HEADS, Mix, heads_product, instantiated, is_zero
 from jaxrnn.loops.rows import rows_product
 
 
 def _gates(w: Dense) -> int:
-    """The columns of r and z."""
-    return 2 * len(w.w_h)
+    """The columns of all gates but n."""
+    return w.w_h.shape[1] - len(w.w_h)
 
 
 def _z(w: Dense, x, h):
@@ -74,4 +80,38 @@ INNER = Mix(
     ready=Dense.rounded,
     turned=_turned,
     inner=_inner,
+)
+
+
+def inner_product(h: jax.Array, w: jax.Array) -> jax.Array:
+    """The product of the pointwise part, with a full matrix or with that of heads."""
+    return dot(h, w) if w.ndim == 2 else heads_product(dot, h, w)
+
+
+def _outer(w: Dense, dtype: Any = None) -> tuple[Dense, Any]:
+    """The weights that `HEADS` reads: a block of w_h without its last columns, of n."""
+    return w._replace(w_h=w.w_h[:, :, : -w.w_h.shape[1]]), dtype
+
+
+def _heads_tangents(w: Dense, d_w: Dense, kept, xs, d_xs, dtype):
+    d_w = instantiated(d_w)
+    (d_zs,) = HEADS.tangents(_outer(w)[0], _outer(d_w)[0], kept, xs, d_xs, dtype)
+    hs, (together, _) = kept.rows, kept.residuals
+    size = hs.shape[1]
+    d_n = d_w.w_h[:, :, -d_w.w_h.shape[1] :]
+
+    def product(a, w):
+        return rows_product(a[None], w, dtype)[0]
+
+    of_n = jax.vmap(partial(heads_product, product, w_h=d_n))(together[:, :size] * hs)
+    return [d_zs + jnp.pad(of_n, [(0, 0), (d_zs.shape[1] - size, 0)])]
+
+
+def _heads_inner(w: Dense, dtype):
+    blocks = w.w_h[:, :, -w.w_h.shape[1] :].astype(dtype)
+    return blocks, jax.lax.optimization_barrier(blocks.swapaxes(1, 2))
+
+
+INNER_HEADS = HEADS._replace(
+    tangents=_heads_tangents, ready=_outer, turned=_outer, inner=_heads_inner
 )

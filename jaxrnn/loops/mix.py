@@ -122,24 +122,43 @@ def additive(of_x: Callable[..., jax.Array], of_h: Callable[..., jax.Array]) -> 
 
 
 def _x_times_w(product, w, x):
-    return product(x, w.w_x) + w.b
+    z = product(x, w.w_x)
+    more = len(w.b) - len(z)
+    return (jnp.pad(z, (0, more)) if more else z) + w.b
+
+
+def _among(w, of_h):
+    """The columns that h reaches as columns of z: `Dense` has their order."""
+    more = len(w.b) - len(of_h)
+    if not more:
+        return of_h
+    both = w.w_x.shape[1] - more
+    return jnp.concatenate([of_h[:both], jnp.zeros(more, of_h.dtype), of_h[both:]])
 
 
 def _diagonal(product, w, h):
     del product
-    gates = len(w.b) // len(h)
-    return w.w_h * jnp.concatenate([h] * gates)
+    return _among(w, w.w_h * jnp.concatenate([h] * (len(w.w_h) // len(h))))
 
 
 def _heads(product, w, h):
-    heads, size, _ = w.w_h.shape
-    by_head = jax.vmap(product)(h.reshape(heads, size), w.w_h)
-    by_gate = by_head.reshape(heads, -1, size).swapaxes(0, 1)
+    return _among(w, heads_product(product, h, w.w_h))
+
+
+def heads_product(
+    product: Callable[..., jax.Array], h: jax.Array, w_h: jax.Array
+) -> jax.Array:
+    """h times the blocks of `HEADS`, gate after gate."""
+    heads, size = w_h.shape[:2]
+    units = w_h.shape[3] if w_h.ndim == 4 else size
+    by_head = jax.vmap(product)(h.reshape(heads, size), w_h.reshape(heads, size, -1))
+    by_gate = by_head.reshape(heads, -1, units).swapaxes(0, 1)
     return by_gate.reshape(-1)
 
 
-# Both read weights with the fields w_x [D, G], w_h and b [G].
+# Both read weights with the fields w_x, w_h and b [G]; z has the columns of a `Dense`.
 # A hidden unit sees only itself: w_h [G], as in the independently recurrent network.
 DIAGONAL = additive(_x_times_w, _diagonal)
-# A hidden unit sees those of its own head: w_h [heads, H / heads, G / heads].
+# A hidden unit sees those of its own head: w_h [heads, H / heads, G / heads], or, where
+# h has another size than the gates, [heads, P / heads, gates, H / heads].
 HEADS = additive(_x_times_w, _heads)

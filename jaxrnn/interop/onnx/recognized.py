@@ -13,6 +13,8 @@ from jaxrnn.cells.projected import PROJECTED
 from jaxrnn.interop.onnx.cell import DEFAULT
 from jaxrnn.interop.onnx.graph import Operand
 from jaxrnn.interop.weights import reorder
+from jaxrnn.loops.dense import DENSE
+from jaxrnn.loops.inner import INNER
 
 
 class Weights(NamedTuple):
@@ -48,7 +50,7 @@ class Recurrent(NamedTuple):
 def _of_forward_loop(loop, inputs) -> Recurrent | None:
     weights, theta, carry, _, xs, mask, starts = inputs
     leaves = jax.tree.leaves((weights, theta))
-    if starts is not None or not _known(leaves):
+    if starts is not None or not _known(leaves) or loop.mix not in (DENSE, INNER):
         return None
     dtype = jnp.dtype(weights.w_x.dtype)
     if jnp.dtype(loop.compute_dtype) != dtype:

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
+from jaxrnn.interop.published import indrnn, xlstm
 
 # By the kind, `(arrays, **options) -> (cell, params)`.
-READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {}
+READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {
+    **indrnn.READERS,
+    **xlstm.READERS,
+}
 
 
 def load_published(
