@@ -1,24 +1,28 @@
 """The documents: their code runs, their links lead somewhere, the README is short."""
 
 import re
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+import jax
 import pytest
 from conftest import needs_data
 
 ROOT = Path(__file__).parent.parent
 README, KOREAN = (ROOT / "README.md", ROOT / "README.ko.md")
-GUIDE, INTEROP = (ROOT / "docs" / "GUIDE.md", ROOT / "docs" / "INTEROP.md")
 DESIGN, CONTRIBUTING = (ROOT / "docs" / "DESIGN.md", ROOT / "CONTRIBUTING.md")
 ROOMS = (".ci", "benchmarks", "docs", "experiments", "jaxrnn", "tests")
 TUTORIAL = ROOT / "experiments" / "TUTORIAL.md"
 TUTORIAL_KOREAN = ROOT / "experiments" / "TUTORIAL.ko.md"
 PAGES = [
     page
-    for folder in (ROOT, ROOT / "docs", ROOT / "experiments", ROOT / "benchmarks")
-    for page in sorted(folder.glob("*.md"))
+    for pattern in ("*.md", "docs/**/*.md", "experiments/*.md", "benchmarks/**/*.md")
+    for page in sorted(ROOT.glob(pattern))
+    if page.parent != ROOT / "docs" / "reference"  # written by a build of the site
 ]
+COMING_FROM = ROOT / "docs" / "coming_from"
+FRAMEWORKS = ("torch", "keras", "flax", "haiku")
 MOST_WORDS = 950
 
 
@@ -74,9 +78,29 @@ def anchors(page: Path) -> set[str]:
     return {word.replace(" ", "-") for word in words}
 
 
-@each(README, GUIDE, INTEROP)
+def with_code(*but: Path) -> list[Path]:
+    return [page for page in PAGES if blocks(page, "python") and page not in but]
+
+
+CELLS = ROOT / "docs" / "CELLS.md"  # its block stands for weights of others
+
+
+@each(*with_code(KOREAN, TUTORIAL, TUTORIAL_KOREAN, CELLS, *COMING_FROM.glob("*.md")))
 def test_the_code_runs(page):
     run(page)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_framework_and_jaxrnn_compute_the_same(framework):
+    if find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed: pip install -e '.[benchmarks]'")
+    # The frameworks promote ranks and types, and warn, as they like.
+    with (
+        jax.numpy_rank_promotion("allow"),
+        jax.numpy_dtype_promotion("standard"),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        run(COMING_FROM / f"{framework}.md")
 
 
 @needs_data("mnist")
