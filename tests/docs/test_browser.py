@@ -88,7 +88,7 @@ DRAWN = """(letters) => {
 def site(tmp_path_factory):
     """The address of a site that is built anew."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
+    command = [sys.executable, "-m", "sphinx", "-q", "-j", "2"]
     places = ["-c", "docs/site", "-d", folder / "trees", ".", folder / "html"]
     subprocess.run([*command, *places], cwd=ROOT, check=True)
 
