@@ -80,7 +80,9 @@ KOREAN = {  # beside each other in two languages
 }
 
 
-def twins(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+def twins(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
+) -> None:
     """Tells a page its language, and where it stands in the other one."""
     del template, tree
     other = {**KOREAN, **{korean: english for english, korean in KOREAN.items()}}

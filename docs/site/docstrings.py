@@ -8,6 +8,7 @@ a NamedTuple are read with the comments behind them.
 import inspect
 import re
 import textwrap
+from itertools import pairwise
 from typing import Any
 
 import equations
@@ -41,6 +42,7 @@ def span(code: str) -> str:
 
 
 def paragraphs(text: str) -> list[str]:
+    """What stands between empty lines."""
     return [part for part in re.split(r"\n\s*\n", text.strip("\n")) if part.strip()]
 
 
@@ -66,8 +68,14 @@ def listed(part: str) -> list[str]:
 
 
 def typeset(part: str) -> list[str]:
+    """A block that is indented: an equation, or code."""
     if EQUATION.search(part) and not CODE.search(part):
-        return ["", ".. math::", "", *textwrap.indent(equations.block(part), "   ").split("\n")]
+        return [
+            "",
+            ".. math::",
+            "",
+            *textwrap.indent(equations.block(part), "   ").split("\n"),
+        ]
     return ["", ".. code-block:: none", "", *textwrap.indent(part, "   ").split("\n")]
 
 
@@ -76,7 +84,7 @@ def entries(text: str) -> list[str]:
     lines: list[str] = []
     inner = textwrap.dedent(text)
     starts = [found.start() for found in ENTRY.finditer(inner)] + [len(inner)]
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         name, _, meaning = inner[start:end].partition(":")
         lines.append(", ".join(span(word.strip(" `")) for word in name.split(",")))
         text = textwrap.dedent("  " + meaning.strip())
@@ -85,6 +93,7 @@ def entries(text: str) -> list[str]:
 
 
 def unindented(text: str) -> str:
+    """Every line from its first letter on."""
     return "\n".join(line.strip() if line.strip() else "" for line in text.split("\n"))
 
 
@@ -121,6 +130,7 @@ def fields(cls: type) -> list[str]:
 def process(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
+    """What autodoc calls with the lines of a docstring, which it changes."""
     del app, name, options
     made = rest("\n".join(lines))
     if what == "class" and hasattr(obj, "_fields"):

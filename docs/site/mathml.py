@@ -1,4 +1,4 @@
-"""Equations as MathML, which browsers draw by themselves: no script, no fonts to load."""
+"""Equations as MathML, which browsers draw by themselves, without a script."""
 
 from typing import Any
 
@@ -17,11 +17,13 @@ def drawn(node: nodes.Node, *, block: bool) -> str:
 
 
 def inline(writer: Any, node: nodes.Node) -> None:
+    """Writes an equation in a line."""
     writer.body.append(drawn(node, block=False))
     raise nodes.SkipNode
 
 
 def block(writer: Any, node: nodes.Node) -> None:
+    """Writes an equation by itself."""
     # It scrolls by itself where it is wider than the page; a key can reach it then.
     writer.body.append('<div class="math" tabindex="0">')
     writer.body.append(drawn(node, block=True) + "</div>\n")

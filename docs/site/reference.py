@@ -49,7 +49,9 @@ def public() -> list[Public]:
     for room in ROOMS:
         for name in names(room):
             obj = getattr(room, name)
-            module = getattr(inspect.unwrap(obj) if callable(obj) else obj, "__module__", "")
+            module = getattr(
+                inspect.unwrap(obj) if callable(obj) else obj, "__module__", ""
+            )
             if module.split(".")[0] != "jaxrnn" or inspect.ismodule(obj):
                 continue
             home = module if module.startswith(room.__name__) else room.__name__

@@ -48,7 +48,8 @@ FAULTS = """() => {
     }
     return null;
   };
-  for (const wide of document.querySelectorAll("article table, article pre, article math, article img")) {
+  const wides = "article :is(table, pre, math, img)";
+  for (const wide of document.querySelectorAll(wides)) {
     if (!shown(wide)) continue;
     const box = wide.getBoundingClientRect(), at = scroller(wide);
     const within = at ? at.getBoundingClientRect() : null;
@@ -61,10 +62,12 @@ FAULTS = """() => {
   }
   for (const math of document.querySelectorAll("article math")) {
     const box = math.getBoundingClientRect();
-    if (shown(math) && (box.width < 4 || box.height < 8)) faults.push(`not drawn: ${name(math)}`);
+    const empty = box.width < 4 || box.height < 8;
+    if (shown(math) && empty) faults.push(`not drawn: ${name(math)}`);
   }
   for (const image of document.querySelectorAll("img")) {
-    if (image.complete && !image.naturalWidth) faults.push(`not loaded: ${name(image)}`);
+    const empty = image.complete && !image.naturalWidth;
+    if (empty) faults.push(`not loaded: ${name(image)}`);
   }
   return faults;
 }"""
@@ -128,7 +131,9 @@ def opened(browser, width: int, address: str):
 @pytest.mark.parametrize("device", WIDTHS)
 def test_every_page_is_whole(site, browser, device, tmp_path_factory):
     address, folder = site
-    pictures = Path(os.environ.get("JAXRNN_SCREENSHOTS") or tmp_path_factory.mktemp("shots"))
+    pictures = Path(
+        os.environ.get("JAXRNN_SCREENSHOTS") or tmp_path_factory.mktemp("shots")
+    )
     pictures.mkdir(parents=True, exist_ok=True)
     page, wrong = opened(browser, WIDTHS[device], address)
     faults = {}
@@ -183,7 +188,11 @@ def test_the_search_finds_it(site, browser, query, expected):
     page, wrong = opened(browser, 1280, address)
     page.goto(f"{address}/search.html?q={query}")
     page.wait_for_selector("ul.search li a")
-    page.wait_for_function("!document.querySelector('#search-results h2')?.innerText.includes('Searching')")
-    links = page.locator("ul.search li a").evaluate_all("found => found.map(a => a.href)")
+    page.wait_for_function(
+        "!document.querySelector('#search-results h2')?.innerText.includes('Searching')"
+    )
+    links = page.locator("ul.search li a").evaluate_all(
+        "found => found.map(a => a.href)"
+    )
     assert any(expected in link for link in links), links
     assert not wrong

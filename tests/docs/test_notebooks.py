@@ -23,7 +23,8 @@ def test_a_notebook_is_small_and_has_no_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     assert path.stat().st_size < 20_000
     for cell in notebook.cells:
-        assert not cell.get("outputs") and not cell.get("execution_count"), cell.source
+        assert not cell.get("outputs"), cell.source
+        assert not cell.get("execution_count"), cell.source
 
 
 def test_they_run_from_nothing(tmp_path, monkeypatch):

@@ -68,7 +68,9 @@ def blocks_of(obj: object) -> list[str]:
 
 
 WITH_EQUATIONS = sorted(name for name, obj in PUBLIC.items() if blocks_of(obj))
-SYMBOLS = re.compile(rf"\b(?:sum|product|sqrt|over|of|{'|'.join(equations.GREEK)})(?![a-z])")
+SYMBOLS = re.compile(
+    rf"\b(?:sum|product|sqrt|over|of|{'|'.join(equations.GREEK)})(?![a-z])"
+)
 
 
 @pytest.mark.parametrize("name", WITH_EQUATIONS)
@@ -88,13 +90,16 @@ def test_cells_have_equations():
 @pytest.mark.parametrize(
     ("plain", "tex"),
     [
-        ("h_{t-1} w_h", r"& h_{t - 1}\, w_{h}"),
+        ("h_{t-1} w_h", r"& \quad h_{t - 1}\, w_{h}"),
         ("y = (a + b) / n", r"y & = \frac{a + b}{n}"),
         ("y = a b / sqrt(K + 1) - c", r"y & = \frac{a\, b}{\sqrt{K + 1}} - c"),
         ("c = sum over s of p_s m_s", r"c & = \sum_{s} p_{s}\, m_{s}"),
         ("c = sum_{j >= i} w[j, i]", r"c & = \sum_{j \ge i} w\left[j , i\right]"),
         ("x'_t = S_{t-1}^T k", r"x_{t}^{\prime} & = S_{t - 1}^{\top}\, k"),
-        ("m ~ Bernoulli(rate)", r"m & \sim \mathrm{Bernoulli}\left(\mathrm{rate}\right)"),
+        (
+            "m ~ Bernoulli(rate)",
+            r"m & \sim \mathrm{Bernoulli}\left(\mathrm{rate}\right)",
+        ),
         ("w = (I + A)^-1 a", r"w & = \left( I + A \right)^{-1}\, a"),
         ("y = |x| + 1e-5", r"y & = \lvert x \rvert + 10^{-5}"),
     ],
