@@ -1,13 +1,19 @@
 """The documents: their code runs, their links lead somewhere, the README is short."""
 
+import importlib
 import re
+import shlex
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 import jax
 import pytest
+import tyro
 from conftest import needs_data
+
+from benchmarks.options import Config
+from experiments.lab import cli
 
 ROOT = Path(__file__).parent.parent
 README, KOREAN = (ROOT / "README.md", ROOT / "README.ko.md")
@@ -171,3 +177,27 @@ def test_programs_that_a_page_names_exist(page):
     modules = r"python -m ((?:experiments|benchmarks)[\w.]*)"
     for module in re.findall(modules, page.read_text()):
         assert find_spec(module), module
+
+
+def commands(pattern: str) -> list[list[str]]:
+    """The command lines of all pages that begin with `python -m` and the pattern."""
+    line = re.compile(rf"python -m ({pattern})((?: [^`|#\n]*)?)")
+    found = {
+        match.groups() for page in PAGES for match in line.finditer(page.read_text())
+    }
+    return [[module, *shlex.split(options)] for module, options in sorted(found)]
+
+
+STUDIES = commands(r"experiments\.(?!data|results|report|lab)[a-z_]+")
+
+
+@pytest.mark.parametrize("command", STUDIES, ids=" ".join)
+def test_a_command_line_of_a_study_has_options_that_exist(command):
+    module, *options = command
+    study = importlib.import_module(module).STUDY
+    cli.parse(study, [option for option in options if option != "..."])
+
+
+@pytest.mark.parametrize("command", commands(r"benchmarks(?![.\w])"), ids=" ".join)
+def test_a_command_line_of_the_benchmarks_has_options_that_exist(command):
+    tyro.cli(Config, args=command[1:])
