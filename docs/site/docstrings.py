@@ -86,7 +86,7 @@ def entries(text: str) -> list[str]:
     starts = [found.start() for found in ENTRY.finditer(inner)] + [len(inner)]
     for start, end in pairwise(starts):
         name, _, meaning = inner[start:end].partition(":")
-        lines.append(", ".join(span(word.strip(" `")) for word in name.split(",")))
+        lines.append(", ".join(f"``{word.strip(' `')}``" for word in name.split(",")))
         text = textwrap.dedent("  " + meaning.strip())
         lines += textwrap.indent("\n".join(body(unindented(text))), "   ").split("\n")
     return lines

@@ -1,5 +1,6 @@
 """Equations as MathML, which browsers draw by themselves, without a script."""
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -11,9 +12,11 @@ from sphinx.errors import ExtensionError
 def drawn(node: nodes.Node, *, block: bool) -> str:
     """The MathML of a node with TeX."""
     try:
-        return latex2mathml.tex2mathml(node.astext(), as_block=block)
+        made = latex2mathml.tex2mathml(node.astext(), as_block=block)
     except Exception as error:  # docutils has its own, and runs into others
         raise ExtensionError(f"no MathML of {node.astext()!r}: {error}") from error
+    # A name of one letter is in italics, see site.css; one of several stands upright.
+    return re.sub(r"<mi>(\w)</mi>", r'<mi class="letter">\1</mi>', made)
 
 
 def inline(writer: Any, node: nodes.Node) -> None:
