@@ -16,7 +16,6 @@ class KoreanAndEnglish(SearchEnglish):
     """English words by their stems, Korean words by their pairs of syllables."""
 
     lang = "ko-en"
-    language_name = "Korean and English"
     js_splitter_code = """
 function splitQuery(query) {
   const words = query.split(/[^\\p{Letter}\\p{Number}_]+/gu).filter((word) => word);

@@ -122,8 +122,13 @@ def opened(browser, width: int, address: str):
         if not request.url.startswith((address, "data:", "blob:")):
             wrong.append(f"asked for {request.url}")
 
+    def answered(status, url):
+        if status >= 400:
+            wrong.append(f"{status}: {url}")
+
     page.on("request", asked)
     page.on("pageerror", lambda error: wrong.append(f"a script failed: {error}"))
+    page.on("response", lambda answer: answered(answer.status, answer.url))
     page.on("requestfailed", lambda request: wrong.append(f"not found: {request.url}"))
     return page, wrong
 
@@ -139,7 +144,8 @@ def test_every_page_is_whole(site, browser, device, tmp_path_factory):
     faults = {}
     # The pages of sources are code alone, and their lines may be longer than a phone.
     paths = [path.relative_to(folder) for path in sorted(folder.rglob("*.html"))]
-    paths = [path for path in paths if path.parts[0] not in ("_modules", "_static")]
+    left_out = ("_modules", "_static", "index.html")  # the last leads to the first page
+    paths = [path for path in paths if path.parts[0] not in left_out]
     assert len(paths) > 60
     for path in paths:
         page.goto(f"{address}/{path}")
@@ -177,7 +183,7 @@ def test_a_page_leads_to_the_same_one_in_the_other_language(site, browser):
     [
         ("신경망", "experiments/TUTORIAL.ko.html"),  # within 순환 신경망은, and alone
         ("은닉", "experiments/TUTORIAL.ko.html"),  # a part of a word
-        ("기억을 골라서", "experiments/TUTORIAL.ko.html"),
+        ("기억으로", "experiments/TUTORIAL.ko.html"),
         ("peepholes", "docs/RUNTIMES.html"),
         ("beam_search", "docs/reference/decode.beam.html"),
         ("packing sequences", "docs/howto/packing.html"),
@@ -187,7 +193,7 @@ def test_the_search_finds_it(site, browser, query, expected):
     address, _ = site
     page, wrong = opened(browser, 1280, address)
     page.goto(f"{address}/search.html?q={query}")
-    page.wait_for_selector("ul.search li a")
+    page.wait_for_selector("ul.search li a", timeout=10_000)
     page.wait_for_function(
         "!document.querySelector('#search-results h2')?.innerText.includes('Searching')"
     )
