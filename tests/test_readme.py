@@ -1,5 +1,6 @@
 """The documents: their code runs, their links lead somewhere, the README is short."""
 
+import contextlib
 import importlib
 import re
 import shlex
@@ -12,6 +13,7 @@ import pytest
 import tyro
 from conftest import needs_data
 
+from benchmarks.figures.records import UsageError
 from benchmarks.options import Config
 from experiments.lab import cli
 
@@ -200,4 +202,6 @@ def test_a_command_line_of_a_study_has_options_that_exist(command):
 
 @pytest.mark.parametrize("command", commands(r"benchmarks(?![.\w])"), ids=" ".join)
 def test_a_command_line_of_the_benchmarks_has_options_that_exist(command):
-    tyro.cli(Config, args=command[1:])
+    words = {"N": "1", "SUITE": "quick"}
+    with contextlib.suppress(UsageError):  # the folders that it names are not here
+        tyro.cli(Config, args=[words.get(word, word) for word in command[1:]])

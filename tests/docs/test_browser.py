@@ -126,10 +126,14 @@ def opened(browser, width: int, address: str):
         if status >= 400:
             wrong.append(f"{status}: {url}")
 
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # by the next page
+            wrong.append(f"not found: {request.url}")
+
     page.on("request", asked)
     page.on("pageerror", lambda error: wrong.append(f"a script failed: {error}"))
     page.on("response", lambda answer: answered(answer.status, answer.url))
-    page.on("requestfailed", lambda request: wrong.append(f"not found: {request.url}"))
+    page.on("requestfailed", failed)
     return page, wrong
 
 

@@ -24,6 +24,7 @@ import docstrings  # noqa: E402
 import equations  # noqa: E402
 import reference  # noqa: E402
 import search  # noqa: E402
+import symbols  # noqa: E402
 
 PUBLIC = {one.name: one.obj for one in reference.public()}
 
@@ -69,7 +70,7 @@ def blocks_of(obj: object) -> list[str]:
 
 WITH_EQUATIONS = sorted(name for name, obj in PUBLIC.items() if blocks_of(obj))
 SYMBOLS = re.compile(
-    rf"\b(?:sum|product|sqrt|over|of|{'|'.join(equations.GREEK)})(?![a-z])"
+    rf"\b(?:sum|product|sqrt|over|of|{'|'.join(symbols.GREEK)})(?![a-z])"
 )
 
 
