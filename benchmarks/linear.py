@@ -272,7 +272,7 @@ def write(folder: Path, results: Mapping[str, Any], page: str) -> None:
     """Results and table."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1) + "\n"
-    (folder / "results.json").write_text(text, encoding="utf-8")
+    (folder / "measured.json").write_text(text, encoding="utf-8")
     (folder / "table.md").write_text(page, encoding="utf-8")
     print(f"results and table are in {folder}")
 

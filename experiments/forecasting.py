@@ -14,12 +14,12 @@ of P steps, so that a day of hours is one step of the recurrence. Two structures
     direct, many to one: read the window w_1 .. w_L less its last value, and tell all
     quantiles q of the H steps to come from the last state and, linearly, the window
 
-        s_k = GRU(relu(p_k A), s_{k-1}),    y_q = w_L + (w - w_L) W + s_K V_q
+        s_k = cell(relu(p_k A), s_{k-1}),    y_q = w_L + (w - w_L) W + s_K V_q
 
     stepwise, many to many in step: after each patch tell the quantiles of the next
     one, as differences from the last value read l_k; to forecast, read own medians
 
-        s_k = GRU(relu((p_k - l_k) A), s_{k-1}),    p_{k+1,q} = l_k + s_k V_q
+        s_k = cell(relu((p_k - l_k) A), s_{k-1}),    p_{k+1,q} = l_k + s_k V_q
 
 The loss is the quantile (pinball) loss, mean over q of 2 max(q e, (q - 1) e) with
 e = y - y_q; that of the median is the absolute error. The intervals between quantiles
@@ -96,6 +96,8 @@ class Config(CsvConfig):
     """Steps in a season, for the seasonal naive forecast; None: there is none."""
     log: bool = False
     """Whether to forecast the logarithm."""
+    cell: lab.CellName = "gru"
+    """The recurrent cell."""
     hidden_size: lab.AtLeast1 = 128
     """Size of the hidden state, and of what is made of a patch."""
     dropout: lab.Share = 0.5
@@ -173,6 +175,7 @@ def network(config: Config, variables: int) -> Forecaster:
     make = partial(direct, config.window) if is_direct else stepwise
     return make(
         *(config.horizon, config.patch, config.hidden_size),
+        cell=config.cell,
         variables=variables,
         quantiles=len(QUANTILES),
         dropout=config.dropout,

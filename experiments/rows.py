@@ -37,6 +37,7 @@ from experiments.data.image_folder import OwnImages, image_paths
 from experiments.data.images import DATASETS, ImageData, sequences
 from experiments.measures.decisions import mean_probabilities
 from experiments.models.reader import Reader, reader, scores
+from experiments.models.stack import check_options
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,14 @@ RECIPES = lab.Recipes(  # chosen on held-out training images
 
 def load(config: Config) -> ImageData:
     """Loads the images to learn from and those to measure on."""
+    asked = {
+        "bias": not config.bias,
+        "compute_dtype": config.compute_dtype != "float32",
+    }
+    weights = "w_x_init", "w_h_init", "b_init", "carry_init"
+    options = {name: (name,) for name, given in asked.items() if given}
+    options |= {} if config.init_scale is None else {"init_scale": weights}
+    check_options(config.cell, options)
     data, count = config.load(), config.holdout
     expected = f"fewer than the {len(data.train.images)} training images"
     lab.require(count < len(data.train.images), "holdout", expected, count)
@@ -114,13 +123,14 @@ def load(config: Config) -> ImageData:
 
 def network(config: Config, D: int, K: int) -> Reader:
     """The equations above, for one image."""
+    whole = config.compute_dtype == "float32"
     return reader(
         *(config.cell, D, config.hidden_size, K),
         layers=config.layers,
         dropout=config.dropout,
         bias=config.bias,
         init_scale=config.init_scale,
-        compute_dtype=jnp.dtype(config.compute_dtype),
+        compute_dtype=None if whole else jnp.dtype(config.compute_dtype),
     )
 
 

@@ -21,6 +21,7 @@ from jaxrnn.core import (
     Step,
     Unroll,
     blank,
+    is_key,
     owned,
     recorded,
     scan_unroll,
@@ -74,6 +75,7 @@ def leaf(
     *,
     stateless: bool = False,
     prepare: Callable[[Any], Any] | None = None,
+    local: Callable[[Any, Any, Any], Any] | None = None,
 ) -> Cell:
     """Builds a cell whose arguments are checked before they are used.
 
@@ -89,6 +91,7 @@ def leaf(
       prepare: `(params) -> prepared`, what depends on the params and on no step. `step`
         and `unroll`, but not `initial_carry`, are then given `prepared` in the place
         of the params; it is computed once for a sequence.
+      local: see `About`; `local` too is then given `prepared`.
 
     Returns:
       The cell.
@@ -127,7 +130,8 @@ def leaf(
     def check(params, carry):
         """Returns what the leaf's own functions read."""
         prepared = ready(params)
-        expected = jax.eval_shape(initial_carry, prepared.params)
+        keys = [leaf for leaf in jax.tree.leaves(carry) if is_key(leaf)]
+        expected = jax.eval_shape(initial_carry, prepared.params, *keys[:1])
         if stateless or jax.tree.leaves(expected):  # that of dropout may be () or not
             check_tree(f"{name}: carry", carry, expected, True)
         return prepared
@@ -166,6 +170,10 @@ def leaf(
         return unroll(prepared.made, carry, xs, **options)
 
     about = About(name, reads) if prepare is None else About(name, reads, ready)
+    if local is not None:
+        about = about._replace(
+            local=lambda params, carry, x: local(ready(params).made, carry, x)
+        )
     return Cell(
         checked_init, checked_initial_carry, checked_step, checked_unroll, about
     )

@@ -72,6 +72,9 @@ class About(NamedTuple):
         for `jaxrnn.trace`. None for a cell that gives nothing but its outputs.
       bind: `(params, memory, mask) -> prepared`, gives a memory to each attention that
         has none; see `attend`. None for a cell without such an attention.
+      local: `(params, carry, x) -> (carry, push)`, the step and its derivative
+        `push(d_carry) -> d_carry` if each hidden unit had come from itself alone, for
+        `parallel`. None where it is not known, by itself or as the result.
       made: the call that made the cell, or None; see `recorded`.
     """
 
@@ -80,6 +83,7 @@ class About(NamedTuple):
     prepare: Callable[[Any], Any] = _unprepared
     trace: Callable[..., tuple[Any, Any, Any]] | None = None
     bind: Callable[[Any, Any, Any], Any] | None = None
+    local: Callable[[Any, Any, Any], Any] | None = None
     made: Made | None = None
 
 
@@ -199,7 +203,8 @@ def restarted(initial_carry: InitialCarry, params: Any, carry: Any) -> Any:
     in a run stays as it was drawn.
     """
     keys = [leaf for leaf in jax.tree.leaves(carry) if is_key(leaf)]
-    initial = initial_carry(params, *keys[:1])
+    one = [key.reshape(-1)[0] if key.ndim else key for key in keys[:1]]
+    initial = initial_carry(params, *one)
     expected, got = map(jax.tree.structure, (carry, initial))
     if expected != got:
         raise ValueError(

@@ -649,6 +649,23 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     factory(rnn.gru, **shared, **functions, reset_after=True)
     factory(rnn.lstm, **shared, **functions, forget_bias=1.0)
     factory(rnn.projected_lstm, **shared, projection_size=2, forget_bias=1.0)
+    factory(rnn.cornn, **shared, dt=0.1, gamma=1.0, epsilon=1.0)
+    factory(rnn.lem, **shared, dt=1.0)
+    factory(rnn.clockwork, **shared | {"hidden_size": 4}, periods=(1, 2))
+    factory(
+        rnn.orthogonal,
+        **{**sizes, "w_x_init": zeros, "b_init": zeros, "unroll": 1},
+        **{"matrix": "cayley", "a_init": "cayley", "dtype": jnp.float32},
+    )
+    timed = {**sizes, "timed": True, "dtype": jnp.float32}
+    factory(rnn.cfc, **timed, mode="pure", backbone_units=7, activation=jnp.tanh)
+    wirings = {"wiring": jnp.ones((H, H)), "sensory_wiring": jnp.ones((D, H))}
+    factory(rnn.ltc, **timed, **wirings, motor_size=2, unfolds=6, constrained=True)
+    factory(
+        rnn.sru,
+        **{**sizes, "projection_size": 2, "use_tanh": True, "skip": True},
+        **{"rescale": True, "highway_bias": 0.0, "layer_norm": True},
+    )
     factory(rnn.irnn, **shared, scale=1.0)
     independent = {"length": 9, "magnitude": 2.0, "last_layer": False}
     factory(rnn.indrnn, **shared, **independent, activation=jnp.tanh)
@@ -685,6 +702,48 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         theta_init=None,
     )
     dtype = {"dtype": jnp.float32}
+    heads = {"heads": 2, "method": "chunks", "chunk_size": 4, **dtype}
+    more = {"key_size": 2, "value_size": 3, **heads}
+    layer = {"input_size": D, "hidden_size": H, "w_init": zeros, **more}
+    layer |= {"conv_size": 2, "conv_bias": True, "output_gate": True}
+    factory(rnn.gla, **layer, rank=2, feature_map=jnp.tanh, gate_divisor=2.0)
+    factory(rnn.delta_net, **layer, beta=True, activation="silu", norm="l2")
+    factory(rnn.gated_delta_net, **layer, negative_eigenvalues=True)
+    factory(rnn.mlstm, input_size=D, hidden_size=H, inner_size=8, **heads)
+    factory(rnn.mlstm_cell, size=8, **heads)
+    for recurrence in (
+        *(rnn.gla_recurrence, rnn.delta_rule, rnn.gated_delta_rule),
+        rnn.mlstm_recurrence,
+    ):
+        factory(recurrence, **more)
+    factory(rnn.causal_conv, size=D, width=2, bias=True, w_init=zeros, **dtype)
+    to = {"output_size": H, **dtype, "method": "best"}
+    states = {"input_size": D, "state_size": H, **to}
+    factory(rnn.lru, **states, r_min=0.1, r_max=0.9, max_phase=3.0)
+    factory(
+        rnn.s5,
+        **states,
+        **{"blocks": 1, "discretization": "zoh", "bidirectional": False},
+        **{"conj_sym": True, "clip_eigs": False, "c_init": "lecun_normal"},
+        **{"dt_min": 0.1, "dt_max": 0.2, "step_rescale": 1.0},
+    )
+    for make in (rnn.mingru, rnn.minlstm):
+        factory(make, **sizes, **to, activation=jnp.tanh, bias=True)
+    form = {**dtype, "method": "best"}
+    factory(rnn.rg_lru, size=4, heads=2, only_real=True, min_rad=0.9, **form)
+    factory(rnn.qrnn, **sizes, window=2, pooling="fo", **form)
+    factory(
+        rnn.selective_scan,
+        **{"inner_size": D, "state_size": 2, "skip": True, "gate": True},
+        **{"delta_bias": True, "delta_softplus": True, "complex_states": False},
+        **form,
+    )
+    factory(
+        rnn.mamba,
+        **{"size": D, "state_size": 2, "width": 4, "inner_size": None},
+        **{"delta_rank": None, "conv_bias": True, "bias": False},
+        **{"delta_min": 0.1, "delta_max": 0.2, **form},
+    )
     factory(
         rnn.linear,
         **dtype,
@@ -705,8 +764,17 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         {"first": gru, "second": rnn.linear(H, V)},
     )
     factory(rnn.residual, cell=rnn.gru(D, D))
+    for make in (rnn.weight_drop, rnn.recurrent_dropout):
+        factory(make, cell=gru, rate=0.5, where="w_h")
+    factory(rnn.zoneout, cell=gru, rate=0.5)
+    for make in (rnn.dropout_lstm, rnn.dropout_gru):
+        factory(make, input_size=D, hidden_size=H, rate=0.5, per_step=True)
     factory(rnn.bidirectional, forward=gru, backward=gru, merge="concatenate")
     factory(rnn.remat, cell=gru, segment=3)
+    factory(rnn.dilated, cell=gru, dilation=3)
+    newton = {"jacobian": "full", "damping": 0.5, "radius": 2.0, "tolerance": 1e-3}
+    newton["max_iterations"] = 3
+    factory(rnn.parallel, cell=gru, **newton)
     factory(rnn.tied_embedding, vocab_size=V, size=H, cell=rnn.gru(H, H), **dtype)
     model = rnn.chain(rnn.embedding(V, D), rnn.gru(D, H), rnn.linear(H, V))
     factory(rnn.scheduled_sampling, cell=model, rate=0.5)
@@ -743,6 +811,16 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "gru": (gru, xs),
         "gru before": (rnn.gru(D, H, reset_after=False), xs),
         "lstm": (rnn.lstm(D, H), xs),
+        "gla": (rnn.gla(D, H, **heads), xs),
+        "gated_delta_net": (rnn.gated_delta_net(D, H, **heads), xs),
+        "mlstm": (rnn.mlstm(D, H, inner_size=8, **heads), xs),
+        "causal_conv": (rnn.causal_conv(D), xs),
+        "lru": (rnn.lru(D, H), xs),
+        "s5": (rnn.s5(D, 4, bidirectional=True), xs),
+        "rg_lru": (rnn.rg_lru(D), xs),
+        "mingru": (rnn.mingru(D, H), xs),
+        "qrnn": (rnn.qrnn(D, H, window=2), xs),
+        "mamba": (rnn.mamba(D), xs),
         "linear": (rnn.linear(D, H), xs),
         "embedding": (rnn.embedding(V, D), tokens),
         "layer_norm": (rnn.layer_norm(D), xs),
@@ -750,8 +828,21 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "dropout": (rnn.dropout(0.5), xs),
         "chain": (model, tokens),
         "residual": (rnn.residual(rnn.gru(D, D)), xs),
+        "weight_drop": (rnn.weight_drop(gru, 0.5), xs),
+        "recurrent_dropout": (rnn.recurrent_dropout(gru, 0.5), xs),
+        "zoneout": (rnn.zoneout(gru, 0.5), xs),
+        "dropout_lstm": (rnn.dropout_lstm(D, H, 0.5), xs),
+        "dropout_gru": (rnn.dropout_gru(D, H, 0.5), xs),
         "bidirectional": (rnn.bidirectional(gru, gru), xs),
         "remat": (rnn.remat(gru), xs),
+        "dilated": (rnn.dilated(gru, 3), xs),
+        "cornn": (rnn.cornn(D, H), xs),
+        "lem": (rnn.lem(D, H), xs),
+        "cfc": (rnn.cfc(D, H, backbone_units=7), xs),
+        "ltc": (rnn.ltc(D, H, motor_size=2), xs),
+        "orthogonal": (rnn.orthogonal(D, H), xs),
+        "clockwork": (rnn.clockwork(D, 4), xs),
+        "sru": (rnn.sru(D, H), xs),
         "tied_embedding": (rnn.tied_embedding(V, H, rnn.gru(H, H)), tokens),
         "scheduled_sampling": (rnn.scheduled_sampling(model, 0.5), tokens),
         "luong": (rnn.luong(D, M), xs),
@@ -784,6 +875,12 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         lambda xs, mask, reverse: summing((), (), xs, mask=mask, reverse=reverse),
         {"xs": xs, "mask": mask, "reverse": False},
     )
+    found["newton_unroll"] = (
+        lambda params, carry, xs, mask, reverse, starts: rnn.newton_unroll(
+            gru, params, carry, xs, mask=mask, reverse=reverse, starts=starts, **newton
+        ),
+        {"params": params, "carry": carry, "xs": xs, **ways},
+    )
     found["summary"] = rnn.summary, {"carry": carry}
     found["last"] = rnn.last, {"ys": xs, "mask": mask}
     labels, floats = jnp.zeros(T, int), jnp.ones((T, V))
@@ -796,6 +893,12 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         (rnn.squared_error, "predictions"),
     ):
         found[loss.__name__] = loss, {what: floats, "targets": floats, "mask": mask}
+    penalized = {"hs": floats, "mask": mask, "weighted": False}
+    found["activation_penalty"] = rnn.activation_penalty, penalized
+    found["temporal_activation_penalty"] = (
+        rnn.temporal_activation_penalty,
+        {**penalized, "starts": mask},
+    )
     found["attention_pool"] = (
         rnn.attention_pool,
         {"query": jnp.zeros(D), "ys": xs, "mask": mask},
@@ -952,6 +1055,11 @@ def calls(folder: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         except OSError:  # a path is free to lead nowhere
             return None
 
+    gates = {"i2h.weight": jnp.ones((H, D + 2 * H)), "i2h.bias": jnp.ones(H)}
+    found["load_published"] = (
+        interop.load_published,
+        {"kind": "cornn", "arrays": gates, "dt": 0.1, "gamma": 1.0, "epsilon": 1.0},
+    )
     found["save_safetensors"] = save, {"params": params}
     found["load_safetensors"] = load, {"path": path, "like": params}
     return found
@@ -970,12 +1078,12 @@ def arguments(folder: Path) -> Target:
     names = list(table)
 
     def run(data: bytes) -> str:
-        bytes_left = iter(data)
-
         def choose(options):
             return options[next(bytes_left, 0) % len(options)]
 
-        name = choose(names)
+        # Two bytes, since there are more calls than one can tell.
+        name = names[int.from_bytes(data[:2], "big") % len(names)]
+        bytes_left = iter(data[2:])
         function, valid = table[name]
         changed = dict(valid)
         for _ in range(1 + choose([0, 0, 1, 2])):
@@ -1003,8 +1111,7 @@ def arguments(folder: Path) -> Target:
         return "a result"
 
     rng = random.Random(0)
-    seeds = [bytes([i, *rng.randbytes(11)]) for i in range(len(names))]
-    assert len(names) < 256
+    seeds = [i.to_bytes(2, "big") + rng.randbytes(11) for i in range(len(names))]
     return Target(seeds, run, 2048, 60)
 
 

@@ -10,9 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CELL = {"cells.gated", "cells.options", "checks", "core"}
+LINEAR = {"cells.linear", "checks", "core", "precision"}
 READER = {"core", "interop.entries", "interop.weights"}  # of weights
 DOCTOR = "interop.doctor"
 LOOPS = {"loops.dense", "loops.substitute"}
+DRIVEN = {"cells.driven", "checks", "core", "layers"}
 SIBLINGS = {
     "checks": set(),
     "made": set(),
@@ -28,6 +30,7 @@ SIBLINGS = {
     "loops/substituted": {"loops.kernels"},
     "loops/substitute": {"loops.kernels", "loops.primitives", "loops.substituted"},
     "loops/pointwise": set(),
+    "loops/recent": set(),
     "loops/rows": {"loops.primitives", "loops.substitute"},
     "loops/mix": {"loops.rows", "precision"},
     "loops/dense": {"loops.mix", "loops.rows"},
@@ -36,6 +39,8 @@ SIBLINGS = {
         *("core", "loops.dense", "loops.mix", "loops.pointwise"),
         *("loops.primitives", "loops.substitute", "precision"),
     },
+    "loops/matrix_chunk": set(),
+    "loops/matrix": {"core", "loops.matrix_chunk", "loops.primitives"},
     "loops/forms": {"core"},
     "loops/linear": {
         *("core", "loops.forms", "loops.mix"),
@@ -47,8 +52,37 @@ SIBLINGS = {
         *("build", "checks", "core", "cells.options"),
         *("loops.dense", "loops.gated", "loops.mix", "loops.pointwise"),
     },
+    "cells/dropped": {*CELL, "cells.gru", "cells.lstm", "layers", "loops.pointwise"},
     "cells/convolution": {
-        *("build", "cells.options", "checks", "core", "precision"),
+        *("build", "cells.options", "checks", "core", "loops.recent", "precision"),
+    },
+    "cells/matrix": {
+        *("build", "cells.convolution", "checks", "core", "loops.matrix"),
+        *("loops.matrix_chunk", "loops.rows", "precision"),
+    },
+    "cells/gla": {
+        *("cells.convolution", "cells.matrix", "cells.options", "checks", "core"),
+        *("loops.matrix_chunk", "loops.rows", "precision"),
+    },
+    "cells/delta_rule": {"cells.matrix", "checks", "core", "loops.matrix_chunk"},
+    "cells/delta_layer": {
+        *("cells.convolution", "cells.matrix", "checks", "core", "loops.matrix"),
+        *("loops.matrix_chunk", "precision"),
+    },
+    "cells/delta_net": {
+        *("cells.delta_layer", "cells.matrix", "cells.options", "checks", "core"),
+    },
+    "cells/gla_recurrence": {"cells.matrix", "checks", "core", "loops.matrix_chunk"},
+    "cells/mlstm_recurrence": {
+        *("cells.matrix", "checks", "core", "loops.matrix_chunk", "precision"),
+    },
+    "cells/mlstm_cell": {
+        *("cells.matrix", "cells.mlstm_recurrence", "checks", "core"),
+        *("loops.matrix_chunk", "precision"),
+    },
+    "cells/mlstm": {
+        *("cells.convolution", "cells.matrix", "cells.mlstm_cell", "checks", "core"),
+        *("cells.mlstm_recurrence", "loops.rows"),
     },
     "cells/elman": {*CELL, "loops.pointwise"},
     "cells/gru": {*CELL, *LOOPS, "build", "loops.inner", "loops.pointwise"},
@@ -67,6 +101,31 @@ SIBLINGS = {
     "cells/slstm": {*CELL, "loops.pointwise"},
     "cells/slstm_layer": {
         *(*CELL, "build", "cells.convolution", "cells.slstm", "loops.mix", "precision"),
+    },
+    "cells/modes": {*LINEAR, "loops.rows"},
+    "cells/hippo": set(),
+    "cells/lru": {"cells.modes", "checks", "core", "precision"},
+    "cells/s5": {
+        *("cells.hippo", "cells.modes", "checks", "combinators.compose", "core"),
+        *("lift", "precision"),
+    },
+    "cells/rg_lru": {*LINEAR, "build", "loops.recent"},
+    "cells/minimal": {*LINEAR, "loops.rows"},
+    "cells/qrnn": {*LINEAR, "build", "loops.recent", "loops.rows"},
+    "cells/selective_scan": LINEAR,
+    "cells/names": {"checks", "core"}
+    | {
+        f"cells.{name}"
+        for name in (
+            *("cfc", "clockwork", "cornn", "coupled", "delta_net", "elman", "gla"),
+            *("gru", "indrnn", "irnn", "layer_norm", "lem", "lru", "lstm", "ltc"),
+            *("mamba", "mgu", "minimal", "mlstm", "orthogonal", "peephole", "qrnn"),
+            *("rg_lru", "s5", "slstm", "slstm_layer", "sru"),
+        )
+    },
+    "cells/mamba": {
+        *("build", "cells.convolution", "cells.minimal", "cells.selective_scan"),
+        *("checks", "core", "loops.rows", "precision", "steps"),
     },
     "layers": {"build", "checks", "core", "loops.rows", "precision"},
     "pooling": {"checks", "core", "precision"},
@@ -90,6 +149,7 @@ SIBLINGS = {
         "precision",
     },
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
+    "combinators/noise": {"build", "checks", "core", "layers", "lift"},
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
     "decode/choosers": {"checks"},
     "decode/inputs": {"checks", "core", "decode.choosers"},
@@ -111,6 +171,7 @@ SIBLINGS = {
     },
     "means": {"checks", "precision"},
     "losses": {"checks", "means", "precision"},
+    "penalties": {"checks", "losses"},
     "kernels/build": set(),
     "kernels/check": {
         *("cells.elman", "cells.gru", "cells.lstm", "loops.dense", "loops.gated"),
@@ -169,6 +230,15 @@ SIBLINGS = {
     "interop/tensorflow_ops": {"cells", "checks"},
     "interop/tensorflow": {*READER, "cells", "checks", "interop.tensorflow_ops"},
     "interop/safetensors": {"interop.entries"},
+    "interop/published/entries": {"interop.entries"},
+    "interop/published/state_spaces": {
+        *("cells.convolution", "cells.lru", "cells.mamba", "cells.s5"),
+        *("cells.selective_scan", "core", "interop.published.entries"),
+    },
+    "interop/published/averages": {
+        *("cells.minimal", "cells.qrnn", "cells.rg_lru", "checks", "core"),
+        "interop.published.entries",
+    },
     "interop/doctor/graphs": {"interop.onnx.valid"},
     "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
     "interop/doctor/effects": {f"{DOCTOR}.recurrent"},
@@ -205,6 +275,7 @@ SIBLINGS = {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
         f"{DOCTOR}.effects",
     },
+    "interop/published/matrix": {"cells", "checks", "core", "interop.entries"},
     "interop/onnx/valid": set(),
     "interop/onnx/graph": set(),
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
@@ -258,6 +329,40 @@ SIBLINGS = {
     "interop/onnx/load": {
         *("core", "interop.onnx.flow", "interop.onnx.graph"),
         *("interop.onnx.reader", "interop.onnx.states", "interop.onnx.valid"),
+    },
+    "cells/uniform": {"cells.options"},
+    "cells/driven": {"build", "checks", "core"},
+    "cells/cfc": {
+        *(*DRIVEN, "cells.uniform", "loops.dense", "loops.rows", "precision"),
+    },
+    "cells/clockwork": {*CELL, "loops.pointwise"},
+    "cells/cornn": {
+        *(*CELL, "build", "cells.elman", "cells.uniform", "loops.pointwise"),
+    },
+    "cells/lem": {
+        *(*CELL, "cells.uniform", "loops.dense", "loops.inner", "loops.pointwise"),
+    },
+    "cells/ltc": {"cells.driven", "checks", "core"},
+    "cells/orthogonal": {
+        *(*CELL, "cells.uniform", "loops.dense", "loops.pointwise", "precision"),
+    },
+    "cells/sru": {*DRIVEN, "cells.uniform", "loops.rows"},
+    "combinators/dilated": {"build", "checks", "core", "lift", "steps"},
+    "interop/published/named": {"interop.entries"},
+    "interop/published/ncps": {
+        *("cells.cfc", "cells.ltc", "core", "interop.entries", "layers"),
+        "interop.published.named",
+    },
+    "interop/published/oscillators": {
+        *("cells.cornn", "cells.lem", "core", "interop.published.named"),
+    },
+    "interop/published/sru": {
+        *("cells.sru", "core", "interop.published.named", "layers"),
+    },
+    "loops/blocks": set(),
+    "loops/newton": {"core", "loops.blocks"},
+    "combinators/parallel": {
+        *("build", "checks", "core", "loops", "precision"),
     },
 }
 OUTSIDE = {

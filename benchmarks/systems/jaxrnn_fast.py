@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec as P
 
 import jaxrnn as rnn
 from benchmarks.systems import child, jax_model
 from benchmarks.systems.jax_model import Model, mask_of
 from benchmarks.systems.jax_run import Run
-from benchmarks.work.equal import LEARNING_RATE, Data, Reference
+from benchmarks.work.equal import CLASSES, LEARNING_RATE, Data, Reference
 from benchmarks.work.gated import (
     NO_INNER_BIAS,
     RESET_BEFORE,
@@ -89,6 +90,25 @@ def model(case: Case, variant: str = "", *, plain_scan: bool = False) -> Model:
     return Model(params, last, carry, tick)
 
 
+class Tick(Run):
+    """A case of the kind `tick`: its readout is the layer `rnn.linear`."""
+
+    def _tick(self):
+        case = self.case
+        linear = rnn.linear(case.hidden_size, CLASSES, dtype=jnp.dtype(case.dtype))
+        read: Any = linear.step
+
+        def tick(params, carry, x):
+            carry, y = self.model.tick(params.layers, carry, x)
+            readout = rnn.LinearParams(params.w, params.b)
+            _, logits = jax.vmap(read, (None, None, 0))(readout, (), y)
+            return carry, logits
+
+        specs = (P(), P("batch"), P("batch"))
+        program = self._jit(tick, specs, (P("batch"), P("batch")), donate=1)
+        return program, (self._put(self.params), self._carry(), self.xs[:, 0])
+
+
 class Update(Run):
     """A case of the kind `update`: `make_update`, with a mesh on several devices."""
 
@@ -148,5 +168,5 @@ def start(case: Any, data: Data, devices: int, platform: str) -> Run | child.Run
         folder = Path(rnn.__file__).resolve().parent.parent
         command = ["experiments.rows", "--dataset", "mnist", "--seeds", "1"]
         return child.Run(command, case, devices, folder)
-    kind = {"update": Update, "epoch": Epoch}.get(case.work, Run)
+    kind = {"tick": Tick, "update": Update, "epoch": Epoch}.get(case.work, Run)
     return kind(model(case), case, data, devices, platform)

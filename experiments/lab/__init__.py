@@ -19,6 +19,9 @@ from experiments.lab.errors import RunError as RunError
 from experiments.lab.errors import UsageError as UsageError
 from experiments.lab.errors import require as require
 from experiments.lab.errors import say as say
+from experiments.lab.grid import Done as Done
+from experiments.lab.grid import Grid as Grid
+from experiments.lab.grid import main_of as main_of
 from experiments.lab.options import Above0 as Above0
 from experiments.lab.options import Asked as Asked
 from experiments.lab.options import AtLeast0 as AtLeast0

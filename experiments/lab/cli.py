@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,18 +26,29 @@ PACKAGES = (
 )
 
 
-def main(study: Study, argv: Sequence[str] | None = None) -> None:
+def main(
+    study: Study,
+    argv: Sequence[str] | None = None,
+    carry_out: Callable[
+        [Study, Any, Sequence[str]], None
+    ] = lambda study, config, argv: run(study, config),
+) -> None:
     """Runs a study from the command line.
+
+    Args:
+      study: whose options are read.
+      argv: the command line; None for that of this process.
+      carry_out: (study, config, argv), what is done with the options; a run.
 
     Exits with one message and a status: 2 when the arguments or the data are at fault,
     1 when the run could not go on, 130 after Ctrl-C and 143 after SIGTERM; 141, without
     a message, when nobody reads on what it prints.
     """
     with until_closed():
-        _main(study, sys.argv[1:] if argv is None else argv)
+        _main(study, sys.argv[1:] if argv is None else argv, carry_out)
 
 
-def _main(study: Study, argv: Sequence[str]) -> None:
+def _main(study: Study, argv: Sequence[str], carry_out: Callable[..., None]) -> None:
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         names = ", ".join(missing)
         _end(f"the experiments need {names}: pip install -e '.[experiments]'", 1)
@@ -48,7 +59,7 @@ def _main(study: Study, argv: Sequence[str]) -> None:
                 if not processes.supervised():
                     sys.exit(processes.supervise(argv))
                 processes.end_with_supervisor()
-            run(study, config)
+            carry_out(study, config, argv)
         except (DataError, UsageError) as error:
             _end(f"error: {error}", 2)
         except RunError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
@@ -19,6 +20,7 @@ from typing import (
 import jax
 import numpy as np
 
+import jaxrnn as rnn
 from experiments.lab.errors import require
 
 T = TypeVar("T")
@@ -36,7 +38,10 @@ class _Asked:
     """Marks an option that belongs to a question and not to the run."""
 
 
-CellName = Literal["elman", "gru", "lstm"]
+if TYPE_CHECKING:
+    CellName = str
+else:  # every cell of the library that has a name
+    CellName = Literal[rnn.cells.NAMES]
 AtLeast1 = Annotated[int, Range("at least 1", lambda v: v >= 1)]
 AtLeast0 = Annotated[int, Range("at least 0", lambda v: v >= 0)]
 Above0 = Annotated[T, Range("above 0", lambda v: v > 0)]  # Above0[int], Above0[float]

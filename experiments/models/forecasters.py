@@ -72,13 +72,14 @@ def direct(
     patch: int,
     hidden_size: int,
     *,
+    cell: str = "gru",
     variables: int,
     quantiles: int,
     dropout: float = 0.0,
 ) -> Forecaster:
     """Many to one: reads the window w, then tells all quantiles of the whole horizon.
 
-        s_k = GRU(relu(p_k A), s_{k-1}),    y_q = w_L + (w - w_L) W + s_K V_q
+        s_k = cell(relu(p_k A), s_{k-1}),    y_q = w_L + (w - w_L) W + s_K V_q
 
     with p_k the patches of w - w_L. The outputs are the quantiles of the horizon.
 
@@ -87,6 +88,8 @@ def direct(
       horizon: H.
       patch: P.
       hidden_size: of the state, and of what is made of a patch.
+      cell: its name. One with a state h begins with a vector of the variable; of
+        another each input has the vector added to it.
       variables: C.
       quantiles: Q.
       dropout: the share of the state that is left out while training.
@@ -102,7 +105,8 @@ def direct(
     """
     if window % patch:
         raise ValueError(f"window: expected a multiple of {patch}, got {window}")
-    start, reader = _start(variables, hidden_size), _reader(patch, hidden_size, dropout)
+    start = _start(variables, hidden_size)
+    reader = _reader(cell, patch, hidden_size, dropout)
     skip = rnn.linear(window, horizon, bias=False, w_init=initializers.zeros)
     readout = rnn.linear(hidden_size, horizon * quantiles)
 
@@ -113,9 +117,9 @@ def direct(
 
     def told(params, variable, values, key=None):
         relative = values - values[-1]
-        cell = rnn.chain(*reader(rnn.apply(start, params.start, variable)))
-        carry = cell.initial_carry(params.reader, key)
-        _, states = cell.unroll(params.reader, carry, relative.reshape(-1, patch))
+        cells = rnn.chain(*reader(rnn.apply(start, params.start, variable)))
+        carry = cells.initial_carry(params.reader, key)
+        _, states = cells.unroll(params.reader, carry, relative.reshape(-1, patch))
         middle = rnn.apply(skip, params.skip, relative)
         spread = rnn.apply(readout, params.readout, rnn.last(states))
         return values[-1] + middle[:, None] + spread.reshape(horizon, -1)
@@ -141,13 +145,14 @@ def stepwise(
     patch: int,
     hidden_size: int,
     *,
+    cell: str = "gru",
     variables: int,
     quantiles: int,
     dropout: float = 0.0,
 ) -> Forecaster:
     """Many to many in step: tells the quantiles of the next patch after each patch.
 
-        s_k = GRU(relu((p_k - l_k) A), s_{k-1}),    p_{k+1,q} = l_k + s_k V_q
+        s_k = cell(relu((p_k - l_k) A), s_{k-1}),    p_{k+1,q} = l_k + s_k V_q
 
     with l_k the last value of p_k; in p_k - l_k the entry of l_k, which would be zero,
     is left out, and l_{k-1} - l_k comes first. To forecast it reads its own medians.
@@ -157,6 +162,8 @@ def stepwise(
       horizon: H, a multiple of P.
       patch: P.
       hidden_size: of the state, and of what is made of a patch.
+      cell: its name. One with a state h begins with a vector of the variable; of
+        another each input has the vector added to it.
       variables: C.
       quantiles: Q.
       dropout: the share of the state that is left out while training.
@@ -173,7 +180,7 @@ def stepwise(
     if horizon % patch:
         raise ValueError(f"horizon: expected a multiple of {patch}, got {horizon}")
     start = _start(variables, hidden_size)
-    reader = _reader(patch, hidden_size, dropout)
+    reader = _reader(cell, patch, hidden_size, dropout)
     readout = rnn.linear(hidden_size, patch * quantiles)
 
     def network(state=None):
@@ -184,9 +191,9 @@ def stepwise(
         return StepwiseParams(start.init(start_key), network().init(cell_key))
 
     def read(params, variable, patches, key=None):  # -> the cell, its carry, quantiles
-        cell = network(rnn.apply(start, params.start, variable))
-        carry = cell.initial_carry(params.cell, key)
-        return cell, *cell.unroll(params.cell, carry, patches)
+        net = network(rnn.apply(start, params.start, variable))
+        carry = net.initial_carry(params.cell, key)
+        return net, *net.unroll(params.cell, carry, patches)
 
     def outputs(params, variable, values, key=None):
         patches = _patches(values, patch)
@@ -199,12 +206,12 @@ def stepwise(
 
     def forecast(params, variable, values):
         patches = _patches(values, patch)
-        cell, carry, _ = read(params, variable, patches[:-1])
+        net, carry, _ = read(params, variable, patches[:-1])
         first = patches[-1]
-        made = rnn.generate(cell, params.cell, carry, first, horizon // patch, median)
+        made = rnn.generate(net, params.cell, carry, first, horizon // patch, median)
         # Reading what was made once more gives the quantiles beside the medians.
         again = jnp.concatenate([first[None], made.tokens[:-1]])
-        _, found = cell.unroll(params.cell, carry, again)
+        _, found = net.unroll(params.cell, carry, again)
         return jnp.sort(found[:, 1:].reshape(-1, quantiles), axis=-1)
 
     return Forecaster(init, outputs, forecast)
@@ -243,17 +250,22 @@ def _start(variables: int, hidden_size: int) -> rnn.Cell:
     return rnn.embedding(variables, hidden_size, w_init=initializers.zeros)
 
 
-def _reader(patch: int, hidden_size: int, dropout: float):
-    """Makes (first state of the GRU, or None) -> the cells that read patches."""
+def _reader(name: str, patch: int, hidden_size: int, dropout: float):
+    """Makes (vector of the variable, or None) -> the cells that read patches."""
+    recurrent = rnn.cells.by_name(name)(hidden_size, hidden_size)
+    usual = recurrent.initial_carry(recurrent.init(jax.random.key(0)))
+    h = getattr(usual, "h", jnp.zeros(()))
+    begins = h.shape == (hidden_size,) and jnp.issubdtype(h.dtype, jnp.floating)
 
     def cells(state: jax.Array | None = None) -> list[rnn.Cell]:
-        carry = None if state is None else rnn.GRUCarry(state)
-        return [
-            rnn.linear(patch, hidden_size),
-            rnn.activation(jax.nn.relu),
-            rnn.starting(rnn.gru(hidden_size, hidden_size), carry),
-            rnn.dropout(dropout),
-        ]
+        reading = [rnn.linear(patch, hidden_size), rnn.activation(jax.nn.relu)]
+        if begins:
+            carry = None if state is None else usual._replace(h=state)
+            reading += [rnn.starting(recurrent, carry)]
+        else:
+            added = jnp.zeros(hidden_size) if state is None else state
+            reading += [rnn.activation(lambda x: x + added), recurrent]
+        return [*reading, rnn.dropout(dropout)]
 
     return cells
 

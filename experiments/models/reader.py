@@ -47,7 +47,7 @@ def reader(
     """Stacked cells with dropout, and a linear readout V.
 
     Args:
-      cell: "elman", "gru" or "lstm".
+      cell: its name.
       input_size: D.
       hidden_size: H.
       num_classes: K.
@@ -70,7 +70,9 @@ def reader(
         names = ("w_x_init", "w_h_init", "b_init", "carry_init")
         weights = dict.fromkeys(names, normal)
         readout_weights = {"w_init": normal, "b_init": normal}
-    weights |= {"compute_dtype": compute_dtype, "bias": bias}
+    # Not every cell has these options: they are given where they are asked for.
+    weights |= {} if compute_dtype is None else {"compute_dtype": compute_dtype}
+    weights |= {} if bias else {"bias": False}
     make, sizes = rnn.cells.by_name(cell), (input_size, hidden_size)
     cells = rnn.chain(*stack(make, *sizes, layers, dropout=dropout, **weights))
     readout = rnn.linear(hidden_size, num_classes, bias=bias, **readout_weights)

@@ -1,9 +1,26 @@
 """Recurrent layers, one on top of the other."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jaxrnn as rnn
+from experiments import lab
+
+
+def check_options(cell: str, options: Mapping[str, Any]) -> None:
+    """Raises a UsageError that names an option which a cell does not have.
+
+    Args:
+      cell: its name.
+      options: by the name of the option, the parameters of the factory that it sets.
+    """
+    known = inspect.signature(rnn.cells.by_name(cell)).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return  # it has all that gated cells share
+    for option, names in options.items():
+        lacking = not set(names) <= set(known)
+        lab.require(not lacking, option, f"its default with --cell {cell}", "another")
 
 
 def stack(

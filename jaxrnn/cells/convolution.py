@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxrnn.build import leaf
 from jaxrnn.cells.options import Initializer
@@ -16,6 +15,7 @@ from jaxrnn.checks import (
     check_size,
 )
 from jaxrnn.core import Cell, blank, recorded
+from jaxrnn.loops.recent import recent
 from jaxrnn.precision import wide
 
 
@@ -126,11 +126,11 @@ def convolution_init(
     """Draws w [W, D] and b [D]."""
     w_key, b_key = jax.random.split(key)
     w, b = w_init(w_key, (width, size), dtype), None
-    if bias and b_init is None:
+    if bias and b_init is not None:
+        b = b_init(b_key, (size,), dtype)
+    elif bias:
         bound = width**-0.5
         b = jax.random.uniform(b_key, (size,), dtype, -bound, bound)
-    elif bias:
-        b = b_init(b_key, (size,), dtype)
     return ConvolutionParams(w, b)
 
 
@@ -163,51 +163,16 @@ def convolve(
       The window after the last step, and `ys` `[T, D]`.
     """
     xs = blank(mask, xs).astype(window.dtype)
-    if reverse:
-        xs, mask, starts = jax.tree.map(lambda a: lax.rev(a, (0,)), (xs, mask, starts))
-    length, before = xs.shape[0], window.shape[0]
-    # Steps between two starts are a part; an input is read within its own part alone.
-    parts = None if starts is None else lax.cumsum(starts.astype(jnp.int32))
-    last = None if parts is None else lax.index_in_dim(parts, -1, keepdims=False)
-    if mask is not None:
-        order = jnp.argsort(~mask, stable=True)  # the valid steps, and then the others
-        xs, parts = jax.tree.map(lambda a: a[order], (xs, parts))
-    rows = jnp.concatenate([window, xs])
-    part_of = None
-    if parts is not None:
-        part_of = jnp.concatenate([jnp.zeros(before, parts.dtype), parts])
-
-    def tap(j):
-        tapped = lax.slice_in_dim(rows, j, j + length)
-        if part_of is None or parts is None:
-            return tapped
-        same = lax.slice_in_dim(part_of, j, j + length) == parts
-        return jnp.where(same[:, None], tapped, jnp.zeros_like(tapped))
-
-    ys = _plus_bias(params, [tap(j) for j in range(before + 1)])
-    window = _after(rows, mask, length, before)
-    if part_of is not None:
-        same = _after(part_of, mask, length, before) == last
-        window = jnp.where(same[:, None], window, jnp.zeros_like(window))
-    if mask is not None:
-        place = jnp.maximum(lax.cumsum(mask.astype(jnp.int32)) - 1, 0)
-        ys = blank(mask, ys[place])
-    return window, lax.rev(ys, (0,)) if reverse else ys
-
-
-def _after(rows: jax.Array, mask: jax.Array | None, length: int, before: int):
-    """The rows of the window after the last valid step."""
-    if mask is None:
-        return lax.slice_in_dim(rows, length, length + before)
-    count = mask.sum(dtype=jnp.int32)
-    return lax.dynamic_slice_in_dim(rows, count, before)
+    options: Any = {"mask": mask, "reverse": reverse, "starts": starts}
+    window, before = recent(window, xs, jnp.zeros_like(window), **options)
+    return window, blank(mask, _plus_bias(params, [*before, xs]))
 
 
 def _plus_bias(params: ConvolutionParams, taps: list[jax.Array]) -> jax.Array:
     like = wide(params.w.dtype)
     w, b = params.w.astype(like), params.b
     shape = (1,) * (taps[0].ndim - 1) + w.shape[1:]
-    y = sum(w[j].reshape(shape) * tap.astype(like) for j, tap in enumerate(taps))
+    y: Any = sum(w[j].reshape(shape) * tap.astype(like) for j, tap in enumerate(taps))
     if b is not None:
         y = y + b.astype(like).reshape(shape)
     return y.astype(params.w.dtype)

@@ -6,6 +6,7 @@ full or, with heads, has blocks on its diagonal.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,6 +31,9 @@ def gated(
     part: Pointwise,
     mix: Mix | None = None,
     settings: Settings = DEFAULTS,
+    prepare: Callable[[Any], Any] | None = None,
+    *,
+    elementwise: bool = True,
 ) -> Cell:
     """Builds a cell from its mix and its pointwise part.
 
@@ -46,6 +50,10 @@ def gated(
       part: the pointwise part, with or without a derivative.
       mix: how x and h reach z; None for `DENSE` or, with heads, `HEADS`.
       settings: of which `carry_init`, `compute_dtype`, `unroll` and `heads` are read.
+      prepare: as of `leaf`: `split` is given what it returns, which has the field `w_x`
+        and serves `initial_carry` as well as the params do.
+      elementwise: whether the pointwise part of a unit reads that unit alone, as with
+        a layer norm in it it does not.
 
     Returns:
       The cell.
@@ -73,7 +81,26 @@ def gated(
         carry, hs = recurrence(loop._replace(reverse=reverse), inputs)
         return carry, blank(mask, hs)
 
-    cell = leaf(name, reads, init, initial_carry, step, unroll_fast)
+    def local(params, carry, x):
+        alike, own = len({a.shape for a in carry}) == 1, mix.local
+        if not alike or own is None or mix.inner is not None:
+            return None
+        weights, theta = split(params)
+        if own(weights, carry.h) is None:
+            return None
+        x = x.astype(params.w_x.dtype)
+        z = mix.z(mix.ready(weights, x.dtype), x, carry.h)
+        apply = partial(part.apply, theta)
+
+        def push(d_carry):
+            d_z = own(weights, d_carry.h)
+            return jax.jvp(apply, (z, carry), (d_z, d_carry))[1]
+
+        return apply(z, carry), push
+
+    functions = init, initial_carry, step, unroll_fast
+    known = local if elementwise else None
+    cell = leaf(name, reads, *functions, prepare=prepare, local=known)
     return with_carry(cell, settings)
 
 

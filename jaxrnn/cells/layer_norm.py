@@ -196,6 +196,7 @@ def _normalised(name, sizes, make, carry_type, part, epsilon, options) -> Cell:
         _split,
         Pointwise(partial(part, partial(_norm, epsilon))),
         settings=settings,
+        elementwise=False,
     )
 
 

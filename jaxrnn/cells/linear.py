@@ -10,7 +10,7 @@ from jaxrnn.build import leaf
 from jaxrnn.checks import check_function
 from jaxrnn.core import Cell, Init, InitialCarry, blank, recorded, restarted
 from jaxrnn.loops.forms import METHODS
-from jaxrnn.loops.linear import Linear, constant_or_rows, linear_scan
+from jaxrnn.loops.linear import Linear, factors_and_terms, linear_scan
 
 
 @recorded
@@ -104,8 +104,7 @@ def linear_recurrence(
     ) -> tuple[Any, Any]:
         params, made = prepared
         xs = blank(mask, xs)
-        a = constant_or_rows(lambda x: terms(made, x)[0], xs)
-        b = jax.vmap(lambda x: terms(made, x)[1])(xs)
+        a, b = factors_and_terms(lambda x: terms(made, x), xs)
         _check_terms(name, _first(a), _first(b), carry)
         initial = jax.tree.map(lambda h: None, carry)
         if starts is not None:

@@ -109,7 +109,9 @@ def forget_biased(
 
     def biased(key, shape, dtype):
         b = settings.b_init(key, shape, dtype)
-        return b.at[gate * hidden_size : (gate + 1) * hidden_size].add(forget_bias)
+        return b.at[gate * hidden_size : (gate + 1) * hidden_size].add(
+            float(forget_bias)
+        )
 
     return settings._replace(b_init=biased)
 

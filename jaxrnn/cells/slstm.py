@@ -122,11 +122,11 @@ def decay_biased(
 ) -> Settings:
     """The settings with a b_init that adds the bias of the forget gate: see `slstm`."""
     units = hidden_size // heads
-    # The authors divide by 0 where a head has one unit.
-    place = jnp.arange(units) / max(units - 1, 1)
-    bias = jnp.tile(5 - 12 * place ** (0.3 + 1.3 * depth), heads)
 
     def biased(key, shape, dtype):
+        # The authors divide by 0 where a head has one unit.
+        place = jnp.arange(units) / max(units - 1, 1)
+        bias = jnp.tile(5 - 12 * place ** (0.3 + 1.3 * depth), heads)
         b = settings.b_init(key, shape, dtype)
         return b.at[hidden_size : 2 * hidden_size].add(bias.astype(dtype))
 

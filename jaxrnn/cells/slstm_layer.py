@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers, silu
 
-from jaxrnn.build import leaf
+from jaxrnn.build import leaf, step_of
 from jaxrnn.cells.convolution import causal_conv
 from jaxrnn.cells.gated import gated, zeros_of
 from jaxrnn.cells.options import check_heads, check_options
@@ -100,7 +100,7 @@ def slstm_layer(
     settings = check_options("slstm_layer", given)
     settings = decay_biased(settings, size, heads, depth)
     conv = None
-    if width != 0 or isinstance(width, bool):
+    if type(width) is not int or width != 0:
         conv = causal_conv(size, check_size("slstm_layer: width", width), dtype=dtype)
     units = size // heads
     normal = initializers.normal((2 / 5 / size) ** 0.5)
@@ -129,8 +129,9 @@ def slstm_layer(
     def of_h(product, w, h):
         return heads_product(product, h, w.w_h)
 
+    name = f"slstm_layer({size}, {heads})"
     cell = gated(
-        f"slstm_layer({size}, {heads})",
+        name,
         Input((2 * size,)),
         lambda key: init(key).cell,
         zeros_of(SLSTMCarry, size),
@@ -157,9 +158,10 @@ def slstm_layer(
         x = x.astype(params.cell.w_h.dtype)
         of_conv, seen = carry.conv, x
         if conv is not None:
-            of_conv, seen = conv.step(params.conv, carry.conv, x)
+            of_conv, seen = step_of(name, conv)(params.conv, carry.conv, x)
             seen = silu(seen)
-        of_cell, h = cell.step(params.cell, carry.cell, jnp.concatenate([seen, x]))
+        both = jnp.concatenate([seen, x])
+        of_cell, h = step_of(name, cell)(params.cell, carry.cell, both)
         return SLSTMLayerCarry(of_conv, of_cell), norm(params, h)
 
     def unroll_fast(params, carry, xs, *, mask=None, reverse=False, starts=None):
@@ -174,5 +176,4 @@ def slstm_layer(
         ys = jax.vmap(lambda h: norm(params, h))(hs)
         return SLSTMLayerCarry(of_conv, of_cell), blank(mask, ys)
 
-    name = f"slstm_layer({size}, {heads})"
     return leaf(name, Input((size,)), init, initial_carry, step, unroll_fast)

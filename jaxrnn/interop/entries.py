@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from string import ascii_uppercase
 from typing import Any
 
 import jax
@@ -112,7 +113,7 @@ def fit(
       name: of the argument, for messages.
       entries: arrays of any framework, by name.
       shapes: what there has to be, by name; `"4H D+H"` has two axes. The first axis
-        that leaves one size open tells it. Sizes are D, H and P.
+        that leaves one size open tells it. A size is a capital letter.
       hint: see `read`.
 
     Returns:
@@ -160,7 +161,7 @@ def _size(axis: str, size: int, sizes: dict[str, int]) -> int | None:
     """
     known, unknown = 0, None
     for term in axis.split("+"):
-        factor = term.rstrip("DHP")
+        factor = term.rstrip(ascii_uppercase)
         letter = term[len(factor) :]
         if letter and letter not in sizes:
             unknown = letter, int(factor or 1)

@@ -46,6 +46,9 @@ RECURRENCES = {
     RESET_BEFORE.name: Recurrence(INNER, (2, 1), (0, 1)),
     LSTM.name: Recurrence(DENSE, (4, 1), (0,)),
 }
+# As many rows, those of a live stream, have their product without packing. XLA would
+# run the whole program of a tick on another thread if it had a product of its own.
+FEW = 4
 
 
 @functools.cache
@@ -69,8 +72,10 @@ def _why_not(loop: Loop, *operands: Any) -> str:
     if any(0 in a.shape for a in leaves):
         return "a size is 0"
     known = RECURRENCES.get(loop.part.name)
-    if known is None or loop.mix != known.mix:
+    if known is None:
         return f"there are native loops of {', '.join(RECURRENCES)} only"
+    if loop.mix != known.mix:
+        return "native loops have a full w_h alone"
     if loop.compute_dtype:
         dtypes = dtypes | {jnp.dtype(loop.compute_dtype).name}
     if len(dtypes) != 1 or not dtypes <= set(REAL):
@@ -186,8 +191,8 @@ def _product(kind: str, key: Any, dtype: Any, a: jax.Array, b: jax.Array) -> jax
     return _call(name, out, (a, b), grouped=a.ndim == 3, kind=kind)
 
 
-def _why_not_product(dtype: Any, a: Any, b: Any) -> str:
-    if a.shape[0] < 16:
+def _why_not_product(kind: str, dtype: Any, a: Any, b: Any) -> str:
+    if a.shape[0] < 16 and (kind != "rows" or a.shape[0] > FEW):
         return "packing does not pay for fewer than 16 rows"
     if 0 in (*a.shape, *b.shape):
         return "a size is 0"
@@ -238,7 +243,7 @@ def kernels(key: Any = native) -> dict[str, Kernel]:
         return Kernel(partial(run, key), why_not, exports=False, groups=True)
 
     def product(kind):
-        return of(partial(_product, kind), _why_not_product)
+        return of(partial(_product, kind), partial(_why_not_product, kind))
 
     return {
         "forward_loop": of(_forward),

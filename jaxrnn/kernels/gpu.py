@@ -72,8 +72,10 @@ def _why_not(loop: Loop, *operands: Any) -> str:
     if any(0 in a.shape for a in leaves):
         return "a size is 0"
     gates = GATES.get(loop.part.name)
-    if gates is None or loop.mix != (INNER if gates.inner else DENSE):
+    if gates is None:
         return f"there are fused loops of {', '.join(GATES)} only"
+    if loop.mix != (INNER if gates.inner else DENSE):
+        return "fused loops have a full w_h alone"
     dtypes = {a.dtype.name for a in leaves if a.dtype != bool}
     low = _operand_dtype(loop, operands[0].weights).name
     if len(dtypes) != 1 or not dtypes | {low} <= set(DTYPES):

@@ -111,6 +111,16 @@ def _dense_turned(w: Dense, dtype):
     return jax.lax.optimization_barrier(w.w_h.T.astype(dtype))
 
 
+def dense_local(w: Dense, d_h):
+    """What of `h w_h` reaches the gates of the same unit; None if units have none."""
+    size, reached = w.w_h.shape
+    if reached % size:
+        return None
+    own = jnp.diagonal(w.w_h.reshape(size, -1, size), axis1=0, axis2=2)
+    *of_x, _ = w.pieces(jnp.zeros_like(w.b))
+    return w.join([*of_x, (own * d_h[None]).reshape(-1)])
+
+
 DENSE = Mix(
     dense_z,
     dense_row,
@@ -120,4 +130,5 @@ DENSE = Mix(
     _dense_pull,
     Dense.rounded,
     _dense_turned,
+    dense_local,
 )

@@ -62,7 +62,11 @@ class Inputs(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the forward loop keeps of each step for the derivative."""
+    """What the forward loop keeps of each step for the derivative.
+
+    Residuals of a step that the mask leaves out are finite, but else without meaning:
+    a kernel may give zeros.
+    """
 
     rows: jax.Array  # [T, ...], of `Mix.row`
     residuals: Any  # [T, ...], of `Pointwise.forward`

@@ -1,15 +1,17 @@
-"""The mix of a GRU that resets before the product, which is in its pointwise part.
+"""The mix of a cell with a second product, which is in its pointwise part.
 
-    z = [r and z of x w_x + h w_h, n of x w_x] + b,    n = tanh(z_n + (r h) w_h[n])
+    z = [gates of x w_x + h w_h, n of x w_x] + b,    n = z_n + u w_h[n]
 
-The product with the columns n of w_h waits for the reset gate, so it is no part of z.
-But what reaches n adds to z_n, so the gradient of z_n is that of the product too, and
-the gradient of those columns is one product after the loop, as for all others.
+The product with the last columns of w_h, n, waits for a u that the gates give, so it is
+no part of z. But what reaches n adds to z_n, so the gradient of z_n is that of the
+product too, and the gradient of those columns is one product after the loop, as for all
+others.
 
-A minimal gated unit has one gate in the place of r and z. The first of a step's
-residuals begins with the gate that resets.
+In a GRU that resets before the product u is r h; a minimal gated unit has one gate in
+the place of r and z. The first of their residuals begins with the gate that resets.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,19 +33,22 @@ def _z(w: Dense, x, h):
     return jnp.concatenate([of_gates + dot(h, w.w_h[:, : _gates(w)]), of_n])
 
 
-def _tangents(w: Dense, d_w: Dense, kept, xs, d_xs, dtype):
+def _reset(residuals, hs):
+    return residuals[0][:, : hs.shape[1]] * hs
+
+
+def _tangents(operand, w: Dense, d_w: Dense, kept, xs, d_xs, dtype):
     del xs
     size, gates = len(w.w_h), _gates(w)
     d_w_x, d_w_h, d_b = instantiated(d_w)
     with_ones = kept.rows[:, size:]
-    together, _ = kept.residuals
-    reset = together[:, :size] * kept.rows[:, :size]
+    us = operand(kept.residuals, kept.rows[:, :size])
     of_x = jnp.concatenate([d_b[None], d_w_x])
     of_gates = rows_product(
         kept.rows, jnp.concatenate([d_w_h[:, :gates], of_x[:, :gates]]), dtype
     )
     of_n = rows_product(with_ones, of_x[:, gates:], dtype)
-    of_n = of_n + rows_product(reset, d_w_h[:, gates:], dtype)
+    of_n = of_n + rows_product(us, d_w_h[:, gates:], dtype)
     if not is_zero(d_xs):
         of_gates = of_gates + rows_product(d_xs, w.w_x[:, :gates], dtype)
         of_n = of_n + rows_product(d_xs, w.w_x[:, gates:], dtype)
@@ -74,7 +79,7 @@ INNER = Mix(
     z=_z,
     row=dense_row,
     hs=DENSE.hs,
-    tangents=_tangents,
+    tangents=partial(_tangents, _reset),
     push=_push,
     pull=_pull,
     ready=Dense.rounded,
@@ -93,17 +98,17 @@ def _outer(w: Dense, dtype: Any = None) -> tuple[Dense, Any]:
     return w._replace(w_h=w.w_h[:, :, : -w.w_h.shape[1]]), dtype
 
 
-def _heads_tangents(w: Dense, d_w: Dense, kept, xs, d_xs, dtype):
+def _heads_tangents(operand, w: Dense, d_w: Dense, kept, xs, d_xs, dtype):
     d_w = instantiated(d_w)
     (d_zs,) = HEADS.tangents(_outer(w)[0], _outer(d_w)[0], kept, xs, d_xs, dtype)
-    hs, (together, _) = kept.rows, kept.residuals
-    size = hs.shape[1]
+    size = kept.rows.shape[1]
+    us = operand(kept.residuals, kept.rows)
     d_n = d_w.w_h[:, :, -d_w.w_h.shape[1] :]
 
     def product(a, w):
         return rows_product(a[None], w, dtype)[0]
 
-    of_n = jax.vmap(partial(heads_product, product, w_h=d_n))(together[:, :size] * hs)
+    of_n = jax.vmap(partial(heads_product, product, w_h=d_n))(us)
     return [d_zs + jnp.pad(of_n, [(0, 0), (d_zs.shape[1] - size, 0)])]
 
 
@@ -113,5 +118,21 @@ def _heads_inner(w: Dense, dtype):
 
 
 INNER_HEADS = HEADS._replace(
-    tangents=_heads_tangents, ready=_outer, turned=_outer, inner=_heads_inner
+    tangents=partial(_heads_tangents, _reset),
+    ready=_outer,
+    turned=_outer,
+    inner=_heads_inner,
 )
+
+
+def inner(operand: Callable[[Any, jax.Array], jax.Array]) -> tuple[Mix, Mix]:
+    """`INNER` and `INNER_HEADS` of a cell with another u than theirs.
+
+    Args:
+      operand: `(residuals, hs) -> us` `[T, H]`, from the residuals of all steps and the
+        state before each.
+    """
+    return (
+        INNER._replace(tangents=partial(_tangents, operand)),
+        INNER_HEADS._replace(tangents=partial(_heads_tangents, operand)),
+    )

@@ -132,14 +132,12 @@ def _before(loop: Linear, h: jax.Array, hs: jax.Array) -> jax.Array:
     return jnp.concatenate([rest, h[None]] if loop.reverse else [h[None], rest])
 
 
-def constant_or_rows(fun: Callable[[Any], Any], xs: Any) -> Any:
-    """`fun` of each row of xs, `[T, ...]`, or `[1, ...]` if it reads no row at all."""
-
-    def shared(xs):
-        return jax.vmap(fun, out_axes=None)(xs)
-
+def factors_and_terms(
+    fun: Callable[[Any], tuple[Any, Any]], xs: Any
+) -> tuple[Any, Any]:
+    """a and b of each row of xs, `[T, ...]`; an a that reads no row is `[1, ...]`."""
     try:
-        jax.eval_shape(shared, xs)
+        a, b = jax.vmap(fun, out_axes=(None, 0))(xs)
     except ValueError:  # what JAX raises where an output depends on the row
         return jax.vmap(fun)(xs)
-    return jax.tree.map(lambda a: a[None], shared(xs))
+    return jax.tree.map(lambda leaf: leaf[None], a), b

@@ -38,6 +38,8 @@ class Mix(NamedTuple):
       ready: `(weights, dtype) -> ready`, once before a loop: the weights as `z` and
         `push` read them, with the operands of matrix products in the dtype.
       turned: `(weights, dtype) -> turned`, the same for `pull`.
+      local: None, or `(weights, d_h) -> d_z`, what of `push` a hidden unit gives to
+        itself, or None where h has not as many numbers as a gate.
       inner: None, or `(weights, dtype) -> theta`, what the pointwise part reads of the
         weights; `tangents` sees to their derivative.
     """
@@ -50,6 +52,7 @@ class Mix(NamedTuple):
     pull: Callable[..., tuple[list[jax.Array], jax.Array]]
     ready: Callable[..., Any]
     turned: Callable[..., Any]
+    local: Callable[..., jax.Array | None] | None = None
     inner: Callable[..., Any] | None = None
 
 
@@ -67,7 +70,11 @@ def instantiated(tangents: Any) -> Any:
     return jax.tree.map(zeros, tangents, is_leaf=is_zero)
 
 
-def additive(of_x: Callable[..., jax.Array], of_h: Callable[..., jax.Array]) -> Mix:
+def additive(
+    of_x: Callable[..., jax.Array],
+    of_h: Callable[..., jax.Array],
+    local: Callable[..., Any] | None = None,
+) -> Mix:
     """The mix z = of_x(x) + of_h(h), with a derivative found by JAX.
 
     The gradient of the weights is computed once, after the loop.
@@ -76,6 +83,7 @@ def additive(of_x: Callable[..., jax.Array], of_h: Callable[..., jax.Array]) -> 
       of_x: `(product, weights, x) -> [G...]`, affine in x. `product(a, w)` is `a @ w`
         of a vector and a matrix, with operands in the dtype that products are to have.
       of_h: `(product, weights, h) -> [G...]`, linear in h.
+      local: see `Mix`.
     """
 
     def bound(fun, ready):
@@ -118,6 +126,7 @@ def additive(of_x: Callable[..., jax.Array], of_h: Callable[..., jax.Array]) -> 
         pull=pull,
         ready=pair,
         turned=pair,
+        local=local,
     )
 
 
@@ -156,9 +165,20 @@ def heads_product(
     return by_gate.reshape(-1)
 
 
+def _own(w, d_h):
+    """Of `_heads`: what of a block reaches the gates of the same unit."""
+    if w.w_h.ndim != 3:
+        return None
+    heads, size, _ = w.w_h.shape
+    blocks = w.w_h.reshape(heads, size, -1, size)
+    own = jnp.diagonal(blocks, axis1=1, axis2=3)  # [heads, gates, size]
+    by_head = own * d_h.reshape(heads, 1, size)
+    return _among(w, by_head.swapaxes(0, 1).reshape(-1))
+
+
 # Both read weights with the fields w_x, w_h and b [G]; z has the columns of a `Dense`.
 # A hidden unit sees only itself: w_h [G], as in the independently recurrent network.
-DIAGONAL = additive(_x_times_w, _diagonal)
+DIAGONAL = additive(_x_times_w, _diagonal, partial(_diagonal, None))
 # A hidden unit sees those of its own head: w_h [heads, H / heads, G / heads], or, where
 # h has another size than the gates, [heads, P / heads, gates, H / heads].
-HEADS = additive(_x_times_w, _heads)
+HEADS = additive(_x_times_w, _heads, _own)

@@ -17,6 +17,7 @@ from experiments import (
     forecasting,
     lab,
     language_model,
+    memory,
     music,
     rows,
     sentiment,
@@ -150,6 +151,20 @@ CASES = [
             ("--beam-size 0", "--beam-size: expected at least 1, got 0"),
             ("--scenes 63", "--scenes: expected at least the --batch-size, 64, got 63"),
             ("--describe a.jpg", "--describe: expected an --out too"),
+        ),
+    ),
+    Case(
+        memory.STUDY,
+        set(),
+        mistakes=(
+            ("--task selective --length 3", "--length: expected at least 16 for selec"),
+            (
+                "--task recall --pairs 9 --symbols 5",
+                "--pairs: expected at most 5",
+            ),
+            ("--modulus 1", "--modulus: expected at least 2, got 1"),
+            ("--cell nothing", "invalid choice 'nothing'"),
+            ("--task pixels --data-dir /nowhere", "/nowhere"),
         ),
     ),
 ]

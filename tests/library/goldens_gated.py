@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from battery import step_of
 
 import jaxrnn as rnn
 from jaxrnn.interop import load_published
@@ -20,7 +21,7 @@ def both_ways(cell, params, carry, xs):
     """Final carries and outputs of a batch `[B, T, ...]`, by `unroll` and by steps."""
 
     def by_steps(carry, xs):
-        return jax.lax.scan(lambda carry, x: cell.step(params, carry, x), carry, xs)
+        return jax.lax.scan(lambda carry, x: step_of(cell)(params, carry, x), carry, xs)
 
     def by_unroll(carry, xs):
         return cell.unroll(params, carry, xs)
@@ -76,7 +77,7 @@ def slstm_cell(arrays):
 
         def states(carry, xs):
             def body(carry, x):
-                return (cell.step(params, carry, x)[0],) * 2
+                return (step_of(cell)(params, carry, x)[0],) * 2
 
             return jax.lax.scan(body, carry, xs)[1]
 

@@ -4,6 +4,7 @@ A step is `(params, carry, x) -> (carry, y)`, with the carry as a tuple of array
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -193,7 +194,7 @@ def slstm_layer(p, carry, x):
 
 def unroll(step, params, carry, xs, initial, *, mask, starts, reverse):
     """The law: a start begins with `initial`, a masked step changes nothing."""
-    ys = [None] * len(xs)
+    ys: list[Any] = [None] * len(xs)
     order = range(len(xs))
     for t in reversed(order) if reverse else order:
         if starts[t]:

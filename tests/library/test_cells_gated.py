@@ -135,7 +135,8 @@ def test_values_and_gradients_are_those_of_numpy(name):
 
         def moved(step):
             new = [a + step * b for a, b in zip(leaves, along, strict=True)]
-            return by_reference(held, *tree.unflatten(new), initial, **options)[0]
+            params, carry, xs = tree.unflatten(new)
+            return by_reference(held, params, carry, xs, initial, **options)[0]
 
         slope = (moved(1e-6) - moved(-1e-6)) / 2e-6
         found = sum((a * b).sum() for a, b in zip(gradients, along, strict=True))
@@ -172,7 +173,7 @@ def test_kernels_leave_heads_to_the_loop(options):
 
     assert not any(path.kernel for path in loops(heads=2))
     if any(path.kernel for path in loops()):
-        assert all("there are native loops of" in p.why_not for p in loops(heads=2))
+        assert all("full w_h" in path.why_not for path in loops(heads=2))
 
 
 def test_what_heads_divide():
@@ -263,9 +264,10 @@ def test_an_optimizer_keeps_the_bound():
     clip = partial(rnn.cells.clip_indrnn, limit=limit)
     plain = optax.sgd(0.1, momentum=0.9)
     kept = rnn.train.projected(plain, clip)
-    params = clip(cell.init(jax.random.key(0)))
+    params: Any = clip(cell.init(jax.random.key(0)))
     gradients = jax.tree.map(lambda a: -jnp.ones_like(a), params)
-    by_hand, expected = params, plain.init(params)
+    by_hand: Any = params
+    expected = plain.init(params)
     state = kept.init(params)
     for _ in range(3):
         updates, state = kept.update(gradients, state, params)

@@ -8,8 +8,10 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from kernel_law import hold, installed
+from battery import quick_jit
+from kernel_law import assert_near, batched, examples, flags, hold, installed
 
 import jaxrnn as rnn
 from jaxrnn.kernels import build, cpu
@@ -56,6 +58,94 @@ def test_the_loops_are_those_of_jax(name, dtype, sizes):
     with jax.enable_x64(dtype == "float64"):
         cell = CELLS[name](*sizes, dtype=dtype)
         hold(kernels(), cell, dtype=jnp.dtype(dtype), tolerance=tolerance)
+
+
+def until(lengths, time):
+    return jnp.asarray(np.arange(time) < np.asarray(lengths)[:, None])
+
+
+def hold_masked(cell, masks, starts=None, *, reverse=False, tolerance=1e-4):
+    """Fails unless a masked batch on three threads is that of the loops of JAX."""
+    batch, time = masks.shape
+    dtype = cell.init(jax.random.key(0)).w_h.dtype
+    arguments = (*examples(cell, time, batch, dtype), masks, starts)
+    fun = batched(cell.unroll, True, starts is not None, reverse)
+    if starts is None:
+        arguments = (*arguments[:-1], jnp.zeros((batch, 0)))
+    expected = quick_jit(fun)(*arguments)
+    threads = mock.patch.object(cpu, "_threads", return_value=np.int64(3))
+    with installed(kernels()), threads:
+        got = quick_jit(lambda *args: fun(*args))(*arguments)
+    assert_near(got, expected, tolerance)
+
+
+@needs_compiler
+def test_sequences_of_their_own_lengths():
+    lengths = [3, 0, 9, 1, 9, 4, 2, 8, 9, 0, 5, 5, 7]  # also one that is never valid
+    hold_masked(rnn.lstm(9, 70), until(lengths, 9))
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_masks(name, started, reverse):
+    cell = CELLS[name](5, 130)
+    draw = np.random.default_rng(3)
+    holes = draw.random((13, 11)) < 0.5
+    holes[:, 4] = False  # a step at which no row is valid
+    holes[6] = False  # a row that never is
+    many = draw.integers(0, 12, 29)
+    for masks in (
+        until([2, 11, 0, 5, 5], 11),
+        until(many, 11)[:, ::-1],
+        jnp.asarray(holes),
+        jnp.zeros((7, 3), bool),
+        jnp.asarray([[True], [False], [True]]),
+        jnp.asarray([[False]]),
+    ):
+        starts = flags(masks.shape[1], len(masks), 5) if started else None
+        hold_masked(cell, masks, starts, reverse=reverse)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_skip_rows_of_zeros(dtype):
+    draw = np.random.default_rng(4)
+    size, inner, outer = 300, 70, 210
+    with jax.enable_x64(dtype == "float64"):
+        rows = jnp.asarray(draw.normal(size=(size, inner)), dtype)
+        matrix = jnp.asarray(draw.normal(size=(inner, outer)), dtype)
+        runs = {name: k.run for name, k in cpu.kernels().items()}
+        half = np.ones((size, outer), bool)
+        half[::3, :128] = False  # zeros for one thread alone
+        masks = [draw.random((size, 1)) < p for p in (0, 0.02, 0.5, 1)]
+        masks += [np.arange(size)[:, None] >= 150, half]
+        for mask in masks:
+            ct = jnp.asarray(np.where(mask, draw.normal(size=(size, outer)), 0), dtype)
+            got = runs["rows_gradient"](ct.dtype, rows, ct)
+            assert_near(got, np.asarray(rows).T @ np.asarray(ct), 1e-5)
+            got = runs["rows_turned"](ct.dtype, ct, matrix)
+            assert_near(got, np.asarray(ct) @ np.asarray(matrix).T, 1e-5)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, cpu.FEW, 16])
+@pytest.mark.parametrize("outer", [1, 10, 300, 5000])
+def test_products_of_few_rows(rows, outer, dtype):
+    draw = np.random.default_rng(4)
+    with jax.enable_x64(dtype == "float64"):
+        a = jnp.asarray(draw.normal(size=(rows, 210)), dtype)
+        matrix = jnp.asarray(draw.normal(size=(210, outer)), dtype)
+        kernel = cpu.kernels()["rows_times"]
+        assert kernel.why_not(a.dtype, a, matrix) == ""
+        got = kernel.run(a.dtype, a, matrix)
+        tolerance = {"float32": 1e-5, "float64": 1e-13}[dtype]
+        assert_near(got, np.asarray(a) @ np.asarray(matrix), tolerance)
 
 
 @needs_compiler

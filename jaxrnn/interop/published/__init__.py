@@ -10,12 +10,27 @@ from typing import Any
 import numpy as np
 
 from jaxrnn.core import Cell
-from jaxrnn.interop.published import indrnn, xlstm
+from jaxrnn.interop.published import (
+    averages,
+    indrnn,
+    matrix,
+    ncps,
+    oscillators,
+    sru,
+    state_spaces,
+    xlstm,
+)
 
 # By the kind, `(arrays, **options) -> (cell, params)`.
 READERS: dict[str, Callable[..., tuple[Cell, Any]]] = {
     **indrnn.READERS,
+    **matrix.READERS,
     **xlstm.READERS,
+    **averages.READERS,
+    **state_spaces.READERS,
+    **ncps.READERS,
+    **oscillators.READERS,
+    **sru.READERS,
 }
 
 

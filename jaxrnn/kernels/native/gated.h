@@ -72,35 +72,40 @@ class Forward : Rows<T, carries_of(kCell)> {
 
   void run(ffi::ThreadPool& pool, long threads) {
     const long work = s.T * s.B * (s.D + s.H) * G * s.H;
-    if (s.T * s.B == 1) return single();
+    State state = this->begin();
     if (s.T == 1) {  // what is packed is read at once, so threads share the panels
-      const long shares = worth(threads, panels, work);
-      State state = this->begin(0, s.B);
-      this->copy_rows(state, 0);
-      share(pool, shares, [&](long i) {
-        T *packed = scratch<T>(kWeights, of_panel), *z = scratch<T>(kSums, s.B * Z * L);
-        for (long p = panels * i / shares; p < panels * (i + 1) / shares; ++p) {
-          pack_panel(p, packed);
-          step(p, packed, state, 0, z);
-        }
-      });
+      Some some(up_to(s.B), s, io.mask);
+      this->start(state, some, 0);
+      if (s.B == 1) {
+        if (some.live.size()) single(state);
+      } else {
+        const long shares = worth(threads, panels, work);
+        share(pool, shares, [&](long i) {
+          T *packed = scratch<T>(kWeights, of_panel), *z = scratch<T>(kSums, s.B * Z * L);
+          for (long p = panels * i / shares; p < panels * (i + 1) / shares; ++p) {
+            pack_panel(p, packed);
+            step(p, packed, state, some, 0, z);
+          }
+        });
+      }
       std::swap(state.h, state.next);
-      return this->end(state);
+      return this->end(state, some);
     }
     T* packed = scratch<T>(kWeights, panels * of_panel);
     for (long p = 0; p < panels; ++p) pack_panel(p, packed + p * of_panel);
     const long shares = worth(threads, s.B, work);
+    std::vector<Some> parts = divided(s, io.mask, shares);
     share(pool, shares, [&](long i) {
-      const long from = s.B * i / shares;
-      State state = this->begin(from, s.B * (i + 1) / shares - from);
-      T* z = scratch<T>(kSums, state.rows * Z * L);
+      Some& some = parts[i];
+      State own = state;
+      T* z = scratch<T>(kSums, some.all.size() * Z * L);
       for (long n = 0; n < s.T; ++n) {
         const long t = reverse ? s.T - 1 - n : n;
-        this->copy_rows(state, t);
-        for (long p = 0; p < panels; ++p) step(p, packed + p * of_panel, state, t, z);
-        std::swap(state.h, state.next);
+        this->start(own, some, t);
+        for (long p = 0; p < panels; ++p) step(p, packed + p * of_panel, own, some, t, z);
+        std::swap(own.h, own.next);
       }
-      this->end(state);
+      this->end(own, some);
     });
   }
 
@@ -113,38 +118,36 @@ class Forward : Rows<T, carries_of(kCell)> {
   }
 
   // One step of the units of one panel.
-  void step(long p, const T* packed, const State& state, long t, T* z) {
+  void step(long p, const T* packed, const State& state, const Some& some, long t, T* z) {
     const int nv = vectors(p);
-    const long unit = p * kWide, first = t * s.B + state.from;
-    for (long r = 0; r < state.rows; ++r) {
+    const long unit = p * kWide, rows = some.live.size(), *live = some.live.data();
+    for (long r = 0; r < rows; ++r) {
       for (int v = 0; v < (kUnits ? nv : Z); ++v) {
         const T* b = io.b + (kUnits ? unit + v * L : v * s.H + unit);
         store(z + (r * Z + v) * L, load(b, s.H - unit - (kUnits ? v * L : 0)));
       }
     }
-    product<T>(nv, io.xs + first * s.D, s.D, 1, packed, s.D, z, Z * L, state.rows);
-    product<T, kCell == Cell::kGru>(nv, state.h, padded, 1, packed + s.D * nv * L, s.H, z, Z * L,
-                                    state.rows);
-    for (long r = 0; r < state.rows; ++r) {
+    const Lines<const T> x{io.xs + t * s.B * s.D, s.D, live}, h{state.h, padded, live};
+    const Lines<T> sums{z, Z * L};
+    product<T>(nv, x, 1, packed, s.D, sums, rows);
+    product<T, kCell == Cell::kGru>(nv, h, 1, packed + s.D * nv * L, s.H, sums, rows);
+    for (long r = 0; r < rows; ++r) {
       for (int v = 0; v < (kUnits ? nv : 1); ++v) {
-        finish(z + (r * Z + v) * L, L, state, r, first + r, unit + v * L);
+        finish(z + (r * Z + v) * L, L, state, live[r], t, unit + v * L);
       }
     }
   }
 
   // From the sums of one row and one vector of units on.
-  INLINE void finish(const T* z, long apart, const State& state, long r, long b, long u) {
-    T *h = state.h + r * padded, *next = state.next + r * padded, *c = state.c + r * padded;
-    const Vec<T> c_old = load(c + u), h_old = load(h + u);
-    point<T, kCell>(z, apart, h, c, next, io.rows ? &io.kept : nullptr, b, u, s.H - u);
-    if (io.mask && !io.mask[b]) store(next + u, h_old), store(c + u, c_old);
-    store(io.hs + b * s.H + u, load(next + u), s.H - u);
+  INLINE void finish(const T* z, long apart, const State& state, long b, long t, long u) {
+    const long row = b * padded, at = t * s.B + b;
+    point<T, kCell>(z, apart, state.h + row, state.c + row, state.next + row,
+                    io.rows ? &io.kept : nullptr, at, u, s.H - u);
+    store(io.hs + at * s.H + u, load(state.next + row + u), s.H - u);
   }
 
   // One step of one sequence.
-  void single() {
-    State state = this->begin(0, 1);
-    this->copy_rows(state, 0);
+  void single(const State& state) {
     T* z = scratch<T>(kSums, 4 * s.H + L);
     std::memcpy(z, io.b, (kCell == Cell::kGru ? 4 : G) * s.H * sizeof(T));
     one_row(io.xs, s.D, io.w_x, G * s.H, z, G * s.H);
@@ -152,8 +155,6 @@ class Forward : Rows<T, carries_of(kCell)> {
     one_row(state.h, s.H, io.w_h, G * s.H, z, shared);
     if (kCell == Cell::kGru) one_row(state.h, s.H, io.w_h + shared, G * s.H, z + 3 * s.H, s.H);
     for (long u = 0; u < s.H; u += L) finish(z + u, s.H, state, 0, 0, u);
-    std::swap(state.h, state.next);
-    this->end(state);
   }
 
   const long panels, of_panel;
@@ -191,7 +192,7 @@ INLINE void point_back(const Kept<T>& kept, long b, const T* h, T* dh, T* dc, T*
 
 template <class T, Cell kCell>
 void backward(ffi::ThreadPool& pool, long threads, Sizes s, bool reverse, Back<T> io) {
-  constexpr int L = kLanes<T>, G = gates_of(kCell), C = carries_of(kCell);
+  constexpr int L = kLanes<T>, G = gates_of(kCell);
   constexpr bool kGru = kCell == Cell::kGru;
   const long wide = kPanel * L, panels = (s.H + wide - 1) / wide, padded = panels * wide;
   const long depth = G * s.H;
@@ -202,58 +203,38 @@ void backward(ffi::ThreadPool& pool, long threads, Sizes s, bool reverse, Back<T
   }
 
   const long shares = worth(threads, s.B, s.T * s.B * depth * s.H);
+  std::vector<Some> parts = divided(s, io.mask, shares);
+  const RowsBack<T, carries_of(kCell)> rows(s, io, padded);
   share(pool, shares, [&](long i) {
-    const long from = s.B * i / shares, rows = s.B * (i + 1) / shares - from;
-    T* state = scratch<T>(kState, rows * padded * 2);
-    T *dh = state, *dc = state + rows * padded;
-    std::fill_n(state, rows * padded * 2, T(0));
-    for (long r = 0; r < rows; ++r) {
-      const long b = (from + r) * s.H;
-      std::memcpy(dh + r * padded, io.ct_carry[0] + b, s.H * sizeof(T));
-      if (C == 2) std::memcpy(dc + r * padded, io.ct_carry[1] + b, s.H * sizeof(T));
-      if (io.starts) {
-        for (int k = 0; k < C; ++k) std::fill_n(io.ct_initial[k] + b, s.H, T(0));
-      }
-    }
+    Some& some = parts[i];
     for (long step = 0; step < s.T; ++step) {
-      const long t = reverse ? step : s.T - 1 - step, first = t * s.B + from;
-      for (long r = 0; r < rows; ++r) {
-        const long b = first + r;
-        T *dh_row = dh + r * padded, *dc_row = dc + r * padded;
-        const bool valid = !io.mask || io.mask[b];
+      const long t = reverse ? step : s.T - 1 - step;
+      some.at(t);
+      for (long b : some.all) {
+        const long at = t * s.B + b;
+        T *dh = rows.row(0, b), *dc = carries_of(kCell) == 2 ? rows.row(1, b) : nullptr;
+        T *ct_z = io.ct_z[0] + at * depth, *ct_n = kGru ? io.ct_z[1] + at * s.H : nullptr;
+        if (!some.valid(t, b)) {
+          rows.skip(t, b);
+          std::fill_n(ct_z, depth, T(0));
+          if (kGru) std::fill_n(ct_n, s.H, T(0));
+          continue;
+        }
         for (long u = 0; u < s.H; u += L) {
           const long n = s.H - u;
-          store(dh_row + u, load(dh_row + u) + load(io.ct_hs + b * s.H + u, n));
-          if (valid) {
-            point_back<T, kCell>(io.kept, b, io.hs + b * io.row, dh_row, dc_row,
-                                 io.ct_z[0] + b * depth, kGru ? io.ct_z[1] + b * s.H : nullptr,
-                                 s.H, u, n);
-          }
-        }
-        if (!valid) {
-          std::fill_n(io.ct_z[0] + b * depth, depth, T(0));
-          if (kGru) std::fill_n(io.ct_z[1] + b * s.H, s.H, T(0));
+          store(dh + u, load(dh + u) + load(io.ct_hs + at * s.H + u, n));
+          point_back<T, kCell>(io.kept, at, io.hs + at * io.row, dh, dc, ct_z, ct_n, s.H, u, n);
         }
       }
+      const long* live = some.live.data();
+      const Lines<const T> of_z{io.ct_z[0] + t * s.B * depth, depth, live};
       for (long p = 0; p < panels; ++p) {
-        product<T>(width<T>(s.H, p), io.ct_z[0] + first * depth, depth, 1, at(p), depth,
-                   dh + p * wide, padded, rows);
+        const Lines<T> to{rows.row(0, 0) + p * wide, padded, live};
+        product<T>(width<T>(s.H, p), of_z, 1, at(p), depth, to, some.live.size());
       }
-      if (io.starts) {
-        for (long r = 0; r < rows; ++r) {
-          if (!io.starts[first + r]) continue;
-          for (int k = 0; k < C; ++k) {
-            T *ct = (k ? dc : dh) + r * padded, *sum = io.ct_initial[k] + (from + r) * s.H;
-            for (long u = 0; u < s.H; ++u) sum[u] += ct[u], ct[u] = 0;
-          }
-        }
-      }
+      rows.start(some, t);
     }
-    for (long r = 0; r < rows; ++r) {
-      const long b = (from + r) * s.H;
-      std::memcpy(io.ct_first[0] + b, dh + r * padded, s.H * sizeof(T));
-      if (C == 2) std::memcpy(io.ct_first[1] + b, dc + r * padded, s.H * sizeof(T));
-    }
+    rows.end(some);
   });
 }
 

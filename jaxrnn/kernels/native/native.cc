@@ -159,9 +159,11 @@ ffi::Error product_call(ffi::ThreadPool pool, int64_t threads, std::string_view 
     large_pages(to, rows * G);
     if (kind == "gradient") {
       transposed_product<T>(pool, threads, N, K, G, a, b, to);
+    } else if (kind == "rows" && N < 16) {
+      few_rows_product<T>(pool, threads, N, K, G, a, b, to);
     } else {
-      const long ws = kind == "turned" ? 1 : G, cs = kind == "turned" ? K : 1;
-      rows_product<T>(pool, threads, N, K, G, a, b, ws, cs, to);
+      const bool turned = kind == "turned";
+      rows_product<T>(pool, threads, N, K, G, a, b, turned ? 1 : G, turned ? K : 1, turned, to);
     }
   });
 }

@@ -16,11 +16,11 @@ struct Packed {
   long padded() const { return panels * kWide; }
 
   // z [rows, padded] += a [rows, n] and the n rows of the matrix from `from` on.
-  void add(const T* a, long row, long from, long n, T* z, long zs, long rows) const {
+  void add(Lines<const T> a, long from, long n, Lines<T> z, long rows) const {
     for (long p = 0; p < panels; ++p) {
       const int nv = width<T>(columns, p);
       const T* w = data + p * depth * kWide + from * nv * kLanes<T>;
-      product<T>(nv, a, row, 1, w, n, z + p * kWide, zs, rows);
+      product<T>(nv, a, 1, w, n, Lines<T>{z.first + p * kWide, z.apart, z.at}, rows);
     }
   }
 };
@@ -57,36 +57,40 @@ class ResetForward : Rows<T, 1> {
   void run(ffi::ThreadPool& pool, long threads) {
     const long depth = s.D + s.H, columns = 3 * s.H, gates = 2 * s.H;
     T* to = scratch<T>(kWeights, Packed<T>::size(depth, gates) + Packed<T>::size(depth, s.H));
-    const Packed<T> of_gates =
+    const Packed<T> w_gates =
         packed_of<T>(to, gates, {io.w_x, io.w_h}, {s.D, s.H}, columns, 1);
-    const Packed<T> of_n = packed_of<T>(to + Packed<T>::size(depth, gates), s.H,
+    const Packed<T> w_n = packed_of<T>(to + Packed<T>::size(depth, gates), s.H,
                                         {io.w_x + gates, io.w_h + gates}, {s.D, s.H}, columns, 1);
     const long shares = worth(threads, s.B, s.T * s.B * depth * columns);
+    const long wide = w_gates.padded();
+    std::vector<Some> parts = divided(s, io.mask, shares);
+    const State state = this->begin();
     share(pool, shares, [&](long i) {
-      const long from = s.B * i / shares;
-      State state = this->begin(from, s.B * (i + 1) / shares - from);
-      const long wide = of_gates.padded();
-      T* z = scratch<T>(kSums, state.rows * (wide + padded + L));
-      T* n = z + state.rows * wide + L;  // a vector of r or z may reach over the last row
+      Some& some = parts[i];
+      State own = state;
+      const long size = some.all.size();
+      T* z = scratch<T>(kSums, size * (wide + padded) + L);
+      T* n = z + size * wide + L;  // a vector of r or z may reach over the last row
       for (long step = 0; step < s.T; ++step) {
-        const long t = reverse ? s.T - 1 - step : step, first = t * s.B + from;
-        this->copy_rows(state, t);
-        for (long r = 0; r < state.rows; ++r) {
+        const long t = reverse ? s.T - 1 - step : step;
+        this->start(own, some, t);
+        const long rows = some.live.size(), *live = some.live.data();
+        for (long r = 0; r < rows; ++r) {
           std::memcpy(z + r * wide, io.b, gates * sizeof(T));
           std::memcpy(n + r * padded, io.b + gates, s.H * sizeof(T));
         }
-        const T* x = io.xs + first * s.D;
-        of_gates.add(x, s.D, 0, s.D, z, wide, state.rows);
-        of_gates.add(state.h, padded, s.D, s.H, z, wide, state.rows);
-        for (long r = 0; r < state.rows; ++r) reset(z + r * wide, state, r, first + r);
-        of_n.add(x, s.D, 0, s.D, n, padded, state.rows);
-        of_n.add(state.c, padded, s.D, s.H, n, padded, state.rows);
-        for (long r = 0; r < state.rows; ++r) {
-          finish(z + r * wide, n + r * padded, state, r, first + r);
-        }
-        std::swap(state.h, state.next);
+        const Lines<const T> x{io.xs + t * s.B * s.D, s.D, live}, h{own.h, padded, live};
+        const Lines<const T> reset_h{own.c, padded, live};
+        const Lines<T> of_z{z, wide}, of_n{n, padded};
+        w_gates.add(x, 0, s.D, of_z, rows);
+        w_gates.add(h, s.D, s.H, of_z, rows);
+        for (long r = 0; r < rows; ++r) reset(z + r * wide, own, live[r], t);
+        w_n.add(x, 0, s.D, of_n, rows);
+        w_n.add(reset_h, s.D, s.H, of_n, rows);
+        for (long r = 0; r < rows; ++r) finish(of_z[r], of_n[r], own, live[r], t);
+        std::swap(own.h, own.next);
       }
-      this->end(state);
+      this->end(own, some);
     });
   }
 
@@ -96,23 +100,22 @@ class ResetForward : Rows<T, 1> {
   }
 
   // From the sums of r to r h, which stands where an LSTM has c.
-  void reset(const T* z, const State& state, long row, long b) {
+  void reset(const T* z, const State& state, long b, long t) {
     for (long u = 0; u < s.H; u += L) {
       const Vec<T> r = sigmoid_of(load(z + u));
-      keep(0, b, u, r);
-      store(state.c + row * padded + u, r * load(state.h + row * padded + u));
+      keep(0, t * s.B + b, u, r);
+      store(state.c + b * padded + u, r * load(state.h + b * padded + u));
     }
   }
 
-  void finish(const T* z, const T* sums, const State& state, long row, long b) {
-    const bool valid = !io.mask || io.mask[b];
+  void finish(const T* z, const T* sums, const State& state, long b, long t) {
+    const long at = t * s.B + b;
     for (long u = 0; u < s.H; u += L) {
       const Vec<T> i = sigmoid_of(load(z + s.H + u)), n = tanh_of(load(sums + u));
-      const Vec<T> h = load(state.h + row * padded + u);
-      keep(1, b, u, i), keep(2, b, u, n);
-      const Vec<T> next = valid ? n + i * (h - n) : h;
-      store(state.next + row * padded + u, next);
-      store(io.hs + b * s.H + u, next, s.H - u);
+      const Vec<T> next = n + i * (load(state.h + b * padded + u) - n);
+      keep(1, at, u, i), keep(2, at, u, n);
+      store(state.next + b * padded + u, next);
+      store(io.hs + at * s.H + u, next, s.H - u);
     }
   }
 };
@@ -123,59 +126,57 @@ void reset_backward(ffi::ThreadPool& pool, long threads, Sizes s, bool reverse, 
   constexpr int L = kLanes<T>;
   const long gates = 2 * s.H, columns = 3 * s.H;
   T* to = scratch<T>(kWeights, Packed<T>::size(columns, s.H));
-  const Packed<T> of_gates = packed_of<T>(to, s.H, {io.w_h}, {gates}, 1, columns);
-  const Packed<T> of_n = packed_of<T>(to + Packed<T>::size(gates, s.H), s.H, {io.w_h + gates},
+  const Packed<T> w_gates = packed_of<T>(to, s.H, {io.w_h}, {gates}, 1, columns);
+  const Packed<T> w_n = packed_of<T>(to + Packed<T>::size(gates, s.H), s.H, {io.w_h + gates},
                                       {s.H}, 1, columns);
-  const long padded = of_n.padded();
+  const long padded = w_n.padded();
   const long shares = worth(threads, s.B, s.T * s.B * columns * s.H);
+  std::vector<Some> parts = divided(s, io.mask, shares);
+  const RowsBack<T, 1> rows(s, io, padded);
   share(pool, shares, [&](long i) {
-    const long from = s.B * i / shares, rows = s.B * (i + 1) / shares - from;
-    T *dh = scratch<T>(kState, rows * padded), *of_reset = scratch<T>(kSums, rows * padded);
-    std::fill_n(dh, rows * padded, T(0));
-    for (long r = 0; r < rows; ++r) {
-      const long b = (from + r) * s.H;
-      std::memcpy(dh + r * padded, io.ct_carry[0] + b, s.H * sizeof(T));
-      if (io.starts) std::fill_n(io.ct_initial[0] + b, s.H, T(0));
-    }
+    Some& some = parts[i];
+    T* sums = scratch<T>(kSums, some.all.size() * padded);
     for (long step = 0; step < s.T; ++step) {
-      const long t = reverse ? step : s.T - 1 - step, first = t * s.B + from;
-      for (long r = 0; r < rows; ++r) {  // up to the product with w_h[n]
-        const long b = first + r;
-        const bool valid = !io.mask || io.mask[b];
-        T *ct_z = io.ct_z[0] + b * gates, *ct_n = io.ct_z[1] + b * s.H;
+      const long t = reverse ? step : s.T - 1 - step;
+      some.at(t);
+      for (long b : some.all) {  // up to the product with w_h[n]
+        const long at = t * s.B + b;
+        T *ct_z = io.ct_z[0] + at * gates, *ct_n = io.ct_z[1] + at * s.H, *dh = rows.row(0, b);
+        if (!some.valid(t, b)) {
+          rows.skip(t, b);
+          std::fill_n(ct_z, gates, T(0)), std::fill_n(ct_n, s.H, T(0));
+          continue;
+        }
         for (long u = 0; u < s.H; u += L) {
           const long left = s.H - u;
-          auto of = [&](int k) { return load(io.kept.first[k] + b * io.kept.row[k] + u, left); };
-          const Vec<T> ct = load(dh + r * padded + u) + load(io.ct_hs + b * s.H + u, left);
-          const Vec<T> i = of(1), n = of(2), h = load(io.hs + b * io.row + u, left);
-          store(ct_z + s.H + u, valid ? ct * (h - n) * i * (1 - i) : Vec<T>{}, left);
-          store(ct_n + u, valid ? ct * (1 - i) * (1 - n * n) : Vec<T>{}, left);
-          store(dh + r * padded + u, valid ? ct * i : ct);
+          auto of = [&](int k) { return load(io.kept.first[k] + at * io.kept.row[k] + u, left); };
+          const Vec<T> ct = load(dh + u) + load(io.ct_hs + at * s.H + u, left);
+          const Vec<T> i = of(1), n = of(2), h = load(io.hs + at * io.row + u, left);
+          store(ct_z + s.H + u, ct * (h - n) * i * (1 - i), left);
+          store(ct_n + u, ct * (1 - i) * (1 - n * n), left);
+          store(dh + u, ct * i);
         }
       }
-      std::fill_n(of_reset, rows * padded, T(0));
-      of_n.add(io.ct_z[1] + first * s.H, s.H, 0, s.H, of_reset, padded, rows);
-      for (long row = 0; row < rows; ++row) {
-        const long b = first + row;
+      const long count = some.live.size(), *live = some.live.data();
+      const T *ct_z = io.ct_z[0] + t * s.B * gates, *ct_n = io.ct_z[1] + t * s.B * s.H;
+      std::fill_n(sums, count * padded, T(0));
+      w_n.add({ct_n, s.H, live}, 0, s.H, {sums, padded}, count);
+      for (long r = 0; r < count; ++r) {
+        const long b = live[r], at = t * s.B + b;
+        T* dh = rows.row(0, b);
         for (long u = 0; u < s.H; u += L) {
           const long left = s.H - u;
-          const Vec<T> r = load(io.kept.first[0] + b * io.kept.row[0] + u, left);
-          const Vec<T> ct = load(of_reset + row * padded + u);
-          const Vec<T> h = load(io.hs + b * io.row + u, left);
-          store(io.ct_z[0] + b * gates + u, ct * h * r * (1 - r), left);
-          store(dh + row * padded + u, load(dh + row * padded + u) + ct * r);
+          const Vec<T> reset = load(io.kept.first[0] + at * io.kept.row[0] + u, left);
+          const Vec<T> ct = load(sums + r * padded + u);
+          const Vec<T> h = load(io.hs + at * io.row + u, left);
+          store(io.ct_z[0] + at * gates + u, ct * h * reset * (1 - reset), left);
+          store(dh + u, load(dh + u) + ct * reset);
         }
       }
-      of_gates.add(io.ct_z[0] + first * gates, gates, 0, gates, dh, padded, rows);
-      for (long r = 0; io.starts && r < rows; ++r) {
-        if (!io.starts[first + r]) continue;
-        T *ct = dh + r * padded, *sum = io.ct_initial[0] + (from + r) * s.H;
-        for (long u = 0; u < s.H; ++u) sum[u] += ct[u], ct[u] = 0;
-      }
+      w_gates.add({ct_z, gates, live}, 0, gates, {rows.row(0, 0), padded, live}, count);
+      rows.start(some, t);
     }
-    for (long r = 0; r < rows; ++r) {
-      std::memcpy(io.ct_first[0] + (from + r) * s.H, dh + r * padded, s.H * sizeof(T));
-    }
+    rows.end(some);
   });
 }
 

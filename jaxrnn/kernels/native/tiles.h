@@ -12,25 +12,10 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <condition_variable>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <memory>
-#include <mutex>
-#include <new>
 #include <type_traits>
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
-#include "xla/ffi/api/ffi.h"
-
-namespace ffi = xla::ffi;
+#include "threads.h"
 
 namespace {
 
@@ -109,77 +94,27 @@ INLINE Vec<double> tanh_of(Vec<double> x) {
 INLINE Vec<float> sigmoid_of(Vec<float> x) { return tanh_of(x * 0.5f) * 0.5f + 0.5f; }
 INLINE Vec<double> sigmoid_of(Vec<double> x) { return tanh_of(x * 0.5) * 0.5 + 0.5; }
 
-// Memory of a thread that calls reuse; kinds are apart.
-enum Kind { kWeights, kSums, kState, kKinds };
+// Rows of an array: one after the other, or those `at` the indices.
 template <class T>
-T* scratch(Kind kind, size_t n) {
-  struct Block {
-    void* data = nullptr;
-    size_t size = 0;
-    ~Block() { std::free(data); }
-  };
-  static thread_local Block blocks[kKinds];
-  Block& block = blocks[kind];
-  size_t size = (n * sizeof(T) + 4095) / 4096 * 4096;
-  if (block.size < size) {
-    std::free(block.data);
-    block.size = 0;
-    block.data = std::aligned_alloc(4096, size);
-    if (block.data == nullptr) throw std::bad_alloc();
-    block.size = size;
-  }
-  return static_cast<T*>(block.data);
-}
+struct Lines {
+  T* first;
+  long apart;
+  const long* at = nullptr;
+  T* operator[](long i) const { return first + (at ? at[i] : i) * apart; }
+};
 
-// Asks for large pages where a result is large. The C library maps more than 32 MiB anew
-// at every call, and then each page of 4 KiB is a fault, when it is first written.
-template <class T>
-void large_pages(T* data, size_t n) {
-#ifdef MADV_HUGEPAGE
-  constexpr uintptr_t kLarge = 1 << 21;
-  const uintptr_t first = reinterpret_cast<uintptr_t>(data);
-  const uintptr_t begin = (first + kLarge - 1) / kLarge * kLarge;
-  const uintptr_t end = (first + n * sizeof(T)) / kLarge * kLarge;
-  if (end > begin + kLarge) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
-}
-
-// Runs `task(i)` for i < n on this thread and on those of the pool that come in time.
-// Whoever comes takes the next share, so this never waits for a thread that is not there.
-template <class F>
-void share(ffi::ThreadPool& pool, long n, F task) {
-  if (n == 1) return task(0);
-  struct State {
-    std::atomic<long> next{0}, done{0};
-    std::mutex mutex;
-    std::condition_variable all;
-  };
-  auto state = std::make_shared<State>();
-  F* shared = &task;  // alive until all shares are done
-  auto work = [state, shared, n] {
-    for (long i; (i = state->next.fetch_add(1)) < n;) {
-      (*shared)(i);
-      if (state->done.fetch_add(1) + 1 == n) {
-        std::lock_guard<std::mutex> lock(state->mutex);
-        state->all.notify_all();
-      }
-    }
-  };
-  for (long i = 1; i < n; ++i) pool.Schedule(std::function<void()>(work));
-  work();
-  std::unique_lock<std::mutex> lock(state->mutex);
-  state->all.wait(lock, [&] { return state->done.load() == n; });
-}
-
-// z [M, ...] += a [M, K] w [K, NV vectors]. With kApart the last vector of w is added to
-// the vector after its own, as for the candidate of a GRU.
+// z [M, ...] += a [M, K] w [K, NV vectors], from the i-th row on. With kApart the last
+// vector of w is added to the vector after its own, as for the candidate of a GRU.
 template <class T, int M, int NV, bool kApart>
-INLINE void tile(const T* a, long row, long col, const T* w, long depth, T* z, long zs) {
+INLINE void tile(Lines<const T> a, long col, const T* w, long depth, Lines<T> z, long i) {
   constexpr int L = kLanes<T>;
   auto at = [](int v) { return (kApart && v == NV - 1 ? v + 1 : v) * L; };
+  const T* from[M];
+  T* to[M];
   Vec<T> sum[M][NV];
   UNROLL for (int m = 0; m < M; ++m) {
-    UNROLL for (int v = 0; v < NV; ++v) sum[m][v] = load(z + m * zs + at(v));
+    from[m] = a[i + m], to[m] = z[i + m];
+    UNROLL for (int v = 0; v < NV; ++v) sum[m][v] = load(to[m] + at(v));
   }
   for (long k = 0; k < depth; ++k, w += NV * L) {
     Vec<T> of_w[NV];
@@ -188,24 +123,25 @@ INLINE void tile(const T* a, long row, long col, const T* w, long depth, T* z, l
       __builtin_prefetch(w + (8 * NV + v) * L);
     }
     UNROLL for (int m = 0; m < M; ++m) {
-      const T one = a[m * row + k * col];
+      const T one = from[m][k * col];
       UNROLL for (int v = 0; v < NV; ++v) sum[m][v] += one * of_w[v];
     }
   }
   UNROLL for (int m = 0; m < M; ++m) {
-    UNROLL for (int v = 0; v < NV; ++v) store(z + m * zs + at(v), sum[m][v]);
+    UNROLL for (int v = 0; v < NV; ++v) store(to[m] + at(v), sum[m][v]);
   }
 }
 
 template <class T, int NV, bool kApart>
-__attribute__((noinline)) void tiles(const T* a, long row, long col, const T* w, long depth, T* z, long zs, long rows) {
-  long count = (rows + kRows - 1) / kRows;
-  for (long i = 0; i < count; ++i) {
-    long left = (rows + count - i - 1) / (count - i);  // of nearly equal height
+__attribute__((noinline)) void tiles(Lines<const T> a, long col, const T* w, long depth,
+                                     Lines<T> z, long rows) {
+  const long count = (rows + kRows - 1) / kRows;
+  for (long i = 0, done = 0; i < count; ++i) {
+    const long height = (rows - done + count - i - 1) / (count - i);  // of nearly equal height
     const auto run = [&](auto m) {
-      tile<T, decltype(m)::value, NV, kApart>(a, row, col, w, depth, z, zs);
+      tile<T, decltype(m)::value, NV, kApart>(a, col, w, depth, z, done);
     };
-    switch (left) {
+    switch (height) {
       case 1: run(std::integral_constant<int, 1>()); break;
       case 2: run(std::integral_constant<int, 2>()); break;
       case 3: run(std::integral_constant<int, 3>()); break;
@@ -215,26 +151,26 @@ __attribute__((noinline)) void tiles(const T* a, long row, long col, const T* w,
       case 6: run(std::integral_constant<int, 6>()); break;
 #endif
     }
-    a += left * row, z += left * zs, rows -= left;
+    done += height;
   }
 }
 
 // The same for any number of rows, in blocks of the depth.
 template <class T, bool kApart = false>
-void product(int nv, const T* a, long row, long col, const T* w, long depth, T* z, long zs,
-             long rows) {
-  long block = rows > kRows ? kDepth : depth;
+void product(int nv, Lines<const T> a, long col, const T* w, long depth, Lines<T> z, long rows) {
+  const long block = rows > kRows ? kDepth : depth;
   for (long k = 0; k < depth; k += block) {
-    long n = std::min(block, depth - k);
-    const T *ak = a + k * col, *wk = w + k * nv * kLanes<T>;
+    const long n = std::min(block, depth - k);
+    const Lines<const T> ak{a.first + k * col, a.apart, a.at};
+    const T* wk = w + k * nv * kLanes<T>;
     if constexpr (kApart) {
-      tiles<T, 3, true>(ak, row, col, wk, n, z, zs, rows);
+      tiles<T, 3, true>(ak, col, wk, n, z, rows);
     } else {
       switch (nv) {
-        case 1: tiles<T, 1, false>(ak, row, col, wk, n, z, zs, rows); break;
-        case 2: tiles<T, 2, false>(ak, row, col, wk, n, z, zs, rows); break;
-        case 3: tiles<T, 3, false>(ak, row, col, wk, n, z, zs, rows); break;
-        default: tiles<T, 4, false>(ak, row, col, wk, n, z, zs, rows);
+        case 1: tiles<T, 1, false>(ak, col, wk, n, z, rows); break;
+        case 2: tiles<T, 2, false>(ak, col, wk, n, z, rows); break;
+        case 3: tiles<T, 3, false>(ak, col, wk, n, z, rows); break;
+        default: tiles<T, 4, false>(ak, col, wk, n, z, rows);
       }
     }
   }
@@ -285,11 +221,6 @@ void one_row(const T* a, long K, const T* w, long ws, T* z, long columns) {
       }
     }
   }
-}
-
-// How many threads a loop's multiply-adds are worth.
-inline long worth(long threads, long rows, long multiply_adds) {
-  return std::max(1L, std::min({threads, rows, multiply_adds >> 19}));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 """Networks that forecast: what they read, and what they tell."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,14 +15,14 @@ from experiments.models.forecasters import Forecaster, direct, relative, stepwis
 
 def made(structure: str) -> Forecaster:
     """Of windows of 15 steps and a horizon of 6, in patches of 3."""
-    options = {"variables": 2, "quantiles": 9, "dropout": 0.5}
+    options: Any = {"variables": 2, "quantiles": 9, "dropout": 0.5}
     if structure == "direct":
         return direct(15, 6, 3, 11, **options)
     return stepwise(6, 3, 11, **options)
 
 
 def test_sizes_that_patches_do_not_fill_are_refused():
-    options = {"variables": 2, "quantiles": 9}
+    options: Any = {"variables": 2, "quantiles": 9}
     with pytest.raises(ValueError, match="window: expected a multiple of 3, got 16"):
         direct(16, 6, 3, 11, **options)
     with pytest.raises(ValueError, match="horizon: expected a multiple of 3, got 7"):
