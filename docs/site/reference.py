@@ -27,7 +27,7 @@ GROUPS = {  # the title of a group, and the beginnings of the names of its modul
     "Attention": ("attention", "pooling"),
     "Packing and ends": ("packing", "ends"),
     "Decoding": ("decode",),
-    "Losses": ("losses", "means"),
+    "Losses": ("losses", "means", "penalties"),
     "Training": ("train",),
     "Laws": ("testing",),
     "Kernels": ("kernels",),
