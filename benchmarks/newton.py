@@ -203,6 +203,8 @@ def timed(fun: Callable[[], Any]) -> float:
 def table(results: dict[str, Any]) -> str:
     """The results in Markdown."""
     lines = [
+        "# Newton's method over time",
+        "",
         "## Evaluations of all steps until the residual is within the tolerance",
         "",
     ]
