@@ -33,11 +33,11 @@ import numpy as np
 import tyro
 
 import jaxrnn as rnn
+from benchmarks.figures.newton import JACOBIANS, table
 from benchmarks.paths import at_home
 from benchmarks.pipe import until_closed
 from benchmarks.trained import Net, parity_net, rows_net, text_net
 
-JACOBIANS = "full", "block", "diagonal"
 LARGEST = 2**26  # numbers in the Jacobians of all steps
 LARGEST_PASS = 5e9  # operations of an evaluation of all steps of a sequence
 LONGEST = 1e11  # operations of all evaluations in a pass that is timed
@@ -84,8 +84,7 @@ def operations(net: Net) -> int:
 
 def convergence(net: Net, length: int, config: Config) -> list[dict[str, Any]]:
     """The iterations of each kind of Jacobian, trained and untrained."""
-    xs = net.read(config.sequences, length)
-    starts: Any = {"starts": net.starts(length)}
+    xs, starts = net.read(config.sequences, length), net.starts(length)
     found = []
     for jacobian, trained in itertools.product(JACOBIANS, (True, False)):
         params = net.params if trained else net.fresh
@@ -95,15 +94,13 @@ def convergence(net: Net, length: int, config: Config) -> list[dict[str, Any]]:
             continue
 
         def newton(xs, params=params, carry=carry, jacobian=jacobian):
-            options: Any = {
-                "jacobian": jacobian,
-                "max_iterations": config.max_iterations,
-            }
-            options |= starts
-            return rnn.newton_unroll(net.cell, params, carry, xs, **options)
+            most = config.max_iterations
+            options: Any = {"jacobian": jacobian, "max_iterations": most}
+            run = params, carry, xs
+            return rnn.newton_unroll(net.cell, *run, starts=starts, **options)
 
         def loop(xs, params=params, carry=carry):
-            return net.cell.unroll(params, carry, xs, **starts)
+            return net.cell.unroll(params, carry, xs, starts=starts)
 
         # One after the other, so that each stops when it is done.
         _, ys, report = jax.jit(lambda xs, run=newton: jax.lax.map(run, xs))(xs)
@@ -198,72 +195,6 @@ def timed(fun: Callable[[], Any]) -> float:
     began = time.perf_counter()
     jax.block_until_ready(fun())
     return time.perf_counter() - began
-
-
-def table(results: dict[str, Any]) -> str:
-    """The results in Markdown."""
-    lines = [
-        "# Newton's method over time",
-        "",
-        "## Evaluations of all steps until the residual is within the tolerance",
-        "",
-    ]
-    lines += _row(
-        "net", "T", *(f"{j}, {w}" for j in JACOBIANS for w in ("drawn", "trained"))
-    )
-    lines += _row(*["---"] * 8)
-    found = {
-        (r["net"], r["T"], r["jacobian"], r["trained"]): r
-        for r in results["convergence"]
-    }
-    for net, length in dict.fromkeys(key[:2] for key in found):
-        cells = []
-        for jacobian, trained in itertools.product(JACOBIANS, (False, True)):
-            cells.append(_iterations(found.get((net, length, jacobian, trained))))
-        lines += _row(net, f"{length:,}", *cells)
-    rate = results["product_rate"]
-    lines += ["", "## Time", "", f"One large product: {rate / 1e9:,.0f} GFLOP/s.", ""]
-    lines += _row(
-        *("net", "T", "B", "evaluations", "forward, loop / Newton, ms", "ratio"),
-        *("gradient, loop / Newton, ms", "ratio", "rate that draws level, GFLOP/s"),
-    )
-    lines += _row(*["---"] * 9)
-    for r in results["speed"]:
-        cells = [*_times(r, "forward"), *_times(r, "gradient")]
-        level = (
-            r["iterations"] * r["operations"] / np.median(r["seconds"]["loop forward"])
-        )
-        count, level = r["iterations"], f"{level / 1e9:,.0f}"
-        if r["fell_back"]:
-            count, level = f"{count}, then the loop", "-"
-        lines += _row(r["net"], f"{r['T']:,}", r["B"], count, *cells, level)
-    return "\n".join(lines)
-
-
-def _times(result: dict[str, Any], what: str) -> tuple[str, str]:
-    """Milliseconds of the loop and of Newton's method, and how they compare."""
-    loop, newton = (
-        np.median(result["seconds"].get(f"{way} {what}", np.nan)) * 1e3
-        for way in ("loop", "newton")
-    )
-    if np.isnan(newton):
-        return f"{loop:,.1f} / -", "-"
-    return f"{loop:,.1f} / {newton:,.1f}", f"{loop / newton:.2f}"
-
-
-def _row(*cells: Any) -> list[str]:
-    return [f"| {' | '.join(map(str, cells))} |"]
-
-
-def _iterations(result: dict[str, Any] | None) -> str:
-    """Such as `7-9`, or how many of the sequences the loop had to compute."""
-    if result is None:
-        return ""
-    failed, count = sum(result["fell_back"]), len(result["fell_back"])
-    if failed:
-        return f"loop, {failed} of {count}"
-    low, high = min(result["iterations"]), max(result["iterations"])
-    return str(low) if low == high else f"{low}-{high}"
 
 
 def measure(config: Config, nets: list[Callable[[], Net]]) -> dict[str, Any]:

@@ -362,8 +362,11 @@ SIBLINGS = {
     "loops/blocks": set(),
     "loops/newton": {"core", "loops.blocks"},
     "combinators/parallel": {
-        *("build", "checks", "core", "loops", "precision"),
+        *("build", "checks", "core", "loops", "loops.flat", "steps"),
+        *("combinators.newton", "combinators.time"),
     },
+    "loops/flat": {"core", "precision"},
+    "combinators/newton": {"checks"},
 }
 OUTSIDE = {
     "losses": {"optax"},

@@ -30,12 +30,20 @@ _FORWARD = ContextVar("_FORWARD", default=False)
 
 @contextmanager
 def forward_only() -> Iterator[None]:
-    """Makes `remat` its cell in the programs traced here, which have no derivative."""
+    """Makes `remat` and `parallel` their cell in the programs traced here.
+
+    Those have no derivative, and are read by others than XLA.
+    """
     token = _FORWARD.set(True)
     try:
         yield
     finally:
         _FORWARD.reset(token)
+
+
+def is_forward_only() -> bool:
+    """Whether this program is traced in `forward_only`."""
+    return _FORWARD.get()
 
 
 @recorded
@@ -75,7 +83,7 @@ def remat(cell: Cell, *, segment: int | None = None) -> Cell:
         segment = check_size("remat: segment", segment)
 
     def unroll(params, carry, xs, *, mask=None, reverse=False, starts=None):
-        if _FORWARD.get():
+        if is_forward_only():
             steps = AllSteps(mask, reverse, starts)
             return steps.run(cell, params, carry, xs)
         if cell.about.reads is not None:

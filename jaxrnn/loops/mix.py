@@ -73,7 +73,7 @@ def instantiated(tangents: Any) -> Any:
 def additive(
     of_x: Callable[..., jax.Array],
     of_h: Callable[..., jax.Array],
-    local: Callable[..., Any] | None = None,
+    local: Callable[..., jax.Array | None] | None = None,
 ) -> Mix:
     """The mix z = of_x(x) + of_h(h), with a derivative found by JAX.
 

@@ -1,14 +1,16 @@
 """The study of Newton's method: it counts, compares and goes on where it stopped."""
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 import jaxrnn as rnn
-from benchmarks.newton import Config, measure, table
-from benchmarks.trained import Net
+from benchmarks.figures.newton import table
+from benchmarks.newton import Config, measure
+from benchmarks.trained import Net, parity_net
 
 
 def net():
@@ -73,3 +75,41 @@ def test_both_ways_compute_the_same_and_a_run_goes_on(config):
     assert again == results == json.loads((config.out / "results.json").read_text())
     with pytest.raises(ValueError, match="expected no results of other settings"):
         measure(Config(**vars(config) | {"rounds": 2}), [make])
+
+
+@pytest.mark.slow
+def test_of_a_net_that_has_learned_parity_the_loop_computes_the_states():
+    with jax.numpy_dtype_promotion("standard"):  # which optax counts on
+        found = parity_net("elman")
+    assert float(found.score.split("%")[0]) > 95
+    xs, carry = found.read(1, 256)[0], found.cell.initial_carry(found.params)
+    expected = found.cell.unroll(found.params, carry, xs)
+    for jacobian in ("block", "diagonal"):
+        *got, report = rnn.newton_unroll(
+            found.cell, found.params, carry, xs, jacobian=jacobian
+        )
+        assert report.fell_back
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5),
+            tuple(got),
+            expected,
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jacobian", ["full", "block"])
+def test_with_large_weights_the_values_are_right(jacobian):
+    cell = rnn.gru(8, 32)
+    params = jax.tree.map(lambda a: 5 * a, cell.init(jax.random.key(0)))
+    carry, xs = (
+        cell.initial_carry(params),
+        jax.random.normal(jax.random.key(1), (99, 8)),
+    )
+    options: Any = {"jacobian": jacobian, "max_iterations": 20}
+    with jax.enable_x64(True):  # or rounding alone grows to the size of the states
+        args = jax.tree.map(
+            lambda a: jax.numpy.asarray(np.asarray(a, np.float64)), (params, carry, xs)
+        )
+        *got, _ = rnn.newton_unroll(cell, *args, **options)
+        expected = cell.unroll(*args)
+        np.testing.assert_allclose(got[1], expected[1], 1e-6, 1e-6)

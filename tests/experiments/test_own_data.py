@@ -62,6 +62,7 @@ def test_rows_learns_a_folder_of_images_and_names_their_classes(tmp_path, capsys
     assert "no.png does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sentiment_learns_three_classes_of_unlike_size(tmp_path, capsys):
     words = {"sport": "goal team", "food": "soup bread", "tech": "chip code"}
     counts = {"sport": 60, "food": 30, "tech": 20}

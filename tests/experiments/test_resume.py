@@ -253,7 +253,8 @@ def test_a_second_run_is_refused_while_the_first_lives(tmp_path):
     assert "Traceback" not in second.stderr
 
 
-@pytest.mark.parametrize("blocks", [pytest.param(0, marks=pytest.mark.slow), 12])
+@pytest.mark.slow
+@pytest.mark.parametrize("blocks", [0, 12])
 def test_a_disk_without_room(tmp_path, blocks):
     """A limit on the size of files, in KiB, fails a write as a full disk does."""
     command = [*kills.command(tmp_path / "run"), "--hidden-size", "61"]

@@ -116,6 +116,7 @@ def test_from_end_to_end(name, smoke):
     assert said.count("moved by: ") == 8
 
 
+@pytest.mark.slow
 @needs["sst2"]
 def test_batches_of_padded_documents_equal_each_alone(smoke):
     net, subwords, params = learned(smoke("sst2").out)

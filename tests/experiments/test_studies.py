@@ -254,7 +254,7 @@ def test_a_run_leaves_its_files(case, smoke, capsys):
     assert np.mean(lines[-1]["train_loss"]) < np.mean(lines[0]["train_loss"])
 
 
-@with_data()
+@with_data(slow=("captioning", "sentiment", "translation"))
 def test_the_tables_of_a_run_are_stored(case, smoke):
     summary = json.loads((smoke(case) / "summary.json").read_text())
     assert summary["tables"]

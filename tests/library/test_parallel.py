@@ -1,9 +1,10 @@
 """Unrolls by Newton's method: the loop's values and gradients, or the loop itself."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -126,10 +127,9 @@ def test_what_the_loop_had_to_compute_is_right_and_said(caplog):
     )
     fast = rnn.parallel(cell, **options)
     with caplog.at_level(logging.WARNING, "jaxrnn"):
-        found: Any = None
-        for _ in range(2):
-            found = fast.unroll(params, carry, xs)
-            jax.effects_barrier()
+        fast.unroll(params, carry, xs)
+        found = fast.unroll(params, carry, xs)
+        jax.effects_barrier()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6), found, expected)
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
         "parallel(flip_flop)"
@@ -217,14 +217,12 @@ def test_a_layer_norm_mixes_units_so_none_is_by_itself():
 
 def test_what_does_not_fit_is_told():
     cell = rnn.lstm(D, H)
-    wrong: Any = {"jacobian": "whole"}
-    unknown: Any = {"speed": 2}
     with pytest.raises(ValueError, match='jacobian: expected "full", "block"'):
-        rnn.parallel(cell, **wrong)
+        rnn.parallel(cell, jacobian=cast(Any, "whole"))
     with pytest.raises(ValueError, match="damping: expected a number from 0 to 1"):
         rnn.parallel(cell, damping=1.5)
     with pytest.raises(TypeError, match="speed: there is no such option"):
-        rnn.parallel(cell, **unknown)
+        rnn.parallel(cell, **cast(Any, {"speed": 2}))
     with pytest.raises(ValueError, match="reads the future"):
         rnn.parallel(rnn.bidirectional(cell, cell))
     projected = rnn.projected_lstm(D, H, 2)
@@ -237,6 +235,39 @@ def test_what_does_not_fit_is_told():
     carry = dropped.initial_carry(params, jax.random.key(1))
     with pytest.raises(ValueError, match=r"key.*put parallel around the recurrent"):
         dropped.unroll(params, carry, xs)
+
+
+def test_a_complex_carry_is_two_fields():
+    a = jnp.array([0.9 + 0.3j, -0.5j])
+
+    def step(params, carry, x):
+        shrink = jnp.exp(-abs(carry)).astype(carry.dtype)
+        carry = params * carry * shrink + x.astype(carry.dtype)
+        return carry, carry.real + carry.imag
+
+    cell = rnn.leaf(
+        "spiral",
+        rnn.Input((2,)),
+        lambda key: a,
+        lambda params, key=None: jnp.zeros_like(params),
+        step,
+    )
+    run = (a, a, signs(30, 2))
+    for jacobian in FORMS:
+        carry, ys, report = rnn.newton_unroll(cell, *run, jacobian=jacobian)
+        assert not report.fell_back
+        expected = loop_of(cell)(*run)
+        np.testing.assert_allclose(carry, expected[0], 1e-4, 1e-5)
+        np.testing.assert_allclose(ys, expected[1], 1e-4, 1e-5)
+
+
+def test_a_program_without_the_warning_can_be_exported():
+    cell = rnn.parallel(rnn.gru(D, H), warn=False)
+    params = cell.init(jax.random.key(0))
+    args = params, cell.initial_carry(params), jnp.ones((T, D))
+    file = jax.export.export(jax.jit(cell.unroll))(*args).serialize()
+    ys = jax.export.deserialize(file).call(*args)[1]
+    np.testing.assert_allclose(ys, loop_of(cell)(*args)[1], 1e-4, 1e-5)
 
 
 @pytest.mark.slow

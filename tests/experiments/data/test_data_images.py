@@ -457,6 +457,7 @@ def test_a_killed_preparation_is_not_taken_for_whole(accepted, arrays, tmp_path)
     check_equal(load_images("mnist", accepted), arrays)
 
 
+@pytest.mark.slow
 def test_processes_that_prepare_at_once(accepted, arrays, tmp_path):
     # Each waits within its preparation until all have begun theirs.
     wait = (
