@@ -164,7 +164,7 @@ def in_rounds(
         outs = jax.block_until_ready(program(params, xs))
         outs = outs[1] if training else outs  # params differ in their layout
         expected = outs if expected is None else expected
-        gap = float(jnp.abs(outs - expected).max() / jnp.abs(expected).max())
+        gap = max(map(difference, *map(jax.tree.leaves, (outs, expected))))
         if not gap < 1e-3:
             raise ValueError(f"{way}: expected what the first gives, got {gap:.2g} off")
         took = seconds_of(program, params, xs)
@@ -182,6 +182,11 @@ def in_rounds(
             total = seconds_of(programs[way], xs, repeats=repeats[way])
             found[way]["seconds"].append(total / repeats[way])
     return found
+
+
+def difference(a: jax.Array, b: jax.Array) -> float:
+    """Relative to the largest number."""
+    return float(jnp.abs(a - b).max() / jnp.abs(b).max())
 
 
 def seconds_of(program: Callable, *args: Any, repeats: int = 1) -> float:

@@ -13,11 +13,9 @@ The ways take turns, in a new order in each round; a time is the median of the r
 compile time apart. The memory is that of the temporaries that the compiler plans.
 """
 
-import json
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,15 @@ import numpy as np
 import tyro
 
 import jaxrnn as rnn
-from benchmarks.linear import median, seconds_of
+from benchmarks.linear import (
+    by_cell,
+    heading,
+    in_markdown,
+    in_rounds,
+    spread,
+    told,
+    write,
+)
 from benchmarks.paths import at_home
 from benchmarks.pipe import until_closed
 
@@ -52,6 +58,8 @@ class Config:
     """B, T, heads and K = V of each."""
     sizes: tuple[int, ...] = (16, 32, 64, 128)
     """Of the chunks."""
+    min_seconds: float = 0.05
+    """A call that is shorter is repeated within a round."""
     out: Path | None = None
     """A folder for the results, in JSON and as a table."""
 
@@ -72,47 +80,29 @@ def inputs(name: str, batch: int, length: int, heads: int, size: int) -> Any:
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), xs)
 
 
-def program(cell: rnn.Cell, training: bool, xs: Any) -> Any:
-    """All y of a batch, or the gradient, compiled."""
-
-    def ys(xs):
-        return jax.vmap(lambda xs: cell.unroll((), cell.initial_carry(()), xs)[1])(xs)
-
-    def loss(xs):
-        return jnp.square(ys(xs)).sum()
-
-    return jax.jit(jax.grad(loss) if training else ys).lower(xs).compile()
-
-
 def measure_case(config: Config, name: str, case: str, training: bool) -> Any:
     """The seconds of each round and the temporaries, by way."""
     batch, length, heads, size = map(int, case.split("x"))
-    xs = inputs(name, batch, length, heads, size)
     choices: dict[str, dict[str, Any]] = {"in turn": {"method": "in turn"}}
     for chunk in config.sizes:
         choices[str(chunk)] = {"method": "chunks", "chunk_size": chunk}
-    found, programs = {}, {}
-    for way, options in (choices | {"best": {}}).items():
-        cell = getattr(rnn, name)(heads, size, size, **options)
-        programs[way] = program(cell, training, xs)
-        jax.block_until_ready(programs[way](xs))
-        temporaries = programs[way].memory_analysis().temp_size_in_bytes
-        found[way] = {"temporaries": temporaries, "seconds": []}
-    for turn in range(config.rounds):
-        for way in map(str, np.random.default_rng(turn).permutation(list(programs))):
-            found[way]["seconds"].append(
-                seconds_of(lambda _, xs: programs[way](xs), (), xs)
-            )
+    make = getattr(rnn, name)
+    ways = {
+        way: ((), partial(by_cell, make(heads, size, size, **options)))
+        for way, options in (choices | {"best": {}}).items()
+    }
+    xs = inputs(name, batch, length, heads, size)
+    found = in_rounds(ways, xs, training, config.rounds, config.min_seconds)
     what = "gradient" if training else "forward"
     return {"cell": name, "what": what, "B x T x heads x K": case, "ways": found}
 
 
 def line(case: Mapping[str, Any]) -> str:
     """A case as a line of the table: milliseconds and MiB."""
-    told = [str(value) for name, value in case.items() if name != "ways"]
+    cells = [str(value) for name, value in case.items() if name != "ways"]
     for found in case["ways"].values():
-        told.append(f"{1e3 * median(found):.3g} ({found['temporaries'] / 2**20:.0f})")
-    return "| " + " | ".join(told) + " |"
+        cells.append(f"{spread(found)} ({found['temporaries'] / 2**20:.0f})")
+    return "| " + " | ".join(cells) + " |"
 
 
 def measure(config: Config) -> dict[str, Any]:
@@ -123,41 +113,17 @@ def measure(config: Config) -> dict[str, Any]:
             for training in (False, True):
                 cases.append(measure_case(config, name, case, training))
                 print(line(cases[-1]), flush=True)
-    return {
-        "settings": {k: v for k, v in vars(config).items() if k != "out"},
-        "machine": {
-            "platform": jax.default_backend(),
-            "device": jax.devices()[0].device_kind,
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-        },
-        "versions": {"jax": jax.__version__, "jaxrnn": rnn.__version__},
-        "cases": cases,
-    }
+    return told(config) | {"cases": cases}
 
 
 def table(results: Mapping[str, Any]) -> str:
     """The results in Markdown."""
     first = results["cases"][0]
     names = [*(name for name in first if name != "ways"), *first["ways"]]
-    told = results["machine"] | results["versions"]
-    return (
-        "\n".join(
-            [
-                "# Recurrences with a matrix for a state",
-                "",
-                "`python -m benchmarks.matrix --out FOLDER`",
-                "",
-                ", ".join(f"{k} {v}" for k, v in told.items())
-                + ". Median milliseconds, and in brackets the MiB of temporaries.",
-                "",
-                "| " + " | ".join(names) + " |",
-                "|---" * len(names) + "|",
-                *map(line, results["cases"]),
-            ]
-        )
-        + "\n"
+    head = heading(
+        "Recurrences with a matrix for a state", "benchmarks.matrix", results
     )
+    return head + in_markdown(names, map(line, results["cases"]))
 
 
 def main() -> None:
@@ -165,11 +131,7 @@ def main() -> None:
     config = at_home(tyro.cli(Config, description=__doc__))
     results = measure(config)
     if config.out is not None:
-        config.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(results, indent=1) + "\n"
-        (config.out / "measured.json").write_text(text, encoding="utf-8")
-        (config.out / "table.md").write_text(table(results), encoding="utf-8")
-        print(f"results and table are in {config.out}")
+        write(config.out, results, table(results))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,9 @@ SIBLINGS = {
         *("core", "loops.forms", "loops.mix"),
         *("loops.primitives", "loops.substitute"),
     },
+    "loops/blocks": set(),
+    "loops/newton": {"core", "loops.blocks"},
+    "loops/flat": {"core", "precision"},
     "cells/linear": {"build", "checks", "core", "loops.forms", "loops.linear"},
     "cells/options": {"checks", "combinators.carries", "core"},
     "cells/gated": {
@@ -54,6 +57,7 @@ SIBLINGS = {
     },
     "cells/dropped": {*CELL, "cells.gru", "cells.lstm", "layers", "loops.pointwise"},
     "cells/convolution": {
+        "cells.draws",
         *("build", "cells.options", "checks", "core", "loops.recent", "precision"),
     },
     "cells/matrix": {
@@ -61,15 +65,18 @@ SIBLINGS = {
         *("loops.matrix_chunk", "loops.rows", "precision"),
     },
     "cells/gla": {
+        "cells.draws",
         *("cells.convolution", "cells.matrix", "cells.options", "checks", "core"),
         *("loops.matrix_chunk", "loops.rows", "precision"),
     },
     "cells/delta_rule": {"cells.matrix", "checks", "core", "loops.matrix_chunk"},
     "cells/delta_layer": {
+        "cells.draws",
         *("cells.convolution", "cells.matrix", "checks", "core", "loops.matrix"),
         *("loops.matrix_chunk", "precision"),
     },
     "cells/delta_net": {
+        "cells.draws",
         *("cells.delta_layer", "cells.matrix", "cells.options", "checks", "core"),
     },
     "cells/gla_recurrence": {"cells.matrix", "checks", "core", "loops.matrix_chunk"},
@@ -110,9 +117,9 @@ SIBLINGS = {
         *("lift", "precision"),
     },
     "cells/rg_lru": {*LINEAR, "build", "loops.recent"},
-    "cells/minimal": {*LINEAR, "loops.rows"},
-    "cells/qrnn": {*LINEAR, "build", "loops.recent", "loops.rows"},
-    "cells/selective_scan": LINEAR,
+    "cells/minimal": {*LINEAR, "cells.draws", "loops.rows"},
+    "cells/qrnn": {*LINEAR, "cells.draws", "build", "loops.recent", "loops.rows"},
+    "cells/selective_scan": {*LINEAR, "cells.draws"},
     "cells/names": {"checks", "core"}
     | {
         f"cells.{name}"
@@ -124,9 +131,26 @@ SIBLINGS = {
         )
     },
     "cells/mamba": {
-        *("build", "cells.convolution", "cells.minimal", "cells.selective_scan"),
+        *("build", "cells.convolution", "cells.draws", "cells.selective_scan"),
         *("checks", "core", "loops.rows", "precision", "steps"),
     },
+    "cells/draws": {"cells.options", "precision"},
+    "cells/driven": {"build", "checks", "core"},
+    "cells/cfc": {
+        *(*DRIVEN, "cells.draws", "loops.dense", "loops.rows", "precision"),
+    },
+    "cells/clockwork": {*CELL, "loops.pointwise"},
+    "cells/cornn": {
+        *(*CELL, "build", "cells.elman", "cells.draws", "loops.pointwise"),
+    },
+    "cells/lem": {
+        *(*CELL, "cells.draws", "loops.dense", "loops.inner", "loops.pointwise"),
+    },
+    "cells/ltc": {"cells.driven", "checks", "core"},
+    "cells/orthogonal": {
+        *(*CELL, "cells.draws", "loops.dense", "loops.pointwise", "precision"),
+    },
+    "cells/sru": {*DRIVEN, "cells.draws", "loops.rows"},
     "layers": {"build", "checks", "core", "loops.rows", "precision"},
     "pooling": {"checks", "core", "precision"},
     "attention": {
@@ -151,6 +175,12 @@ SIBLINGS = {
     "combinators/feedback": {"build", "checks", "core", "lift", "pooling"},
     "combinators/noise": {"build", "checks", "core", "layers", "lift"},
     "combinators/time": {"build", "checks", "core", "precision", "steps"},
+    "combinators/dilated": {"build", "checks", "core", "lift", "steps"},
+    "combinators/parallel": {
+        *("build", "checks", "core", "loops", "loops.flat", "steps"),
+        *("combinators.newton", "combinators.time"),
+    },
+    "combinators/newton": {"checks"},
     "decode/choosers": {"checks"},
     "decode/inputs": {"checks", "core", "decode.choosers"},
     "decode/generation": {
@@ -209,11 +239,6 @@ SIBLINGS = {
     "train/epoch": {"checks", "core", "train.state"},
     "train/projection": {"checks", "train.optimizer"},
     "interop/entries": set(),
-    "interop/published/indrnn": {"cells.indrnn", "core", "interop.entries"},
-    "interop/published/xlstm": {
-        *("cells.convolution", "cells.slstm", "cells.slstm_layer", "core"),
-        "interop.entries",
-    },
     "interop/weights": {"cells", "checks", "combinators", "core", "interop.entries"},
     "interop/layers": READER,
     "interop/torch": {*READER, "interop.layers"},
@@ -230,6 +255,11 @@ SIBLINGS = {
     "interop/tensorflow_ops": {"cells", "checks"},
     "interop/tensorflow": {*READER, "cells", "checks", "interop.tensorflow_ops"},
     "interop/safetensors": {"interop.entries"},
+    "interop/published/indrnn": {"cells.indrnn", "core", "interop.entries"},
+    "interop/published/xlstm": {
+        *("cells.convolution", "cells.slstm", "cells.slstm_layer", "core"),
+        "interop.entries",
+    },
     "interop/published/entries": {"interop.entries"},
     "interop/published/state_spaces": {
         *("cells.convolution", "cells.lru", "cells.mamba", "cells.s5"),
@@ -238,6 +268,18 @@ SIBLINGS = {
     "interop/published/averages": {
         *("cells.minimal", "cells.qrnn", "cells.rg_lru", "checks", "core"),
         "interop.published.entries",
+    },
+    "interop/published/matrix": {"cells", "checks", "core", "interop.entries"},
+    "interop/published/named": {"interop.entries"},
+    "interop/published/ncps": {
+        *("cells.cfc", "cells.ltc", "core", "interop.entries", "layers"),
+        "interop.published.named",
+    },
+    "interop/published/oscillators": {
+        *("cells.cornn", "cells.lem", "core", "interop.published.named"),
+    },
+    "interop/published/sru": {
+        *("cells.sru", "core", "interop.published.named", "layers"),
     },
     "interop/doctor/graphs": {"interop.onnx.valid"},
     "interop/doctor/recurrent": {f"{DOCTOR}.graphs"},
@@ -275,7 +317,6 @@ SIBLINGS = {
         *("interop.doctor", f"{DOCTOR}.diagnosis", f"{DOCTOR}.rewriting"),
         f"{DOCTOR}.effects",
     },
-    "interop/published/matrix": {"cells", "checks", "core", "interop.entries"},
     "interop/onnx/valid": set(),
     "interop/onnx/graph": set(),
     "interop/onnx/cell": {"build", "cells", "checks", "core", *LOOPS},
@@ -330,43 +371,6 @@ SIBLINGS = {
         *("core", "interop.onnx.flow", "interop.onnx.graph"),
         *("interop.onnx.reader", "interop.onnx.states", "interop.onnx.valid"),
     },
-    "cells/uniform": {"cells.options"},
-    "cells/driven": {"build", "checks", "core"},
-    "cells/cfc": {
-        *(*DRIVEN, "cells.uniform", "loops.dense", "loops.rows", "precision"),
-    },
-    "cells/clockwork": {*CELL, "loops.pointwise"},
-    "cells/cornn": {
-        *(*CELL, "build", "cells.elman", "cells.uniform", "loops.pointwise"),
-    },
-    "cells/lem": {
-        *(*CELL, "cells.uniform", "loops.dense", "loops.inner", "loops.pointwise"),
-    },
-    "cells/ltc": {"cells.driven", "checks", "core"},
-    "cells/orthogonal": {
-        *(*CELL, "cells.uniform", "loops.dense", "loops.pointwise", "precision"),
-    },
-    "cells/sru": {*DRIVEN, "cells.uniform", "loops.rows"},
-    "combinators/dilated": {"build", "checks", "core", "lift", "steps"},
-    "interop/published/named": {"interop.entries"},
-    "interop/published/ncps": {
-        *("cells.cfc", "cells.ltc", "core", "interop.entries", "layers"),
-        "interop.published.named",
-    },
-    "interop/published/oscillators": {
-        *("cells.cornn", "cells.lem", "core", "interop.published.named"),
-    },
-    "interop/published/sru": {
-        *("cells.sru", "core", "interop.published.named", "layers"),
-    },
-    "loops/blocks": set(),
-    "loops/newton": {"core", "loops.blocks"},
-    "combinators/parallel": {
-        *("build", "checks", "core", "loops", "loops.flat", "steps"),
-        *("combinators.newton", "combinators.time"),
-    },
-    "loops/flat": {"core", "precision"},
-    "combinators/newton": {"checks"},
 }
 OUTSIDE = {
     "losses": {"optax"},

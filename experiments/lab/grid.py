@@ -5,7 +5,7 @@
 makes FOLDER/copy/gru, FOLDER/copy/lstm and so on, each a run as any other, with the
 options of the command. A run that is finished is not made again, one that was stopped
 goes on, and one that cannot go on is told at the end. The table is written anew after
-each run, of what there is.
+each run, of all finished runs in its folder, those of earlier commands too.
 """
 
 import json
@@ -105,7 +105,7 @@ def _make(grid: Grid, config: Config, argv: Sequence[str]) -> None:
     command = ["python", "-m", f"experiments.{study.name}", "--out", str(out)]
     command = shlex.join([*command, *shared, *listed])
     lock = _opened(out)
-    failed, done = {}, {}
+    failed, done = {}, _finished(out, configs)
     try:
         for number, (place, one) in enumerate(configs.items(), 1):
             say(f"{' '.join(reversed(place))}: run {number} of {len(configs)}")
@@ -149,6 +149,16 @@ def _opened(out: Path) -> Any:
         raise UsageError(f"--out: {out} is in use by a table, {holder}") from None
     except OSError as error:
         raise UsageError(f"--out: cannot write to {out}: {error}") from None
+
+
+def _finished(out: Path, places: Mapping[tuple[str, str], Any]) -> dict[Any, Done]:
+    """The finished runs in the folder of a table but those of these places."""
+    found = {}
+    for path in sorted(out.glob("*/*/summary.json")):
+        place = path.parent.name, path.parent.parent.name
+        if place not in places:
+            found[place] = _read(path.parent)
+    return found
 
 
 def _is_done(study: Study, config: Any) -> bool:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers, sigmoid
 
+from jaxrnn.cells.draws import uniform
 from jaxrnn.cells.driven import driven, reads_timed, spans_of
-from jaxrnn.cells.uniform import uniform
 from jaxrnn.checks import check_flag, check_floating, check_function, check_size
 from jaxrnn.core import Cell, recorded
 from jaxrnn.layers import LinearParams

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.build import leaf
+from jaxrnn.cells.draws import uniform
 from jaxrnn.cells.options import Initializer
 from jaxrnn.checks import (
     Input,
@@ -34,8 +35,7 @@ class ConvolutionCarry(NamedTuple):
 
 def uniform_of_width(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """Uniform in +-1/sqrt(W) for a w `[W, D]`, as torch draws a depthwise kernel."""
-    bound = shape[0] ** -0.5
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
+    return uniform(shape[0] ** -0.5)(key, shape, dtype)
 
 
 @recorded
@@ -129,8 +129,7 @@ def convolution_init(
     if bias and b_init is not None:
         b = b_init(b_key, (size,), dtype)
     elif bias:
-        bound = width**-0.5
-        b = jax.random.uniform(b_key, (size,), dtype, -bound, bound)
+        b = uniform(width**-0.5)(b_key, (size,), dtype)
     return ConvolutionParams(w, b)
 
 

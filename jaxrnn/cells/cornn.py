@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrnn.build import leaf, step_of
+from jaxrnn.cells.draws import uniform
 from jaxrnn.cells.elman import ElmanCarry
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options, with_carry
-from jaxrnn.cells.uniform import uniform
 from jaxrnn.checks import Input, check_number, check_size
 from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.pointwise import Pointwise

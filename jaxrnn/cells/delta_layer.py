@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.nn import elu, relu, sigmoid, silu, softplus
 
 from jaxrnn.cells.convolution import ConvolutionParams, convolution_init
+from jaxrnn.cells.draws import delta_bias_init
 from jaxrnn.cells.matrix import (
     Parts,
     Sizes,
@@ -169,14 +170,10 @@ def _decay_init(
     key: jax.Array, input_size: int, heads: int, layer: DeltaLayer
 ) -> DecayParams:
     w_key, b_key, a_key = jax.random.split(key, 3)
-    like = wide(layer.dtype)
-    low, high = jnp.log(0.001), jnp.log(0.1)
-    times = jnp.exp(jax.random.uniform(b_key, (heads,), like, low, high))
-    times = jnp.maximum(times, 1e-4)
-    rate = jax.random.uniform(a_key, (heads,), like, minval=1e-6, maxval=16)
+    rate = jax.random.uniform(a_key, (heads,), wide(layer.dtype), 1e-6, 16)
     return DecayParams(
         layer.w_init(w_key, (input_size, heads), layer.dtype),
-        (times + jnp.log(-jnp.expm1(-times))).astype(layer.dtype),  # before a softplus
+        delta_bias_init(b_key, heads, layer.dtype),
         jnp.log(rate).astype(layer.dtype),
     )
 

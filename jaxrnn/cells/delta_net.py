@@ -5,7 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxrnn.cells.delta_layer import ACTIVATIONS, DeltaLayer, delta_layer
-from jaxrnn.cells.matrix import TORCH_LINEAR, check_choice, check_heads, share
+from jaxrnn.cells.draws import TORCH_LINEAR
+from jaxrnn.cells.matrix import check_choice, check_heads, share
 from jaxrnn.cells.options import Initializer
 from jaxrnn.checks import check_size
 from jaxrnn.core import Cell, recorded

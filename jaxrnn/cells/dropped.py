@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn.cells.gated import dense, gated
-from jaxrnn.cells.gru import gru
+from jaxrnn.cells.gru import gru, gru_weights
 from jaxrnn.cells.lstm import lstm
 from jaxrnn.cells.options import Options, check_options
 from jaxrnn.checks import Input, check_flag, check_number, check_size, note_keyless
@@ -165,11 +165,6 @@ def dropout_gru(
         h = jnp.zeros(hidden_size, params.w_x.dtype)
         return DropoutGRUCarry(h, _noise(key))
 
-    def split(params):
-        w, b_h = dense(params), params.b_h
-        b_h = jnp.zeros(hidden_size, w.b.dtype) if b_h is None else b_h
-        return w._replace(b=jnp.concatenate([w.b, b_h])), ()
-
     def part(theta, z, carry):
         del theta
         r, z, n_x, n_h = jnp.split(z, 4)
@@ -181,7 +176,7 @@ def dropout_gru(
         Input((input_size,)),
         plain.init,
         initial_carry,
-        split,
+        gru_weights,
         Pointwise(part),
         settings=settings,
     )

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, silu
 
 from jaxrnn.cells.convolution import ConvolutionParams, convolution_init
+from jaxrnn.cells.draws import TORCH_LINEAR, uniform
 from jaxrnn.cells.matrix import (
-    TORCH_LINEAR,
     Parts,
     by_heads,
     check_choice,
@@ -152,14 +152,13 @@ def gla(
         def matrix(name, rows, columns):
             return w_init(key[name], (rows, columns), dtype)
 
-        bound = rank**-0.5
         return GLAParams(
             matrix("w_q", input_size, keys),
             matrix("w_k", input_size, keys),
             matrix("w_v", input_size, values),
             matrix("w_g", input_size, rank),
             matrix("w_gk", rank, keys),
-            jax.random.uniform(key["b_g"], (keys,), dtype, -bound, bound),
+            uniform(rank**-0.5)(key["b_g"], (keys,), dtype),
             jnp.ones(sizes.value_size, dtype),
             matrix("w_y", values, hidden_size),
             matrix("w_z", input_size, values) if output_gate else None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +100,9 @@ def gru(
     usual = activation is jnp.tanh and gate_activation is sigmoid
     make = partial(gated, name, reads, init, initial_carry, settings=settings)
     if reset_after:
-        return make(_split, GRU if usual else Pointwise(partial(_other, functions)))
+        return make(
+            gru_weights, GRU if usual else Pointwise(partial(_other, functions))
+        )
     if usual:
         mix = INNER if settings.heads == 1 else INNER_HEADS
         return make(lambda params: (dense(params), ()), RESET_BEFORE, mix)
@@ -110,8 +112,8 @@ def gru(
     return with_carry(cell, settings)
 
 
-def _split(params):
-    # The gate vector is r, z, n from x, n from h.
+def gru_weights(params: GRUParams) -> tuple[Any, tuple[()]]:
+    """The weights of the mix: z is r, z, n from x, n from h. No theta."""
     b_h = params.b_h
     if b_h is None:
         b_h = jnp.zeros(params.w_x.shape[1] // 3, params.w_h.dtype)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
+from jaxrnn.cells.draws import uniform
 from jaxrnn.cells.gated import dense, dense_init, gated, zeros_of
 from jaxrnn.cells.options import Options, check_options
-from jaxrnn.cells.uniform import uniform
 from jaxrnn.checks import Input, check_number, check_size
 from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.inner import inner, inner_product

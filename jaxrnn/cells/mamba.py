@@ -9,12 +9,11 @@ from jax.nn import silu
 
 from jaxrnn.build import leaf
 from jaxrnn.cells.convolution import ConvolutionCarry, ConvolutionParams, causal_conv
-from jaxrnn.cells.minimal import UNIFORM
+from jaxrnn.cells.draws import TORCH_LINEAR, delta_bias_init, uniform
 from jaxrnn.cells.selective_scan import (
     SelectiveScanCarry,
     SelectiveScanInput,
     SelectiveScanParams,
-    delta_bias_init,
     selective_scan,
 )
 from jaxrnn.checks import Input, check_flag, check_floating, check_number, check_size
@@ -138,11 +137,10 @@ def mamba(
         keys = iter(jax.random.split(key, 8))
 
         def matrix(rows, columns):
-            return UNIFORM(next(keys), (rows, columns), dtype)
+            return TORCH_LINEAR(next(keys), (rows, columns), dtype)
 
         def vector(rows, columns):
-            bound = rows**-0.5
-            return jax.random.uniform(next(keys), (columns,), dtype, -bound, bound)
+            return uniform(rows**-0.5)(next(keys), (columns,), dtype)
 
         n = jnp.arange(1, states + 1, dtype=dtype)
         w_delta = matrix(rank, inner)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.nn import initializers
 
 from jaxrnn.build import leaf
 from jaxrnn.cells.convolution import (
@@ -25,9 +24,6 @@ from jaxrnn.loops.matrix import METHODS, Choice, one_step, unroll
 from jaxrnn.loops.matrix_chunk import State, Steps
 from jaxrnn.loops.rows import rows_product
 from jaxrnn.precision import wide
-
-# Uniform in +-1/sqrt(D), as torch draws the matrix of a linear layer.
-TORCH_LINEAR = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class MatrixCarry(NamedTuple):

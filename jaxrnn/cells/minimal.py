@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import initializers, sigmoid, softplus
+from jax.nn import sigmoid, softplus
 
+from jaxrnn.cells.draws import TORCH_LINEAR
 from jaxrnn.cells.linear import linear_recurrence
 from jaxrnn.checks import (
     Input,
@@ -18,8 +19,6 @@ from jaxrnn.checks import (
 from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.rows import rows_product
 from jaxrnn.precision import wide
-
-UNIFORM = initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # of torch
 
 
 class MinGRUCarry(NamedTuple):
@@ -196,11 +195,13 @@ def _minimal(
 
     def init(key):
         x_key, y_key = jax.random.split(key)
-        w_x = UNIFORM(x_key, (input_size, gates * hidden_size), dtype)
+        w_x = TORCH_LINEAR(x_key, (input_size, gates * hidden_size), dtype)
         b = jnp.zeros(gates * hidden_size, dtype) if bias else None
         if output_size is None:
             return params_type(w_x, b)
-        return params_type(w_x, b, UNIFORM(y_key, (hidden_size, output_size), dtype))
+        return params_type(
+            w_x, b, TORCH_LINEAR(y_key, (hidden_size, output_size), dtype)
+        )
 
     def initial_carry(params, key=None):
         return carry_type(jnp.zeros(hidden_size, wide(params.w_x.dtype)))

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jax.scipy.linalg import expm
 
+from jaxrnn.cells.draws import uniform
 from jaxrnn.cells.gated import dense_init, gated
 from jaxrnn.cells.options import Initializer, check_options
-from jaxrnn.cells.uniform import uniform
 from jaxrnn.checks import Input, check_size
 from jaxrnn.core import Cell, recorded
 from jaxrnn.loops.dense import Dense

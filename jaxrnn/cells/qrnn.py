@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from jaxrnn.build import leaf, step_of
+from jaxrnn.cells.draws import uniform
 from jaxrnn.cells.linear import linear_recurrence
 from jaxrnn.checks import Input, check_floating, check_size
 from jaxrnn.core import Cell, blank, recorded
@@ -98,11 +99,8 @@ def qrnn(
 
     def init(key):
         w_key, b_key = jax.random.split(key)
-        shape, bound = (rows, gates * hidden_size), rows**-0.5
-        w_x = jax.random.uniform(w_key, shape, dtype, -bound, bound)
-        return QRNNParams(
-            w_x, jax.random.uniform(b_key, shape[1:], dtype, -bound, bound)
-        )
+        shape, draw = (rows, gates * hidden_size), uniform(rows**-0.5)
+        return QRNNParams(draw(w_key, shape, dtype), draw(b_key, shape[1:], dtype))
 
     def initial_state(params, key=None):
         return _State(jnp.zeros(hidden_size, wide(params.w_x.dtype)))

@@ -1,6 +1,5 @@
 """The selective scan of Mamba, S6: a state of N numbers for each channel."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import silu, softplus
 
+from jaxrnn.cells.draws import delta_bias_init
 from jaxrnn.cells.linear import linear_recurrence
 from jaxrnn.checks import Input, check_flag, check_floating, check_size
 from jaxrnn.core import Cell, recorded
@@ -161,17 +161,3 @@ def selective_scan(
         output,
         method=method,
     )
-
-
-def delta_bias_init(
-    key: jax.Array,
-    size: int,
-    dtype: Any,
-    delta_min: float = 0.001,
-    delta_max: float = 0.1,
-) -> jax.Array:
-    """Draws a bias whose softplus is log-uniform, and not below 0.0001."""
-    low, high = math.log(delta_min), math.log(delta_max)
-    delta = jnp.exp(jax.random.uniform(key, (size,), wide(dtype), low, high))
-    delta = jnp.maximum(delta, 1e-4)
-    return (delta + jnp.log(-jnp.expm1(-delta))).astype(dtype)

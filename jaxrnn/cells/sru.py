@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
+from jaxrnn.cells.draws import uniform
 from jaxrnn.cells.driven import driven
-from jaxrnn.cells.uniform import uniform
 from jaxrnn.checks import Input, check_flag, check_floating, check_number, check_size
 from jaxrnn.core import Cell, recorded
 from jaxrnn.layers import LayerNormParams

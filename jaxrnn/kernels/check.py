@@ -39,12 +39,14 @@ CELLS: list[tuple[Pointwise, Mix, tuple[int, int, int], Any]] = [
 ]
 
 
-def difference(kernels: dict[str, Kernel], tolerance: float = 1e-4) -> str:
+def difference(
+    kernels: dict[str, Kernel], tolerance: float = 1e-4, units: int = H
+) -> str:
     """Where the kernels differ from the loops by more than rounding, or nothing."""
     forward, backward = kernels["forward_loop"], kernels["backward_loop"]
     for part, mix, columns, carry in CELLS:
         loop = Loop(part, mix, keep=True, compute_dtype=jnp.float32)
-        inputs = _example(columns, carry)
+        inputs = _example(columns, carry, units)
         want = _batched(forward_loop, AXES, (0, 1, 1), loop, inputs)
         got = forward.run(loop, inputs)
         of_carry, of_hs, kept = want
@@ -107,11 +109,11 @@ def _arrays(*shapes: tuple[int, ...]) -> list[jax.Array]:
     return [jnp.asarray(draw.uniform(-0.5, 0.5, s), jnp.float32) for s in shapes]
 
 
-def _example(columns: tuple[int, int, int], carry: Any) -> Inputs:
-    of_x, of_h, of_b = (n * H for n in columns)
-    xs, *weights = _arrays((T, B, D), (D, of_x), (H, of_h), (of_b,))
+def _example(columns: tuple[int, int, int], carry: Any, units: int) -> Inputs:
+    of_x, of_h, of_b = (n * units for n in columns)
+    xs, *weights = _arrays((T, B, D), (D, of_x), (units, of_h), (of_b,))
     fields = len(carry._fields)
-    states = _arrays(*[(B, H)] * (2 * fields))
+    states = _arrays(*[(B, units)] * (2 * fields))
     draw = np.random.default_rng(0)
     mask, starts = (jnp.asarray(draw.random((T, B)) < p) for p in (0.7, 0.3))
     carried, initial = carry(*states[:fields]), carry(*states[fields:])

@@ -68,7 +68,7 @@ def in_chunks(loop: Any, a, b, h, mask, starts) -> tuple[jax.Array, jax.Array]:
     """Chunks side by side, each in turn; then what comes in from the chunks before."""
     h, parts, finish = _in_order(loop, a, b, h, mask, starts)
     length = b.shape[0]
-    size = loop.chunk or max(1, round(length**0.5))
+    size = max(1, round(length**0.5))
     chunks = -(-length // size)
 
     def cut(leaf, fill):

@@ -35,7 +35,6 @@ class Linear(NamedTuple):
     after: bool = False  # multiply after the sum, as the transpose does
     keep: bool = False  # whether somebody reads a afterwards
     method: str = "best"  # "best", or one of `FORMS`
-    chunk: int | None = None  # steps of a chunk; None for a size by measurement
 
 
 @substituted(0, 0, 0, 0, 0, out=0)

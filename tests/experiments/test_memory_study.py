@@ -77,6 +77,10 @@ def test_what_is_finished_is_not_made_again(table, capsys, monkeypatch):
     assert trained
     assert {p: p.read_bytes() for p in before} == before
     assert (table / "parity" / "elman" / "summary.json").exists()
+    stored = json.loads((table / "table.json").read_text())  # the old rows stay
+    rows = {row["name"]: row["values"] for row in stored["tables"][0]["rows"]}
+    assert set(rows) == {"gru", "elman", "by chance"}
+    assert sum(v is not None for name in ("gru", "elman") for v in rows[name]) == 3
     code, said = refused(capsys, *SMOKE, "--out", str(table), *AXES, "--layers", "2")
     assert code == 2
     assert "was made with --layers 1, now it is 2" in said

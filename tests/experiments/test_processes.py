@@ -72,7 +72,8 @@ def one(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
 def test_processes_together_have_the_losses_of_one(tmp_path, one, processes):
     finish(start(tmp_path / "all", processes, "--epochs", "2"))
     assert_same_losses(one, tmp_path / "all")

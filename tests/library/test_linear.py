@@ -100,7 +100,7 @@ def test_the_loop_has_one_meaning(method):
     """In both orders of the sum and the product, with and without flags."""
     for reverse, after, constant, flags in np.ndindex(2, 2, 2, 2):
         args = operands(after, constant, flags)
-        loop = Linear(bool(reverse), bool(after), method, chunk=3)
+        loop = Linear(bool(reverse), bool(after), method=method)
         got = inspect.unwrap(linear_loop)(loop, *args)
         arrays: Any = [None if x is None else np.asarray(x) for x in args]
         a, b, h, mask, starts = arrays

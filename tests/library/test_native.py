@@ -15,6 +15,7 @@ from kernel_law import assert_near, batched, examples, flags, hold, installed
 
 import jaxrnn as rnn
 from jaxrnn.kernels import build, cpu
+from jaxrnn.kernels.check import difference
 
 COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
@@ -146,6 +147,13 @@ def test_products_of_few_rows(rows, outer, dtype):
         got = kernel.run(a.dtype, a, matrix)
         tolerance = {"float32": 1e-5, "float64": 1e-13}[dtype]
         assert_near(got, np.asarray(a) @ np.asarray(matrix), tolerance)
+
+
+@needs_compiler
+@pytest.mark.parametrize("units", [8, 16])
+def test_as_many_units_as_a_vector_has_lanes(units):
+    """Then the columns of the gates lie as those of one matrix do."""
+    assert difference(cpu.kernels(), units=units) == ""
 
 
 @needs_compiler
