@@ -90,10 +90,7 @@ def with_code(*but: Path) -> list[Path]:
     return [page for page in PAGES if blocks(page, "python") and page not in but]
 
 
-CELLS = ROOT / "docs" / "CELLS.md"  # its block stands for weights of others
-
-
-@each(*with_code(KOREAN, TUTORIAL, TUTORIAL_KOREAN, CELLS, *COMING_FROM.glob("*.md")))
+@each(*with_code(KOREAN, TUTORIAL, TUTORIAL_KOREAN, *COMING_FROM.glob("*.md")))
 def test_the_code_runs(page):
     run(page)
 
