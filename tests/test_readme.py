@@ -16,6 +16,7 @@ from conftest import needs_data
 from benchmarks.figures.records import UsageError
 from benchmarks.options import Config
 from experiments.lab import cli
+from jaxrnn import cells
 
 ROOT = Path(__file__).parent.parent
 README, KOREAN = (ROOT / "README.md", ROOT / "README.ko.md")
@@ -93,6 +94,11 @@ def with_code(*but: Path) -> list[Path]:
 @each(*with_code(KOREAN, TUTORIAL, TUTORIAL_KOREAN, *COMING_FROM.glob("*.md")))
 def test_the_code_runs(page):
     run(page)
+
+
+def test_the_page_of_cells_has_each_by_its_name():
+    text = (ROOT / "docs" / "CELLS.md").read_text()
+    assert [name for name in cells.NAMES if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

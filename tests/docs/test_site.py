@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "docs" / "site"))
 
 import docstrings  # noqa: E402
 import equations  # noqa: E402
+import links  # noqa: E402
 import reference  # noqa: E402
 import search  # noqa: E402
 import symbols  # noqa: E402
@@ -145,3 +146,20 @@ def test_korean_words_are_found_by_their_parts():
     words = set(search.KoreanAndEnglish({}).split("은닉 상태와 gates"))
     assert {"은닉", "상태", "gates"} <= words
     assert {*search.pairs("상태")} <= words
+
+
+def test_a_link_that_leads_nowhere_is_told(tmp_path):
+    there = '<p id="here"><a href="sub/a.html#x">a</a><img src="data:image/png,">'
+    (tmp_path / "b.html").write_text(there + '<a href="https://elsewhere.org/x">b</a>')
+    (tmp_path / "sub").mkdir()
+    page = tmp_path / "sub" / "a.html"
+    page.write_text('<i id="x"></i><a href="../b.html#here"></a><a href="#x"></a>')
+    assert links.dead(tmp_path) == []
+    page.write_text('<a href="../b.html#y"></a><a href="c.html"></a>')
+    (tmp_path / "d.html").write_text('<script src="https://elsewhere.org/x.js">')
+    assert links.dead(tmp_path) == [
+        "b.html: <a> sub/a.html#x",
+        "d.html: <script> https://elsewhere.org/x.js",
+        "sub/a.html: <a> ../b.html#y",
+        "sub/a.html: <a> c.html",
+    ]
