@@ -27,7 +27,8 @@ SHOWN = (  # of which pictures are kept, for people to look at
     *("docs/index", "README.ko", "experiments/TUTORIAL", "experiments/TUTORIAL.ko"),
     *("experiments/README", "benchmarks/README", "docs/INTEROP", "docs/CELLS"),
     *("docs/howto/packing", "docs/coming_from/torch", "docs/reference/index"),
-    *("docs/reference/cells.gru", "docs/reference/cells.lstm", "docs/DESIGN"),
+    *("docs/reference/cells.gru", "docs/reference/cells.ltc", "docs/DESIGN"),
+    *("docs/reference/cells.mlstm_recurrence", "docs/reference/cells.s5"),
     *("docs/reference/attention", "docs/reference/losses", "docs/howto/choosing"),
 )
 
