@@ -1,6 +1,6 @@
 """Follows every link of the built site, without asking any other machine.
 
-    python docs/site/links.py site
+python docs/site/links.py site
 """
 
 import re
@@ -29,7 +29,8 @@ def parts_of(text: str) -> tuple[set[tuple[str, str]], set[str]]:
 def dead(folder: Path) -> list[str]:
     """A line for each link that leads nowhere, or loads from another machine."""
     folder = folder.resolve()
-    pages = {path: parts_of(path.read_text("utf-8")) for path in folder.rglob("*.html")}
+    paths = [path for path in folder.rglob("*.html") if "_static" not in path.parts]
+    pages = {path: parts_of(path.read_text("utf-8")) for path in paths}
     found: list[str] = []
     for path, (links, _) in pages.items():
         for tag, link in links:

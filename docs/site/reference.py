@@ -95,8 +95,13 @@ def page_of(page: str, members: list[Public]) -> str:
     shown = [one.name.removeprefix("jaxrnn.") for one in ordered]
     title = ", ".join(name for name in shown if not name.endswith(("Params", "Carry")))
     lines = [f"# {title}", "", "```{eval-rst}", ".. py:currentmodule:: jaxrnn", ""]
+    # A page of a source leads back to all of its names under the first one's room.
+    room = ordered[0].name.rpartition(".")[0]
     for one in ordered:
         kind = "class" if inspect.isclass(one.obj) else "function"
+        its_room, _, name = one.name.rpartition(".")
+        if its_room != room:
+            lines += [".. raw:: html", "", f'   <span id="{room}.{name}"></span>', ""]
         lines += [f".. auto{kind}:: {one.name}", ""]
     return "\n".join([*lines, "```", ""])
 

@@ -28,24 +28,37 @@ def test_a_notebook_is_small_and_has_no_outputs(path):
 
 
 def test_they_run_from_nothing(tmp_path, monkeypatch):
+    """In one process, which forgets the names of one notebook before the next."""
+    each_one = {path.stem: checked(path) for path in NOTEBOOKS}
+    cells = []
+    for notebook in each_one.values():
+        cells += [nbformat.v4.new_code_cell("%reset -f"), *notebook.cells]
+    run(nbformat.v4.new_notebook(cells=cells), tmp_path, monkeypatch)
+    assert " sat " in printed(each_one["five_minutes"])  # it has learned the text
+
+
+@pytest.mark.slow
+@each
+def test_each_runs_alone(path, tmp_path, monkeypatch):
+    run(checked(path), tmp_path, monkeypatch)
+
+
+def checked(path: Path):
+    """A notebook that ends with an error where it has learned too little."""
+    notebook = nbformat.read(path, as_version=4)
+    if accuracy := RIGHT.get(path.stem):
+        assertion = f"assert accuracy > {accuracy}, accuracy"
+        notebook.cells.append(nbformat.v4.new_code_cell(assertion))
+    return notebook
+
+
+def run(notebook, folder: Path, monkeypatch) -> None:
     # Pictures are drawn, and kept in memory.
     monkeypatch.setenv("MPLBACKEND", "agg")
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
-    for name, accuracy in RIGHT.items():
-        assertion = f"assert accuracy > {accuracy}, accuracy"
-        notebooks[name].cells.append(nbformat.v4.new_code_cell(assertion))
-
-    async def run(notebook):
-        resources = {"metadata": {"path": str(tmp_path)}}
-        client = nbclient.NotebookClient(notebook, timeout=300, resources=resources)
-        await client.async_execute()
-
-    async def run_all():
-        await asyncio.gather(*map(run, notebooks.values()))
-
-    asyncio.run(run_all())
-    assert " sat " in printed(notebooks["five_minutes"])  # it has learned the text
+    monkeypatch.setenv("IPYTHONDIR", str(folder))
+    resources = {"metadata": {"path": str(folder)}}
+    client = nbclient.NotebookClient(notebook, timeout=300, resources=resources)
+    asyncio.run(client.async_execute())
 
 
 def printed(notebook) -> str:
