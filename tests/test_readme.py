@@ -204,7 +204,8 @@ def test_a_command_line_of_a_study_has_options_that_exist(command):
 
 
 @pytest.mark.parametrize("command", commands(r"benchmarks(?![.\w])"), ids=" ".join)
-def test_a_command_line_of_the_benchmarks_has_options_that_exist(command):
+def test_a_command_line_of_the_benchmarks_has_options_that_exist(command: list[str]):
     words = {"N": "1", "SUITE": "quick"}
+    options = [words.get(word, word) for word in command[1:]]
     with contextlib.suppress(UsageError):  # the folders that it names are not here
-        tyro.cli(Config, args=[words.get(word, word) for word in command[1:]])
+        tyro.cli(Config, args=options)

@@ -97,7 +97,7 @@ def site(tmp_path_factory):
     subprocess.run([*command, *places], cwd=ROOT, check=True)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
+        def log_message(self, format, *args):
             pass
 
     handler = functools.partial(Quiet, directory=folder / "html")
