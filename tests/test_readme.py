@@ -1,24 +1,37 @@
 """The documents: their code runs, their links lead somewhere, the README is short."""
 
+import contextlib
+import importlib
 import re
+import shlex
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+import jax
 import pytest
+import tyro
 from conftest import needs_data
+
+from benchmarks.figures.records import UsageError
+from benchmarks.options import Config
+from experiments.lab import cli
+from jaxrnn import cells
 
 ROOT = Path(__file__).parent.parent
 README, KOREAN = (ROOT / "README.md", ROOT / "README.ko.md")
-GUIDE, INTEROP = (ROOT / "docs" / "GUIDE.md", ROOT / "docs" / "INTEROP.md")
 DESIGN, CONTRIBUTING = (ROOT / "docs" / "DESIGN.md", ROOT / "CONTRIBUTING.md")
 ROOMS = (".ci", "benchmarks", "docs", "experiments", "jaxrnn", "tests")
 TUTORIAL = ROOT / "experiments" / "TUTORIAL.md"
 TUTORIAL_KOREAN = ROOT / "experiments" / "TUTORIAL.ko.md"
 PAGES = [
     page
-    for folder in (ROOT, ROOT / "docs", ROOT / "experiments", ROOT / "benchmarks")
-    for page in sorted(folder.glob("*.md"))
+    for pattern in ("*.md", "docs/**/*.md", "experiments/*.md", "benchmarks/**/*.md")
+    for page in sorted(ROOT.glob(pattern))
+    if page.parent != ROOT / "docs" / "reference"  # written by a build of the site
 ]
+COMING_FROM = ROOT / "docs" / "coming_from"
+FRAMEWORKS = ("torch", "keras", "flax", "haiku")
 MOST_WORDS = 950
 
 
@@ -74,9 +87,31 @@ def anchors(page: Path) -> set[str]:
     return {word.replace(" ", "-") for word in words}
 
 
-@each(README, GUIDE, INTEROP)
+def with_code(*but: Path) -> list[Path]:
+    return [page for page in PAGES if blocks(page, "python") and page not in but]
+
+
+@each(*with_code(KOREAN, TUTORIAL, TUTORIAL_KOREAN, *COMING_FROM.glob("*.md")))
 def test_the_code_runs(page):
     run(page)
+
+
+def test_the_page_of_cells_has_each_by_its_name():
+    text = (ROOT / "docs" / "CELLS.md").read_text()
+    assert [name for name in cells.NAMES if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_framework_and_jaxrnn_compute_the_same(framework):
+    if find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed: pip install -e '.[benchmarks]'")
+    # The frameworks promote ranks and types, and warn, as they like.
+    with (
+        jax.numpy_rank_promotion("allow"),
+        jax.numpy_dtype_promotion("standard"),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        run(COMING_FROM / f"{framework}.md")
 
 
 @needs_data("mnist")
@@ -147,3 +182,30 @@ def test_programs_that_a_page_names_exist(page):
     modules = r"python -m ((?:experiments|benchmarks)[\w.]*)"
     for module in re.findall(modules, page.read_text()):
         assert find_spec(module), module
+
+
+def commands(pattern: str) -> list[list[str]]:
+    """The command lines of all pages that begin with `python -m` and the pattern."""
+    line = re.compile(rf"python -m ({pattern})((?: [^`|#\n]*)?)")
+    found = {
+        match.groups() for page in PAGES for match in line.finditer(page.read_text())
+    }
+    return [[module, *shlex.split(options)] for module, options in sorted(found)]
+
+
+STUDIES = commands(r"experiments\.(?!data|results|report|lab)[a-z_]+")
+
+
+@pytest.mark.parametrize("command", STUDIES, ids=" ".join)
+def test_a_command_line_of_a_study_has_options_that_exist(command):
+    module, *options = command
+    study = importlib.import_module(module).STUDY
+    cli.parse(study, [option for option in options if option != "..."])
+
+
+@pytest.mark.parametrize("command", commands(r"benchmarks(?![.\w])"), ids=" ".join)
+def test_a_command_line_of_the_benchmarks_has_options_that_exist(command: list[str]):
+    words = {"N": "1", "SUITE": "quick"}
+    options = [words.get(word, word) for word in command[1:]]
+    with contextlib.suppress(UsageError):  # the folders that it names are not here
+        tyro.cli(Config, args=options)

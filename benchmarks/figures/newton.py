@@ -11,6 +11,8 @@ JACOBIANS = "full", "block", "diagonal"
 def table(results: dict[str, Any]) -> str:
     """The results in Markdown."""
     lines = [
+        "# Newton's method over time",
+        "",
         "## Evaluations of all steps until the residual is within the tolerance",
         "",
     ]

@@ -63,8 +63,10 @@ def ltc(
     """The liquid time-constant network (LTC).
 
         open_k = sigmoid(S.sigma_k (e_k - S.mu_k))
-        g(S, e) = sum_k S.w_k open_k,    r(S, e) = sum_k S.w_k S.erev_k open_k
-        s = span / unfolds,    e = input_w x_t + input_b
+        g(S, e) = sum_k S.w_k open_k
+        r(S, e) = sum_k S.w_k S.erev_k open_k
+        s = span / unfolds
+        e = input_w x_t + input_b
         `unfolds` times, from v_{t-1} to v_t:
         v = (cm v + s (gleak vleak + r(inner, v) + r(sensory, e)))
             / (cm + s (gleak + g(inner, v) + g(sensory, e) + epsilon))

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from benchmarks.packing import (
     WAYS,
     Config,
+    main,
     make_batches,
     measure,
     read_sentences,
@@ -73,10 +72,12 @@ def test_all_ways_compute_the_same(folder):
     assert table(ways).count("\n") == 1 + len(WAYS)
 
 
-def test_a_command_says_what_is_missing(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.packing", "--data-dir", str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 2
-    assert run.stderr.count("\n") == 1
-    assert "--data-dir" in run.stderr
-    assert "train.en.gz" in run.stderr
+def test_a_command_says_what_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["packing", "--data-dir", str(tmp_path)])
+    with pytest.raises(SystemExit) as error:
+        main()
+    assert error.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--data-dir" in said
+    assert "train.en.gz" in said

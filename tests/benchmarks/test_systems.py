@@ -107,7 +107,8 @@ def test_the_constants_are_those_of_the_module(name):
     assert SYSTEMS[name].work == module.WORK
 
 
-SLOWER = ("jaxrnn_loops",)  # it runs the code of jaxrnn; the slow test below has it
+# They run cells of jaxrnn; the slow test below has them.
+SLOWER = ("jaxrnn_loops", "jaxrnn_scan")
 
 
 @pytest.mark.parametrize("name", [name for name in LIBRARIES if name not in SLOWER])

@@ -101,6 +101,7 @@ def test_the_processes_of_a_cluster_that_jax_detects_have_the_losses_of_one(
     assert summary["device"]["count"] == 2
 
 
+@pytest.mark.slow
 def test_without_a_cluster_the_detection_says_so(tmp_path):
     known = "OMPI_", "SLURM_", "KUBERNETES_", "JAX_COORDINATOR", "TPU_"
     env = {k: v for k, v in os.environ.items() if not k.startswith(known)}

@@ -386,7 +386,7 @@ def test_the_laws_of_the_cell():
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("length", [100, 1000, 10_000, 65_536])
 def test_rounding_in_single_precision(name, length):
-    """No more than that of the loop, but for a factor; the figures are in CELLS.md."""
+    """No more than that of the loop, but for a factor."""
     xs = draw(name, length, np.float32, sizes=(HEADS, 16, 16))
     errors = {}
     for method in ("in turn", "chunks"):

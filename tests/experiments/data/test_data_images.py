@@ -427,7 +427,7 @@ def start_load(folder: Path, before: str = "") -> subprocess.Popen:
     )
 
 
-@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("cached", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_package_missing_late_names_the_install_command(accepted, cached):
     """What tensorflow-datasets itself imports only when it writes or reads."""
     if cached:
