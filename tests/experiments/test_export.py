@@ -75,8 +75,10 @@ def finished(tmp_path_factory):
         folder.log([{"epoch": i + 1, "holdout_accuracy": right[i]} for i in (0, 1)])
         folder.save_params(params)
         folder.summarize(
-            holdout_accuracy_per_seed=right[1],
-            tables=[lab_tables.stored(table) for table in tables],
+            folder.summary(
+                holdout_accuracy_per_seed=right[1],
+                tables=[lab_tables.stored(table) for table in tables],
+            )
         )
     return out
 

@@ -45,7 +45,7 @@ def walk(
 
     def read(var: Any):
         if isinstance(var, Literal):  # a Python number has the type of its place
-            return np.asarray(var.val, var.aval.dtype)
+            return np.asarray(var.val, getattr(var.aval, "dtype", None))
         return env[var]
 
     for eqn in jaxpr.eqns:
