@@ -56,7 +56,7 @@ from experiments.data import corpus
 from experiments.demo.language_model import page
 from experiments.demo.options import Showing
 from experiments.measures.ngrams import ngram_losses
-from experiments.models.stack import stack
+from experiments.models.stack import cell_named, stack
 from experiments.models.text import (
     Writing,
     mean_nats,
@@ -137,9 +137,7 @@ def load(config: Config) -> corpus.Corpus | corpus.LongText:
 def network(config: Config, V: int) -> rnn.Cell:
     """From characters to logits of the next, as in the equations above."""
     D, H = config.embedding_size, config.hidden_size
-    layers = stack(
-        rnn.cells.by_name(config.cell), D, H, config.layers, dropout=config.dropout
-    )
+    layers = stack(cell_named(config.cell), D, H, config.layers, dropout=config.dropout)
     if config.tied:
         return rnn.tied_embedding(V, D, rnn.chain(*layers, rnn.linear(H, D)))
     return rnn.chain(rnn.embedding(V, D), *layers, rnn.linear(H, V))

@@ -7,7 +7,7 @@ import jaxrnn as rnn
 from experiments import lab
 from experiments.demo.watched import watched
 from experiments.demo.writing import Answer, Page, write
-from experiments.models.stack import stack
+from experiments.models.stack import cell_named, stack
 
 
 def page(opened: Callable[..., Any]) -> Answer:
@@ -21,7 +21,7 @@ def page(opened: Callable[..., Any]) -> Answer:
     def answer(config: Any, finished: lab.Finished) -> lab.Report:
         vocabulary, _, params = opened(config, finished)
         V, D, H = vocabulary.size, config.embedding_size, config.hidden_size
-        layers = stack(rnn.cells.by_name(config.cell), D, H, config.layers)
+        layers = stack(cell_named(config.cell), D, H, config.layers)
         body = rnn.chain(rnn.embedding(V, D), *layers)
         if config.tied:  # the vectors of the characters are the weights of the logits
             w, (*inner, to_vector), b = params

@@ -12,6 +12,7 @@ from experiments import lab
 from experiments.data.subwords import UNKNOWN
 from experiments.demo.watched import Verdict, by_steps, whole
 from experiments.demo.writing import Answer, Page, write
+from experiments.models.stack import cell_named
 
 SUBWORDS = "subwords.json"  # in the page
 SAMPLES = {  # texts to begin with
@@ -42,7 +43,7 @@ def page(reader: Callable[..., Any], network: Callable[..., Any]) -> Answer:
         lab.require(config.pool != "last", "demo", "a run with another --pool", "last")
         subwords, classes, net = reader(config, finished)
         params = lab.of_seed(finished.load(net.init), 0)
-        stepping = by_steps(rnn.cells.by_name(config.cell))
+        stepping = by_steps(cell_named(config.cell))
         again = network(config, subwords.size, len(classes), stepping)
         cell, otherwise = (judging(read) for read in (net.read, again.read))
         facts = {

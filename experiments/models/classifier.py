@@ -28,6 +28,7 @@ from experiments.data.documents import Tokenized
 from experiments.data.subwords import UNKNOWN
 from experiments.measures import words
 from experiments.measures.words import Explanation
+from experiments.models.stack import cell_named
 
 AT_ONCE = 256  # the most texts in a batch that is only read,
 TOKENS_AT_ONCE = 2**15  # and the most tokens in it
@@ -89,7 +90,7 @@ def classifier(
       ((), (7,))
     """
     size = embedding_size
-    recurrent = rnn.cells.by_name(cell) if isinstance(cell, str) else cell
+    recurrent = cell_named(cell) if isinstance(cell, str) else cell
     parts = [rnn.embedding(vocab_size, size)]
     for _ in range(layers):
         both = recurrent(size, hidden_size), recurrent(size, hidden_size)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 import jaxrnn as rnn
-from experiments.models.stack import stack
+from experiments.models.stack import cell_named, stack
 
 
 class ReaderParams(NamedTuple):
@@ -75,7 +75,7 @@ def reader(
     # Not every cell has these options: they are given where they are asked for.
     weights |= {} if compute_dtype is None else {"compute_dtype": compute_dtype}
     weights |= {} if bias else {"bias": False}
-    make, sizes = rnn.cells.by_name(cell), (input_size, hidden_size)
+    make, sizes = cell_named(cell), (input_size, hidden_size)
     cells = rnn.chain(*stack(make, *sizes, layers, dropout=dropout, **weights))
     readout = rnn.linear(hidden_size, num_classes, bias=bias, **readout_weights)
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 import jaxrnn as rnn
 from experiments.models.decays import DECAYS
-from experiments.models.stack import stack
+from experiments.models.stack import cell_named, stack
 
 
 class SequenceParams(NamedTuple):
@@ -50,7 +50,7 @@ else:
 
 def factory(cell: str) -> Callable[..., rnn.Cell]:
     """The factory of a cell of the library, or of one of `DECAYS`."""
-    return DECAYS[cell] if cell in DECAYS else rnn.cells.by_name(cell)
+    return DECAYS[cell] if cell in DECAYS else cell_named(cell)
 
 
 def sequence(

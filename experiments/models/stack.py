@@ -23,6 +23,32 @@ def check_options(cell: str, options: Mapping[str, Any]) -> None:
         lab.require(not lacking, option, f"its default with --cell {cell}", "another")
 
 
+def cell_named(name: str) -> Callable[..., rnn.Cell]:
+    """(input_size, hidden_size, **options) -> a cell, of any two sizes.
+
+    A cell that gives as many numbers as it reads stands after a linear layer where the
+    two sizes differ.
+
+    Args:
+      name: of the cell, one of `rnn.cells.NAMES`.
+
+    Example:
+      >>> cell_named("gru")(3, 5).about.name, cell_named("mamba")(3, 5).about.name
+      ('gru(3, 5)', 'chain(linear(3, 5), mamba(5))')
+    """
+    make = rnn.cells.by_name(name)
+    if name not in rnn.cells.OF_ONE_SIZE:
+        return make
+
+    def fitted(input_size: int, hidden_size: int, **options: Any) -> rnn.Cell:
+        cell = make(hidden_size, hidden_size, **options)
+        if input_size == hidden_size:
+            return cell
+        return rnn.chain(rnn.linear(input_size, hidden_size), cell)
+
+    return fitted
+
+
 def stack(
     cell: Callable[..., rnn.Cell],
     input_size: int,

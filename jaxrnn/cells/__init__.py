@@ -86,6 +86,7 @@ from jaxrnn.cells.mlstm_recurrence import MLSTMCarry as MLSTMCarry
 from jaxrnn.cells.mlstm_recurrence import MLSTMInputs as MLSTMInputs
 from jaxrnn.cells.mlstm_recurrence import mlstm_recurrence as mlstm_recurrence
 from jaxrnn.cells.names import NAMES as NAMES
+from jaxrnn.cells.names import OF_ONE_SIZE as OF_ONE_SIZE
 from jaxrnn.cells.names import by_name as by_name
 from jaxrnn.cells.options import Options as Options
 from jaxrnn.cells.orthogonal import OrthogonalCarry as OrthogonalCarry

@@ -90,11 +90,11 @@ _BY_NAME: dict[str, Factory] = {
     "sru": sru,
     "lru": _with_outputs(lru),
     "s5": _with_outputs(s5),
-    "mamba": _of_one_size("mamba", mamba),
-    "rg_lru": _of_one_size("rg_lru", rg_lru),
-    "slstm_layer": _of_one_size("slstm_layer", slstm_layer),
 }
+_ONE_SIZE = {"mamba": mamba, "rg_lru": rg_lru, "slstm_layer": slstm_layer}
+_BY_NAME |= {name: _of_one_size(name, factory) for name, factory in _ONE_SIZE.items()}
 NAMES = tuple(_BY_NAME)
+OF_ONE_SIZE = tuple(_ONE_SIZE)  # those that give as many numbers as they read
 
 
 def by_name(name: str) -> Factory:
@@ -105,8 +105,8 @@ def by_name(name: str) -> Factory:
 
     Returns:
       `(input_size, hidden_size, **options) -> Cell`, of a cell from `[D]` to `[H]`.
-      Some cells, such as "mamba", give as many numbers as they read: then the sizes are
-      one.
+      Those of `jaxrnn.cells.OF_ONE_SIZE`, such as "mamba", give as many numbers as they
+      read: there the sizes are one.
 
     Raises:
       ValueError: if there is no such cell.
