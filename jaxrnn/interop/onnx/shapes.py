@@ -66,7 +66,7 @@ def _stack(g, eqn, *xs):
 def _unstack(g, eqn, x):
     count, axis = len(eqn.outvars), int(eqn.params["axis"])
     parts = g.ops("Split", x, g.shape([1] * count), outputs=count, axis=axis)
-    return [g.op("Squeeze", part, ints([axis])) for part in parts]
+    return tuple(g.op("Squeeze", part, ints([axis])) for part in parts)
 
 
 @says("iota")

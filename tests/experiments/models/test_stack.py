@@ -1,11 +1,12 @@
 """Stacked cells."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxrnn as rnn
-from experiments.models.stack import stack
+from experiments.models.stack import cell_named, stack
 
 
 def test_a_stack_is_its_cells_one_after_the_other():
@@ -32,3 +33,22 @@ def test_each_layer_has_one_mask_of_dropout_for_a_sequence(layers):
     left_out = np.asarray(states) == 0
     assert (left_out == left_out[0]).all()
     assert 10 < left_out[0].sum() < 40
+
+
+@pytest.mark.parametrize("name", rnn.cells.NAMES)
+def test_any_cell_stands_in_a_stack_of_any_sizes(name):
+    net = rnn.chain(*stack(cell_named(name), 3, 4, layers=2, dropout=0.5))
+    params = jax.eval_shape(net.init, jax.random.key(0))
+
+    def outputs(params, xs):
+        return net.unroll(params, net.initial_carry(params), xs)[1]
+
+    assert jax.eval_shape(outputs, params, jnp.ones((7, 3))).shape == (7, 4)
+    same = cell_named(name)(4, 4)
+    assert same.about.name == rnn.cells.by_name(name)(4, 4).about.name
+
+
+@pytest.mark.parametrize("name", rnn.cells.OF_ONE_SIZE)
+def test_a_cell_of_one_size_says_so(name):
+    with pytest.raises(ValueError, match="as many numbers as it reads, got 3"):
+        rnn.cells.by_name(name)(3, 4)

@@ -62,7 +62,7 @@ for folder in folders:
     with open(f"{framework}.txt") as file:
         exec(compile(file.read(), f"{folder}/{framework}", "exec"), names)
     network = names["network"]
-    xs = [np.load(f"x{i}.npy") for i in range(len([
+    xs = [np.load(f"x{i}.npy", allow_pickle=False) for i in range(len([
         name for name in os.listdir() if name.startswith("x") and name.endswith("npy")
     ]))]
     if framework == "torch":
@@ -278,12 +278,18 @@ def test_every_network_computes_the_same_everywhere(framework, cases):
     assert len(some) > 30
     run(framework, [folder for folder, _ in some.values()])
     for name, (folder, case) in some.items():
-        ys, there = wanted(case, np.float32), np.load(folder / f"{framework}.npy")
+        ys, there = (
+            wanted(case, np.float32),
+            np.load(folder / f"{framework}.npy", allow_pickle=False),
+        )
         assert there.shape == ys.shape, name
         np.testing.assert_allclose(there, ys, atol=1e-5, rtol=1e-5, err_msg=name)
         if framework == "torch" and ys.dtype == np.float32:
             with jax.enable_x64(True):
-                ys, there = wanted(case, np.float64), np.load(folder / "torch64.npy")
+                ys, there = (
+                    wanted(case, np.float64),
+                    np.load(folder / "torch64.npy", allow_pickle=False),
+                )
             assert there.dtype == ys.dtype == np.float64
             np.testing.assert_allclose(there, ys, atol=1e-11, err_msg=name)
 
@@ -393,7 +399,7 @@ def test_the_card_of_each_study_loads_its_network(name, tmp_path, monkeypatch):
     for framework in codes:
         if importlib.util.find_spec(framework) is not None:
             run(framework, [folder])
-            there = np.load(folder / f"{framework}.npy")
+            there = np.load(folder / f"{framework}.npy", allow_pickle=False)
             assert there.shape == ys.shape
             np.testing.assert_allclose(there, ys, atol=1e-5, rtol=1e-5)
             ran.append(framework)
