@@ -38,6 +38,7 @@ def test_words_become_tokens(tmp_path):
     assert [s.tolist() for s in sentences] == [[0, 2, 1, 0], [0, 2, 1, 2, 0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_every_word_stands_in_one_batch(folder, way):
     sentences = read_sentences(folder / "multi30k" / "train.en.gz", 50, 20)

@@ -101,6 +101,7 @@ def start(tmp_path, monkeypatch):
         worker.close()
 
 
+@pytest.mark.slow
 def test_a_system_that_misbehaves_is_reported_and_the_rest_go_on(start, tmp_path):
     workers = [start("jaxrnn")]
     workers += [

@@ -182,6 +182,7 @@ def test_the_growth_of_the_process_in_a_call():
     assert 0.9 * size < grown < 1.5 * size
 
 
+@pytest.mark.slow
 def test_an_update_is_equal_on_all_devices(start, references, tmp_path):
     workers = [start(name, devices=2) for name in ("jaxrnn", "jaxrnn_weak")]
     (record,) = all_equal([UPDATE], [references, *workers], tmp_path)

@@ -425,5 +425,5 @@ def computed(module, out, folder, known, xs) -> np.ndarray:
     exec(shared.make, names)
     params = finished.load(names["net"].init)
     names["params"] = lab.of_seed(params, known["seed"] - config.train.seed)
-    fun = eval(shared.call, names)
-    return np.asarray(jax.jit(jax.vmap(fun))(*map(jnp.asarray, xs)))
+    exec(f"fun = {shared.call}", names)
+    return np.asarray(jax.jit(jax.vmap(names["fun"]))(*map(jnp.asarray, xs)))

@@ -61,6 +61,7 @@ def test_intervals_on_etth1_hold_about_as_often_as_asked(smoke):
         assert (np.diff(forecast["width"]) < 0).all()
 
 
+@pytest.mark.slow
 @needs_series
 def test_baselines_on_etth1_are_those_of_numpy(smoke):
     _, summary = smoke

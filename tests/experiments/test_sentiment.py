@@ -131,6 +131,7 @@ def test_batches_of_padded_documents_equal_each_alone(smoke):
             np.testing.assert_allclose(weights[i][seed], alone[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @needs["sst2"]
 def test_a_contribution_is_what_changes_without_the_word(smoke):
     net, subwords, params = learned(smoke("sst2").out)

@@ -266,7 +266,7 @@ def test_the_tables_of_a_run_are_stored(case, smoke):
             assert len(row["values"]) == len(table["columns"])
 
 
-@with_data(slow=(*LONG, "language_model"))
+@with_data(slow=(*LONG, "language_model", "memory"))
 def test_a_run_that_is_stopped_and_resumed_equals_one_left_alone(
     case, smoke, tmp_path, capsys, monkeypatch
 ):
@@ -294,7 +294,7 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_left_alone(
     assert {path.name for path in out.iterdir()} == kept
 
 
-@with_data()
+@with_data(slow=("captioning", "sentiment", "translation"))
 def test_a_finished_run_is_kept(case, smoke, capsys):
     out = smoke(case)
     before = {p: p.read_bytes() for p in out.iterdir() if p.is_file()}

@@ -215,6 +215,7 @@ TINY = "--preset smoke --epochs 1 --lengths 1 --beam-size 2 --hidden-size 6 "
 TINY += "--embedding-size 5 --vocab-size 60 --batch-size 8 --attention none"
 
 
+@pytest.mark.slow
 def test_pairs_of_your_own_and_a_finished_run_on_a_file(tmp_path, capsys):
     numbers = ["một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tám"]
     lines = [f"n {i} <pad>\t{numbers[i % 8]} {i}" for i in range(60)]
