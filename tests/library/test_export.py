@@ -173,7 +173,13 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if "chain" in name else pytest.mark.slow)
+        for name in NAMES
+    ],
+)
 def test_a_file_computes_what_the_cell_does(name, folder):
     what, cell = name.split()[0], CELLS[name.split()[1]]
     fun = {"gradient": gradient, "last": last}.get(what, unroll)

@@ -69,12 +69,13 @@ WAYS = {  # the mask, the starts and whether it is in reverse
     "starts": (None, STARTS, False),
     "starts masked reverse": (SOME_VALID, STARTS, True),
 }
+QUICK = "whole", "starts masked", "starts masked reverse"
 
 
 @pytest.mark.parametrize(
     ("name", "way"),
     [
-        (name, way)
+        pytest.param(name, way, marks=() if way in QUICK else pytest.mark.slow)
         for name in CASES
         for way in (WAYS if name in RECURRENT | LAYERS else [*WAYS][-4:])
     ],
