@@ -46,7 +46,9 @@ def served(folder: Path):
 @contextmanager
 def started():
     """Chromium, or a skip that says what is missing."""
-    playwright = pytest.importorskip("playwright.sync_api")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="pip install -e '.[browser]'"
+    )
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt install chromium")
     with playwright.sync_playwright() as tools:

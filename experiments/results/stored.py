@@ -37,7 +37,7 @@ def summarized(run: Path, note: str | None = None) -> dict[str, Any]:
         timing = json.loads((run / "timing.json").read_text())
         name, config = summary["experiment"], summary["config"]
         whole = timing["updates"] == summary["steps"]  # else it was resumed
-        found = {
+        return {
             "experiment": name,
             "command": command(name, config),
             "measured": str(datetime.date.fromtimestamp(path.stat().st_mtime)),
@@ -45,12 +45,8 @@ def summarized(run: Path, note: str | None = None) -> dict[str, Any]:
             "note": note,
             "versions": summary["versions"],
             "device": summary["device"],
-            "tables": summary["tables"],
+            "tables": [_condensed(table) for table in summary["tables"]],
         }
-        for table in found["tables"]:
-            for row in table["rows"]:
-                row["values"] = [condensed(value) for value in row["values"]]
-        return found
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         why = error if isinstance(error, OSError) else f"{type(error).__name__} {error}"
         raise UsageError(f"{run} holds no finished run: {why}") from None
@@ -70,8 +66,6 @@ def tabled(folder: Path, note: str | None = None) -> dict[str, Any]:
     runs = [summarized(path) for path in paths]
     try:
         tables = json.loads((folder / MARK).read_text())["tables"]
-        for row in (row for table in tables for row in table["rows"]):
-            row["values"] = [condensed(value) for value in row["values"]]
         seconds = [run["seconds"] for run in runs]
         return {
             "experiment": runs[0]["experiment"],
@@ -81,7 +75,7 @@ def tabled(folder: Path, note: str | None = None) -> dict[str, Any]:
             "note": note,
             "versions": runs[0]["versions"],
             "device": runs[0]["device"],
-            "tables": tables,
+            "tables": [_condensed(table) for table in tables],
         }
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         why = error if isinstance(error, OSError) else f"{type(error).__name__} {error}"
@@ -92,6 +86,14 @@ def command(name: str, config: dict[str, Any]) -> str:
     """The command with the options of a run that are not the default ones."""
     recipes = importlib.import_module(f"experiments.{name}").STUDY.recipes
     return commands.again(name, recipes, config)
+
+
+def _condensed(table: dict[str, Any]) -> dict[str, Any]:
+    rows = [
+        {**row, "values": [condensed(value) for value in row["values"]]}
+        for row in table["rows"]
+    ]
+    return {**table, "rows": rows}
 
 
 def condensed(value: Any) -> Any:

@@ -108,6 +108,7 @@ import benchmarks.work.gated, benchmarks.systems, benchmarks.process.pool
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+@pytest.mark.slow
 def test_a_run_writes_everything_and_can_be_compared(tmp_path, capsys):
     out = tmp_path / "run"
     words = "quick --systems jaxrnn_scan --filter lstm train --rounds 2 --min-ms 1"

@@ -1,25 +1,15 @@
 """The pages of the site as Chromium draws them, on a desktop and on a phone."""
 
-import functools
-import http.server
 import os
-import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
+from browser import served, started
 
 pytest.importorskip("sphinx", reason="pip install -e '.[docs]'")
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="pip install -e '.[browser]'"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium"),
-]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 WIDTHS = {"desktop": 1280, "phone": 390}
@@ -96,22 +86,14 @@ def site(tmp_path_factory):
     places = ["-c", "docs/site", "-d", folder / "trees", ".", folder / "html"]
     subprocess.run([*command, *places], cwd=ROOT, check=True)
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=folder / "html")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", folder / "html"
-        server.shutdown()
+    with served(folder / "html") as address:
+        yield address.rstrip("/"), folder / "html"
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as play:
-        flags = ["--no-sandbox"]  # inside a container there is none
-        yield play.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with started() as found:
+        yield found
 
 
 def opened(browser, width: int, address: str):

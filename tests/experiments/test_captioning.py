@@ -120,6 +120,7 @@ def test_scenes_depend_on_seed_epoch_and_update_alone():
     assert len({batches.read(numbers)[0].tobytes() for numbers in others}) == 3
 
 
+@pytest.mark.slow
 @needs_data("mnist")
 def test_scenes_from_end_to_end(scenes_run):
     out, summary = scenes_run
@@ -136,6 +137,7 @@ def test_scenes_from_end_to_end(scenes_run):
     assert sum(summary["mistakes_of_the_first_seed"].values()) >= 24 * (1 - hits)
 
 
+@pytest.mark.slow
 @needs_data("mnist")
 def test_a_finished_run_describes_an_image(scenes_run, tmp_path, capsys):
     out, _ = scenes_run

@@ -31,6 +31,7 @@ def smoke(tmp_path_factory):
     return out, run(out, "--preset", "smoke")
 
 
+@pytest.mark.slow
 @needs_series
 def test_etth1_from_end_to_end(smoke):
     out, summary = smoke
@@ -51,6 +52,7 @@ def test_etth1_from_end_to_end(smoke):
     assert (np.diff(quantiles, axis=1) >= 0).all()
 
 
+@pytest.mark.slow
 @needs_series
 def test_intervals_on_etth1_hold_about_as_often_as_asked(smoke):
     _, summary = smoke

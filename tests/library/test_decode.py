@@ -84,7 +84,14 @@ def test_first_may_be_any_integer(first):
 
 @pytest.mark.parametrize("stop_token", [None, STOP])
 @pytest.mark.parametrize("name", CHOOSERS)
-@pytest.mark.parametrize("cut", [1, 4, 10])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        4,
+        pytest.param(10, marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_generation_equals_an_unbroken_one(cut, name, stop_token):
     """In a batch, of which some have come to their end."""
     length, choose = 13, CHOOSERS[name]

@@ -248,7 +248,14 @@ def sampled(cell, params, tokens):
 
 
 @pytest.mark.parametrize(
-    "run", [teacher, weights, greedy, beams, rematerialized, sampled]
+    "run",
+    [
+        *(teacher, greedy, beams),
+        *(
+            pytest.param(run, marks=pytest.mark.slow)
+            for run in (weights, rematerialized, sampled)
+        ),
+    ],
 )
 def test_a_decoder_of_sources_of_any_length(run):
     """In a batch of any size, and with prompts of any length."""

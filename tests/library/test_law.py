@@ -322,7 +322,10 @@ def hessian_vector_product(name, order, *, expected):
     [
         *((name, forward_over_reverse) for name in [*RECURRENT, "nested"]),
         *((name, reverse_over_forward) for name in ("lstm", "peephole")),
-        *((name, reverse_over_reverse) for name in ("lstm", "peephole")),
+        *(
+            pytest.param(name, reverse_over_reverse, marks=pytest.mark.slow)
+            for name in ("lstm", "peephole")
+        ),
     ],
 )
 def test_hessian_vector_product(name, order):

@@ -60,7 +60,11 @@ def placed(mask, values):
     ("name", "reverse"),
     [
         *((name, False) for name in RECURRENT | LAYERS),
-        *((name, True) for name in STREAMS if name not in OPTIONS),
+        *(
+            pytest.param(name, True, marks=pytest.mark.slow)
+            for name in STREAMS
+            if name not in OPTIONS
+        ),
     ],
 )
 @given(mask=masks)
